@@ -1,0 +1,4 @@
+//! Greenroom.
+
+pub mod run;
+pub use run::*;

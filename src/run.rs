@@ -1,0 +1,85 @@
+//! What a run is: plain data, no I/O.
+//!
+//! A run is one execution of an agent. It is accepted as `PENDING`, taken up by a node, and settles exactly once:
+//!
+//! ```text
+//!            ┌────────────── handed back, or its process died ─────────────┐
+//!            ▼                                                             │
+//! submit ─▶ PENDING ── taken up, and the start is durable ──▶ RUNNING ─────┤
+//!            │                                             ▲     │         │
+//!            │                                    continue │     │ pause   │
+//!            │                                             │     ▼         │
+//!            │                                             └─ PAUSED       │
+//!            ▼                                                             ▼
+//!        CANCELLED · ERROR                          COMPLETED · CANCELLED · ERROR
+//! ```
+//!
+//! The legal transitions are one table, [`RunStatus::can_become`]; the guards in SQL derive from it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+pub use self::content::Content;
+pub use self::event::{RunEvent, RunEventKind};
+pub use self::id::{InvalidRunId, RunId, SessionId, UserId};
+pub use self::new_run::{InvalidRun, NewRun};
+pub use self::output::{FailureKind, Metrics, RunFailure, RunOutput, Usage};
+pub use self::status::{RunStatus, UnknownStatus};
+
+mod content;
+mod event;
+pub(crate) mod fingerprint;
+mod id;
+mod new_run;
+mod output;
+mod status;
+pub(crate) mod text;
+
+/// The metadata that a caller attaches to a run: a JSON object, stored and returned as it is.
+pub type Metadata = serde_json::Map<String, serde_json::Value>;
+
+/// A run as the store knows it: what was asked for, and what has come of it.
+///
+/// `Debug` shows neither the input nor the content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Run {
+    /// What has come of the run so far.
+    #[serde(flatten)]
+    pub output: RunOutput,
+    /// What the agent was asked.
+    pub input: Content,
+    /// The caller's own notes on the run.
+    pub metadata: Metadata,
+    /// Among the runs that wait for room, a higher priority starts first; 0 unless the caller says otherwise.
+    pub priority: i16,
+    /// The run does not start before this time; the time of its submit unless the caller says otherwise.
+    pub run_at: DateTime<Utc>,
+    /// How long one attempt may run before the run settles as `ERROR`; `None` is no limit.
+    #[serde(with = "seconds", default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// User code is started at most this many times for this run.
+    pub max_attempts: u32,
+    /// How many times the run was taken up by a node so far; the fencing token on every write.
+    pub attempt: u32,
+}
+
+/// Durations on the wire are seconds, as a number.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[allow(clippy::ref_option, reason = "serde's `with` hands out a reference to the field")]
+    pub(super) fn serialize<S: Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        value.map(|duration| duration.as_secs_f64()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        Option::<f64>::deserialize(from)?
+            .map(|seconds| Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom))
+            .transpose()
+    }
+}

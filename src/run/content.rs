@@ -1,0 +1,80 @@
+//! What goes into a run and what comes out of it: a text, or any JSON.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::text;
+
+/// A text or a JSON value: the input of a run, or its content.
+///
+/// On the wire it is the JSON value itself, a text being a JSON string. `Debug` shows the kind and the size only, so that
+/// prompts and answers do not reach a log by accident.
+///
+/// ```
+/// use greenroom::Content;
+/// use serde_json::json;
+///
+/// assert_eq!(Content::from("Paris").as_text(), Some("Paris"));
+/// assert_eq!(Content::from(json!({"city": "Paris"})).to_string(), r#"{"city":"Paris"}"#);
+/// assert!(!format!("{:?}", Content::from("a secret")).contains("secret"));
+/// ```
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Content(Value);
+
+impl Content {
+    /// The text, when the content is one.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        self.0.as_str()
+    }
+
+    /// The content as JSON; a text is a JSON string.
+    #[must_use]
+    pub const fn as_json(&self) -> &Value {
+        &self.0
+    }
+
+    /// The content as JSON, by value.
+    #[must_use]
+    pub fn into_json(self) -> Value {
+        self.0
+    }
+
+    /// The size in bytes that limits apply to: of the text, or of the JSON as written out.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.as_text().map_or_else(|| self.0.to_string().len(), str::len)
+    }
+
+    /// The content with every U+0000, which Postgres can hold in neither `text` nor `jsonb`, replaced by U+FFFD.
+    pub(crate) fn without_nul(mut self) -> Self {
+        text::replace_nul(&mut self.0);
+        self
+    }
+}
+
+impl<T: Into<Value>> From<T> for Content {
+    fn from(value: T) -> Self {
+        Self(value.into())
+    }
+}
+
+/// The text itself, or the JSON written out.
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_text() {
+            Some(text) => f.pad(text),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.0.is_string() { "text" } else { "json" };
+        write!(f, "Content({kind}, {} bytes)", self.size())
+    }
+}

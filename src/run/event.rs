@@ -1,0 +1,114 @@
+//! What happens in a run, as an append-only log.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Content, FailureKind, Metrics, RunId, RunStatus, Usage};
+
+/// One entry of a run's event log.
+///
+/// `seq` counts from 0 without gaps over the whole life of the run, also over several attempts; the terminal event is the
+/// last one. An event is seen by nobody before it is durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunEvent {
+    /// The run that the event belongs to.
+    pub run_id: RunId,
+    /// The place of the event in the run's log.
+    pub seq: u64,
+    /// When the event happened, by the clock of the process that ran the run.
+    pub created_at: DateTime<Utc>,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: RunEventKind,
+}
+
+/// What happened; the names on the wire (`"event": "RunStarted"`) are agno's where agno has the event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+#[non_exhaustive]
+pub enum RunEventKind {
+    /// User code is about to start. A later attempt emits it again: what the attempts before it said is void.
+    RunStarted {
+        /// Which taking-up of the run this is.
+        attempt: u32,
+    },
+    /// A turn of the model was asked for.
+    ModelRequestStarted {
+        /// The model's id, as the provider knows it.
+        model: String,
+        /// Who provides the model.
+        model_provider: String,
+    },
+    /// A piece of the run's content; the pieces of an attempt, one after the other, are its text.
+    RunContent {
+        /// The piece.
+        content: Content,
+    },
+    /// A turn of the model ended.
+    ModelRequestCompleted {
+        /// The model's id, as the provider knows it.
+        model: String,
+        /// Who provides the model.
+        model_provider: String,
+        /// The tokens of this turn.
+        #[serde(flatten)]
+        usage: Usage,
+        /// Seconds from the request to the first piece of its answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_to_first_token: Option<f64>,
+    },
+    /// Whatever the agent's own code wants its followers to know.
+    CustomEvent {
+        /// What the agent calls it.
+        name: String,
+        /// What the agent says about it.
+        data: Content,
+    },
+    /// Terminal: the run completed. Its content is in the run, not repeated here.
+    RunCompleted {
+        /// What the run cost.
+        metrics: Metrics,
+    },
+    /// Terminal: the run was cancelled. Its partial content is in the run.
+    RunCancelled {
+        /// Why.
+        reason: String,
+    },
+    /// Terminal: the run failed.
+    RunError {
+        /// The kind of the failure.
+        error_type: FailureKind,
+        /// What went wrong, for people.
+        content: String,
+    },
+}
+
+impl RunEventKind {
+    /// The terminal status that commits together with this event, if it is a terminal one.
+    #[must_use]
+    pub const fn settles_as(&self) -> Option<RunStatus> {
+        match self {
+            Self::RunCompleted { .. } => Some(RunStatus::Completed),
+            Self::RunCancelled { .. } => Some(RunStatus::Cancelled),
+            Self::RunError { .. } => Some(RunStatus::Error),
+            Self::RunStarted { .. }
+            | Self::ModelRequestStarted { .. }
+            | Self::RunContent { .. }
+            | Self::ModelRequestCompleted { .. }
+            | Self::CustomEvent { .. } => None,
+        }
+    }
+}
+
+impl RunEvent {
+    pub(crate) fn new(run_id: RunId, seq: u64, kind: RunEventKind) -> Self {
+        Self { run_id, seq, created_at: Utc::now(), kind }
+    }
+
+    /// Whether this is the last event of its run.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        self.kind.settles_as().is_some()
+    }
+}

@@ -1,0 +1,220 @@
+//! What a caller asks for.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{Content, Metadata, RunId, SessionId, UserId, text};
+
+/// The longest timeout: what a millisecond count in the database and `chrono` both hold with ease.
+const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A run to be submitted.
+///
+/// ```
+/// use greenroom::NewRun;
+///
+/// let run = NewRun::new("BackgroundAgent", "What is the capital of France?").session_id("trip").priority(5);
+/// ```
+///
+/// `Debug` does not show the input.
+#[derive(Clone, Debug)]
+#[must_use = "a run does nothing until it is submitted"]
+pub struct NewRun {
+    pub(crate) agent: String,
+    pub(crate) input: Content,
+    pub(crate) run_id: Option<RunId>,
+    pub(crate) session_id: Option<SessionId>,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) metadata: Metadata,
+    pub(crate) priority: i16,
+    pub(crate) run_at: Option<DateTime<Utc>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) max_attempts: Option<u32>,
+}
+
+impl NewRun {
+    /// A run of `agent` with `input`, a text or any JSON.
+    pub fn new(agent: impl Into<String>, input: impl Into<Content>) -> Self {
+        Self {
+            agent: agent.into(),
+            input: input.into(),
+            run_id: None,
+            session_id: None,
+            user_id: None,
+            metadata: Metadata::new(),
+            priority: 0,
+            run_at: None,
+            timeout: None,
+            max_attempts: None,
+        }
+    }
+
+    /// The id of the run; made up when left out. Submitting the same run with the same id again gives the run that is
+    /// already there; another run with that id is refused.
+    pub const fn run_id(mut self, run_id: RunId) -> Self {
+        self.run_id = Some(run_id);
+        self
+    }
+
+    /// The conversation that the run is part of; a new one is made up when left out.
+    pub fn session_id(mut self, session_id: impl Into<SessionId>) -> Self {
+        self.session_id = Some(session_id.into());
+        self
+    }
+
+    /// Whom the run belongs to; nobody in particular when left out.
+    pub fn user_id(mut self, user_id: impl Into<UserId>) -> Self {
+        self.user_id = Some(user_id.into());
+        self
+    }
+
+    /// The caller's own notes on the run; empty when left out.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Among runs that wait for room, a higher priority starts first; 0 when left out.
+    pub const fn priority(mut self, priority: i16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The run does not start before this time; at once when left out.
+    pub const fn run_at(mut self, run_at: DateTime<Utc>) -> Self {
+        self.run_at = Some(run_at);
+        self
+    }
+
+    /// How long an attempt may run before the run settles as `ERROR`; the agent's timeout when left out.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How many times user code may be started for this run; the agent's number when left out.
+    pub const fn max_attempts(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = Some(max_attempts);
+        self
+    }
+
+    /// Checks everything that can be checked without knowing the agent or the store.
+    pub(crate) fn check(&self, max_input: usize) -> Result<(), InvalidRun> {
+        if let Some(session_id) = &self.session_id {
+            check_name("session_id", session_id.as_str())?;
+        }
+        if let Some(user_id) = &self.user_id {
+            check_name("user_id", user_id.as_str())?;
+        }
+        let input = self.input.size();
+        if input > max_input {
+            let problem = format!("must be at most {max_input} bytes, found {input}");
+            return Err(InvalidRun { field: "input", problem });
+        }
+        check_nul("input", self.input.as_json())?;
+        let metadata = Value::Object(self.metadata.clone());
+        check_nul("metadata", &metadata)?;
+        let metadata = metadata.to_string().len();
+        if metadata > max_input {
+            let problem = format!("must be at most {max_input} bytes, found {metadata}");
+            return Err(InvalidRun { field: "metadata", problem });
+        }
+        if let Some(run_at) = self.run_at
+            && (run_at - Utc::now()).num_days() > 366
+        {
+            let problem = "must be within the next 366 days".to_owned();
+            return Err(InvalidRun { field: "run_at", problem });
+        }
+        check_limits(self.timeout, self.max_attempts)
+    }
+}
+
+/// Checks the limits that a run and an agent can both set.
+pub(crate) fn check_limits(timeout: Option<Duration>, max_attempts: Option<u32>) -> Result<(), InvalidRun> {
+    if let Some(timeout) = timeout
+        && (timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT)
+    {
+        let problem = "must be between 1 ms and 366 days".to_owned();
+        return Err(InvalidRun { field: "timeout", problem });
+    }
+    if let Some(max_attempts) = max_attempts
+        && !(1..=1000).contains(&max_attempts)
+    {
+        let problem = format!("must be between 1 and 1000, found {max_attempts}");
+        return Err(InvalidRun { field: "max_attempts", problem });
+    }
+    Ok(())
+}
+
+/// Checks an id or a name that a caller brings.
+pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), InvalidRun> {
+    text::name_problem(name).map_or(Ok(()), |problem| Err(InvalidRun { field, problem }))
+}
+
+fn check_nul(field: &'static str, value: &Value) -> Result<(), InvalidRun> {
+    if text::contains_nul(value) {
+        let problem = "must not contain the character U+0000, which Postgres cannot store".to_owned();
+        return Err(InvalidRun { field, problem });
+    }
+    Ok(())
+}
+
+/// A run, a query or an agent that asks for something impossible. Nothing was stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {problem}")]
+pub struct InvalidRun {
+    pub(crate) field: &'static str,
+    pub(crate) problem: String,
+}
+
+impl InvalidRun {
+    /// The name of the field that is wrong.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What is wrong with it, and what would be right.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::NewRun;
+
+    #[test]
+    fn each_impossible_field_is_refused_by_its_name() {
+        let run = || NewRun::new("agent", "input");
+        let cases = [
+            ("session_id", run().session_id("")),
+            ("session_id", run().session_id("a\0b")),
+            ("user_id", run().user_id("u".repeat(256).as_str())),
+            ("input", NewRun::new("agent", "x".repeat(101))),
+            ("input", NewRun::new("agent", json!({"deep": ["a\0"]}))),
+            ("metadata", run().metadata(json!({"a\0": 1}).as_object().cloned().unwrap())),
+            ("metadata", run().metadata(json!({"a": "x".repeat(100)}).as_object().cloned().unwrap())),
+            ("run_at", run().run_at(chrono::Utc::now() + chrono::Duration::days(400))),
+            ("timeout", run().timeout(Duration::ZERO)),
+            ("timeout", run().timeout(Duration::MAX)),
+            ("max_attempts", run().max_attempts(0)),
+        ];
+        for (field, run) in cases {
+            assert_eq!(run.check(100).unwrap_err().field(), field, "{run:?}");
+        }
+        assert_eq!(run().session_id("s").user_id("u").check(100), Ok(()));
+    }
+
+    #[test]
+    fn debug_shows_no_input() {
+        assert!(!format!("{:?}", NewRun::new("agent", "my secret")).contains("secret"));
+    }
+}

@@ -1,0 +1,129 @@
+//! What has come of a run: what a caller polls for.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Content, RunId, RunStatus, SessionId, UserId};
+
+/// What has come of a run so far.
+///
+/// `Debug` does not show the content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunOutput {
+    /// The run.
+    pub run_id: RunId,
+    /// The conversation that the run is part of.
+    pub session_id: SessionId,
+    /// The name of the agent.
+    pub agent: String,
+    /// Whom the run belongs to, when the caller said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// Where the run is in its life.
+    pub status: RunStatus,
+    /// What the agent returned; what it had said so far, when the run was cancelled or failed. Set when the run settles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    /// Why the run failed; set exactly when the status is `ERROR`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunFailure>,
+    /// What the run cost; zero until it settles.
+    pub metrics: Metrics,
+    /// When the run was accepted, by the database's clock.
+    pub created_at: DateTime<Utc>,
+    /// When user code was started by the latest attempt, by the database's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<DateTime<Utc>>,
+    /// When the run settled, by the database's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<DateTime<Utc>>,
+}
+
+/// What a run cost, all turns of its last attempt together. Durations are in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// The tokens of all turns.
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// Seconds from the start of user code to the first piece of content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token: Option<f64>,
+    /// Seconds from the start of user code to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+}
+
+/// Tokens, as the model's provider counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens that went in.
+    #[serde(default)]
+    pub input_tokens: u64,
+    /// Tokens that came out, those of its reasoning included.
+    #[serde(default)]
+    pub output_tokens: u64,
+    /// Both together, as the provider says.
+    #[serde(default)]
+    pub total_tokens: u64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, turn: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(turn.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(turn.output_tokens);
+        self.total_tokens = self.total_tokens.saturating_add(turn.total_tokens);
+    }
+}
+
+/// Why a run failed. A failed run is not an error of the call that asks for it: it is stored, and returned as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{kind}: {message}")]
+pub struct RunFailure {
+    /// What sort of failure it is.
+    pub kind: FailureKind,
+    /// What went wrong, for people.
+    pub message: String,
+}
+
+impl RunFailure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        // Postgres cannot hold U+0000 in a text, and a panic message may contain anything.
+        Self { kind, message: message.into().replace('\0', "\u{fffd}") }
+    }
+}
+
+/// The sorts of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The agent's own code returned an error.
+    AgentError,
+    /// The agent's own code panicked.
+    Panic,
+    /// The model refused, failed, or its answer was cut off.
+    ModelError,
+    /// The run took longer than its timeout.
+    Timeout,
+    /// The content is larger than the runtime's limit.
+    OutputTooLarge,
+    /// The process that ran the run died, and the agent does not want to be run again.
+    ProcessDied,
+    /// The runtime was shut down before the run ended, and the agent does not want to be run again.
+    Shutdown,
+    /// User code was started as often as the run allows.
+    AttemptsExhausted,
+    /// The runtime itself lost the run: a defect of Greenroom.
+    Internal,
+    /// A kind that this version does not know, written by a later one.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
+}
