@@ -1,4 +1,11 @@
 //! Greenroom.
 
-pub mod run;
+#![forbid(unsafe_code)]
+
+mod agent;
+mod run;
+mod store;
+
+pub use agent::*;
 pub use run::*;
+pub use store::*;

@@ -22,14 +22,19 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use self::content::Content;
+pub use self::crash_policy::CrashPolicy;
 pub use self::event::{RunEvent, RunEventKind};
+pub use self::exchange::Exchange;
 pub use self::id::{InvalidRunId, RunId, SessionId, UserId};
 pub use self::new_run::{InvalidRun, NewRun};
+pub(crate) use self::new_run::{check_limits, check_name};
 pub use self::output::{FailureKind, Metrics, RunFailure, RunOutput, Usage};
 pub use self::status::{RunStatus, UnknownStatus};
 
 mod content;
+mod crash_policy;
 mod event;
+mod exchange;
 pub(crate) mod fingerprint;
 mod id;
 mod new_run;

@@ -1,0 +1,80 @@
+-- What changes while a run lives. Inputs, outputs and events have tables of their own, so that an update copies little.
+-- No index and no index predicate names status, next_seq, starts or started_at: starting a run and appending to its log
+-- are heap-only updates.
+CREATE TABLE runs (
+    run_id              uuid        PRIMARY KEY,
+    session_id          text        NOT NULL,
+    agent               text        NOT NULL,
+    user_id             text,
+    status              text        NOT NULL,
+    attempt             integer     NOT NULL,
+    starts              integer     NOT NULL DEFAULT 0,
+    max_attempts        integer     NOT NULL,
+    node_id             uuid,
+    on_crash            text        NOT NULL,
+    priority            smallint    NOT NULL,
+    run_at              timestamptz NOT NULL,
+    timeout_ms          bigint,
+    next_seq            bigint      NOT NULL DEFAULT 0,
+    cancel_requested_at timestamptz,
+    created_at          timestamptz NOT NULL,
+    started_at          timestamptz,
+    settled_at          timestamptz,
+    CONSTRAINT runs_status_is_known
+        CHECK (status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR')),
+    CONSTRAINT runs_are_settled_when_terminal
+        CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+
+COMMENT ON COLUMN runs.attempt IS 'How many times the run was taken up; the fencing token on every write.';
+COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts that were handed back not counted.';
+COMMENT ON COLUMN runs.node_id IS 'The node that has the run; null while anybody may take it up.';
+COMMENT ON COLUMN runs.on_crash IS 'What a takeover does to a started run: restart or fail.';
+COMMENT ON COLUMN runs.next_seq IS 'The seq of the next event; a write that does not start here is refused.';
+COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel of a run that a node had.';
+
+-- Claims (node_id null, by priority, then age), the runs of a node, and lists of unsettled runs.
+CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
+-- The cancel requests that a node has to look for.
+CREATE INDEX runs_cancel_requested ON runs (node_id) WHERE cancel_requested_at IS NOT NULL AND settled_at IS NULL;
+-- Lists, newest first, with keyset pages.
+CREATE INDEX runs_by_time ON runs (created_at, run_id);
+CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
+CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);
+CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS NOT NULL;
+
+-- What was asked; written once.
+CREATE TABLE run_inputs (
+    run_id      uuid  PRIMARY KEY,
+    input       jsonb NOT NULL,
+    metadata    jsonb NOT NULL,
+    fingerprint bytea NOT NULL
+);
+
+COMMENT ON COLUMN run_inputs.fingerprint IS 'SHA-256 of all that was asked; a second submit with the id must have the same.';
+
+-- What came of it; written once, in the transaction that settles the run.
+CREATE TABLE run_outputs (
+    run_id        uuid  PRIMARY KEY,
+    content       jsonb,
+    error_kind    text,
+    error_message text,
+    metrics       jsonb NOT NULL
+);
+
+-- The event logs; append-only.
+CREATE TABLE run_events (
+    run_id     uuid        NOT NULL,
+    seq        bigint      NOT NULL,
+    created_at timestamptz NOT NULL,
+    event      jsonb       NOT NULL,
+    PRIMARY KEY (run_id, seq)
+);
+
+-- Cancels of runs that do not exist yet.
+CREATE TABLE cancel_intents (
+    run_id     uuid        PRIMARY KEY,
+    expires_at timestamptz NOT NULL
+);
+
+CREATE INDEX cancel_intents_by_expiry ON cancel_intents (expires_at);

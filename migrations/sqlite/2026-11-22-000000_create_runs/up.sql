@@ -1,0 +1,59 @@
+-- The same tables as in ../../postgres. Ids are texts, times are microseconds since 1970 in UTC, JSON is text.
+CREATE TABLE runs (
+    run_id              TEXT    NOT NULL PRIMARY KEY,
+    session_id          TEXT    NOT NULL,
+    agent               TEXT    NOT NULL,
+    user_id             TEXT,
+    status              TEXT    NOT NULL
+        CHECK (status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR')),
+    attempt             INTEGER NOT NULL,
+    starts              INTEGER NOT NULL DEFAULT 0,
+    max_attempts        INTEGER NOT NULL,
+    node_id             TEXT,
+    on_crash            TEXT    NOT NULL,
+    priority            SMALLINT NOT NULL,
+    run_at              BIGINT  NOT NULL,
+    timeout_ms          BIGINT,
+    next_seq            BIGINT  NOT NULL DEFAULT 0,
+    cancel_requested_at BIGINT,
+    created_at          BIGINT  NOT NULL,
+    started_at          BIGINT,
+    settled_at          BIGINT,
+    CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
+) WITHOUT ROWID;
+
+CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
+CREATE INDEX runs_by_time ON runs (created_at, run_id);
+CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
+CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);
+CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS NOT NULL;
+
+CREATE TABLE run_inputs (
+    run_id      TEXT NOT NULL PRIMARY KEY,
+    input       TEXT NOT NULL,
+    metadata    TEXT NOT NULL,
+    fingerprint BLOB NOT NULL
+);
+
+CREATE TABLE run_outputs (
+    run_id        TEXT NOT NULL PRIMARY KEY,
+    content       TEXT,
+    error_kind    TEXT,
+    error_message TEXT,
+    metrics       TEXT NOT NULL
+);
+
+CREATE TABLE run_events (
+    run_id     TEXT   NOT NULL,
+    seq        BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    event      TEXT   NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE cancel_intents (
+    run_id     TEXT   NOT NULL PRIMARY KEY,
+    expires_at BIGINT NOT NULL
+);
+
+CREATE INDEX cancel_intents_by_expiry ON cancel_intents (expires_at);

@@ -1,0 +1,256 @@
+//! What a run executes: a model with a description, or the user's own async code.
+//!
+//! An agent knows nothing of stores and actors: it gets a [`RunContext`] and returns content or an error.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::run::{Content, CrashPolicy, InvalidRun, check_limits, check_name};
+
+pub use self::context::RunContext;
+pub use self::error::AgentError;
+pub use self::model::{Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role};
+#[cfg(feature = "openai")]
+pub use self::openai::OpenAIResponses;
+pub use self::scripted::{ScriptedModel, ScriptedTurn};
+
+mod context;
+mod error;
+mod model;
+mod model_work;
+#[cfg(feature = "openai")]
+mod openai;
+mod scripted;
+
+pub(crate) use self::context::{CancelSignal, RunContextParts};
+
+/// An agent that a runtime can execute; made by [`Agent::builder`].
+#[derive(Clone)]
+pub struct Agent {
+    pub(crate) name: Arc<str>,
+    pub(crate) description: Option<String>,
+    pub(crate) crash_policy: CrashPolicy,
+    pub(crate) max_attempts: u32,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) history: usize,
+    pub(crate) work: Arc<dyn Work>,
+}
+
+/// What an agent does in a run; the one place where users' types are erased.
+pub(crate) trait Work: Send + Sync {
+    fn run(&self, cx: RunContext) -> BoxFuture<'static, Result<Content, AgentError>>;
+}
+
+impl Agent {
+    /// Starts an agent with this name, 1 to 255 bytes without control characters.
+    pub fn builder(name: impl Into<String>) -> AgentBuilder {
+        AgentBuilder {
+            name: name.into(),
+            description: None,
+            instructions: Vec::new(),
+            model: None,
+            code: None,
+            crash_policy: None,
+            max_attempts: 3,
+            timeout: None,
+            history: 0,
+        }
+    }
+
+    /// The agent's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the agent is, in its maker's words.
+    #[must_use]
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("name", &self.name)
+            .field("crash_policy", &self.crash_policy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An agent in the making. It needs either a [model](AgentBuilder::model) or [code](AgentBuilder::code).
+///
+/// ```
+/// use greenroom::{Agent, ScriptedModel, ScriptedTurn};
+///
+/// let agent = Agent::builder("BackgroundAgent")
+///     .model(ScriptedModel::new([ScriptedTurn::text("Paris.")]))
+///     .description("An agent that runs in the background")
+///     .build()?;
+/// assert_eq!(agent.name(), "BackgroundAgent");
+/// # Ok::<(), greenroom::InvalidAgent>(())
+/// ```
+#[must_use = "an agent does nothing until it is built and given to a runtime"]
+pub struct AgentBuilder {
+    name: String,
+    description: Option<String>,
+    instructions: Vec<String>,
+    model: Option<Arc<dyn Model>>,
+    code: Option<Arc<dyn Work>>,
+    crash_policy: Option<CrashPolicy>,
+    max_attempts: u32,
+    timeout: Option<Duration>,
+    history: usize,
+}
+
+impl AgentBuilder {
+    /// The model that answers. A run is one turn of it.
+    pub fn model(mut self, model: impl Model) -> Self {
+        self.model = Some(Arc::new(model));
+        self
+    }
+
+    /// The agent's own async code, instead of a model.
+    ///
+    /// It is driven by threads that the runtime keeps for user code, so it may be as slow as it likes; code that blocks a
+    /// thread belongs into [`tokio::task::spawn_blocking`]. When the run is cancelled, the future is dropped at its next
+    /// `await`, unless it has asked for [`RunContext::cancelled`]: then it is given the runtime's cancel grace to return.
+    ///
+    /// ```
+    /// use greenroom::{Agent, AgentError, RunContext};
+    ///
+    /// let agent = Agent::builder("shout").code(|cx: RunContext| async move {
+    ///     let text = cx.input().as_text().ok_or_else(|| AgentError::new("expected a text"))?;
+    ///     cx.emit_text("shouting: ").await;
+    ///     Ok(text.to_uppercase())
+    /// });
+    /// # agent.build().unwrap();
+    /// ```
+    pub fn code<F, Fut, T>(mut self, code: F) -> Self
+    where
+        F: Fn(RunContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, AgentError>> + Send + 'static,
+        T: Serialize,
+    {
+        self.code = Some(Arc::new(Code(code)));
+        self
+    }
+
+    /// What the agent is; a model is told so before anything else.
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// Tells the model one more thing to heed, after the description.
+    pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
+        self.instructions.push(instruction.into());
+        self
+    }
+
+    /// How many earlier runs of the session the agent gets to see, the latest completed ones of the same user; 0 when left
+    /// out, at most 100.
+    pub const fn history(mut self, runs: usize) -> Self {
+        self.history = runs;
+        self
+    }
+
+    /// What happens to a started run whose process died; when left out, [`CrashPolicy::Restart`] for an agent with a model
+    /// and [`CrashPolicy::Fail`] for one with code.
+    pub const fn on_crash(mut self, policy: CrashPolicy) -> Self {
+        self.crash_policy = Some(policy);
+        self
+    }
+
+    /// How many times user code may be started for one run, 1 to 1,000; 3 when left out. A run can say otherwise.
+    pub const fn max_attempts(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = max_attempts;
+        self
+    }
+
+    /// How long an attempt may run before the run settles as `ERROR`; no limit when left out. A run can say otherwise.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Makes the agent.
+    ///
+    /// # Errors
+    ///
+    /// When the name is impossible, a limit is out of its range, or the agent does not have exactly one of model and code.
+    pub fn build(self) -> Result<Agent, InvalidAgent> {
+        check_name("name", &self.name)?;
+        check_limits(self.timeout, Some(self.max_attempts))?;
+        if self.history > 100 {
+            let problem = format!("must be at most 100, found {}", self.history);
+            return Err(InvalidRun { field: "history", problem }.into());
+        }
+        let by_model = self.model.is_some();
+        let work = match (self.model, self.code) {
+            (Some(model), None) => {
+                let system = model_work::system_text(self.description.as_deref(), &self.instructions);
+                Arc::new(model_work::ModelWork::new(model, system)) as Arc<dyn Work>
+            }
+            (None, Some(_)) if !self.instructions.is_empty() => {
+                return Err(InvalidAgent::InstructionsWithoutModel(self.name));
+            }
+            (None, Some(code)) => code,
+            (None, None) => return Err(InvalidAgent::Nothing(self.name)),
+            (Some(_), Some(_)) => return Err(InvalidAgent::ModelAndCode(self.name)),
+        };
+        let default_policy = if by_model { CrashPolicy::Restart } else { CrashPolicy::Fail };
+        Ok(Agent {
+            name: self.name.into(),
+            description: self.description,
+            crash_policy: self.crash_policy.unwrap_or(default_policy),
+            max_attempts: self.max_attempts,
+            timeout: self.timeout,
+            history: self.history,
+            work,
+        })
+    }
+}
+
+impl fmt::Debug for AgentBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+struct Code<F>(F);
+
+impl<F, Fut, T> Work for Code<F>
+where
+    F: Fn(RunContext) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<T, AgentError>> + Send + 'static,
+    T: Serialize,
+{
+    fn run(&self, cx: RunContext) -> BoxFuture<'static, Result<Content, AgentError>> {
+        let work = (self.0)(cx);
+        Box::pin(async move { Ok(Content::from(serde_json::to_value(work.await?)?)) })
+    }
+}
+
+/// An agent that cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidAgent {
+    /// A field is out of its range.
+    #[error("agent: {0}")]
+    Field(#[from] InvalidRun),
+    /// There is nothing to execute.
+    #[error("agent `{0}` has neither a model nor code; give it one of them")]
+    Nothing(String),
+    /// There are two things to execute.
+    #[error("agent `{0}` has both a model and code; give it one of them")]
+    ModelAndCode(String),
+    /// There is no model to instruct.
+    #[error("agent `{0}` has instructions, but no model that could heed them")]
+    InstructionsWithoutModel(String),
+}

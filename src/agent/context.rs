@@ -1,0 +1,162 @@
+//! What user code gets to see of its run, and how it speaks to those who follow it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::AgentError;
+use crate::run::{Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, UserId};
+
+/// A run, as the code that executes it sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct RunContext(Arc<RunContextParts>);
+
+/// What a run context is made of.
+pub(crate) struct RunContextParts {
+    pub(crate) run: Arc<Run>,
+    pub(crate) history: Vec<Exchange>,
+    pub(crate) events: mpsc::Sender<RunEventKind>,
+    pub(crate) cancel: CancelSignal,
+}
+
+/// Tells user code that its run is to end, and remembers whether user code wants to know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CancelSignal {
+    token: CancellationToken,
+    heeded: Arc<AtomicBool>,
+}
+
+impl CancelSignal {
+    pub(crate) fn send(&self) {
+        self.token.cancel();
+    }
+
+    /// Whether user code has ever asked about a cancel, so that it is worth waiting for it to react.
+    pub(crate) fn is_heeded(&self) -> bool {
+        self.heeded.load(Ordering::Acquire)
+    }
+}
+
+impl RunContext {
+    pub(crate) fn new(parts: RunContextParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The run.
+    #[must_use]
+    pub fn run_id(&self) -> RunId {
+        self.0.run.output.run_id
+    }
+
+    /// The conversation that the run is part of.
+    #[must_use]
+    pub fn session_id(&self) -> &SessionId {
+        &self.0.run.output.session_id
+    }
+
+    /// Whom the run belongs to, when its caller said so.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&UserId> {
+        self.0.run.output.user_id.as_ref()
+    }
+
+    /// Which taking-up of the run this is: 1 unless a process died or was shut down, or the run had to wait for room.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.run.attempt
+    }
+
+    /// What the agent was asked.
+    #[must_use]
+    pub fn input(&self) -> &Content {
+        &self.0.run.input
+    }
+
+    /// What the agent was asked, read as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// When the input does not have the form of a `T`.
+    pub fn input_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, AgentError> {
+        T::deserialize(self.input().as_json()).map_err(|error| AgentError::new(format!("input: {error}")))
+    }
+
+    /// The caller's own notes on the run.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.run.metadata
+    }
+
+    /// Earlier runs of the session, oldest first; as many as the agent's [`history`](super::AgentBuilder::history) asks for.
+    #[must_use]
+    pub fn history(&self) -> &[Exchange] {
+        &self.0.history
+    }
+
+    /// Says the next piece of the run's content to those who follow it, as a `RunContent` event.
+    ///
+    /// Pieces in quick succession are joined. What was said is kept as the partial content of a run that is cancelled or
+    /// fails. Waits when events come faster than they can be stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped before it is ready, the piece may not have been said.
+    pub async fn emit_text(&self, text: impl Into<String>) {
+        let content = Content::from(text.into());
+        self.say(RunEventKind::RunContent { content }).await;
+    }
+
+    /// Tells those who follow the run something of the agent's own, as a `CustomEvent`.
+    ///
+    /// Waits when events come faster than they can be stored.
+    ///
+    /// # Errors
+    ///
+    /// When `data` cannot be written as JSON.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped before it is ready, the event may not have been told.
+    pub async fn emit(&self, name: impl Into<String>, data: impl Serialize) -> Result<(), AgentError> {
+        let data = Content::from(serde_json::to_value(data)?);
+        self.say(RunEventKind::CustomEvent { name: name.into(), data }).await;
+        Ok(())
+    }
+
+    pub(crate) async fn say(&self, event: RunEventKind) {
+        // The receiver is gone only when the run has ended; nobody is left to tell, and this code is about to be dropped.
+        self.0.events.send(event).await.ok();
+    }
+
+    /// Waits until the run is to end early: cancelled, timed out, or handed back at a shutdown.
+    ///
+    /// Code that has asked once is not dropped at its next `await` any more, but given the runtime's cancel grace.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped and asked for again.
+    pub async fn cancelled(&self) {
+        self.0.cancel.heeded.store(true, Ordering::Release);
+        self.0.cancel.token.cancelled().await;
+    }
+
+    /// Whether the run is to end early. Counts as asking, see [`cancelled`](Self::cancelled).
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.heeded.store(true, Ordering::Release);
+        self.0.cancel.token.is_cancelled()
+    }
+}
+
+impl fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunContext")
+            .field("run_id", &self.run_id())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}

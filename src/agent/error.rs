@@ -1,0 +1,53 @@
+//! How an agent's own code fails.
+
+use std::error::Error;
+use std::fmt;
+
+use super::ModelError;
+use crate::run::{FailureKind, RunFailure};
+
+/// The failure of an agent's own code. Any error becomes one by `?`; the run settles as `ERROR` with its message.
+///
+/// The message is stored and shown to whoever may read the run: keep secrets out of it.
+pub struct AgentError(RunFailure);
+
+impl AgentError {
+    /// A failure with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(RunFailure::new(FailureKind::AgentError, message))
+    }
+
+    pub(crate) fn into_failure(self) -> RunFailure {
+        self.0
+    }
+}
+
+/// The message is that of the error and of all its sources, from the outside in.
+impl<E: Error + Send + Sync + 'static> From<E> for AgentError {
+    fn from(error: E) -> Self {
+        let outer: &(dyn Error + 'static) = &error;
+        let kind = if outer.is::<ModelError>() { FailureKind::ModelError } else { FailureKind::AgentError };
+        let mut message = outer.to_string();
+        let mut source = outer.source();
+        while let Some(inner) = source {
+            let inner_message = inner.to_string();
+            if !message.ends_with(&inner_message) {
+                message = format!("{message}: {inner_message}");
+            }
+            source = inner.source();
+        }
+        Self(RunFailure::new(kind, message))
+    }
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

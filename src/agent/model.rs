@@ -1,0 +1,158 @@
+//! What a model is to Greenroom: one turn in, pieces of text and a final message out.
+
+use std::fmt;
+
+use futures_util::stream::BoxStream;
+
+use crate::run::{Content, Usage};
+
+/// A model that answers.
+///
+/// A turn is a stream: any number of [`ModelEvent::Text`], then exactly one [`ModelEvent::Done`] or an error. A stream that
+/// ends without either is a failed turn. Dropping the stream must give up the turn at once, which for HTTP means closing
+/// the connection (or resetting its stream): that is how a cancel reaches the model, also in the middle of a back-off.
+pub trait Model: Send + Sync + 'static {
+    /// The model's id, as its provider knows it.
+    fn id(&self) -> &str;
+
+    /// Who provides the model.
+    fn provider(&self) -> &str;
+
+    /// Asks for one turn.
+    fn respond(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>>;
+}
+
+/// What a model is asked. `Debug` does not show the texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ModelRequest {
+    /// The conversation so far, oldest first; the last message is the one to answer.
+    pub messages: Vec<Message>,
+}
+
+/// A message of a conversation. `Debug` does not show the text.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: Content,
+}
+
+impl Message {
+    /// A message of `role`.
+    #[must_use]
+    pub fn new(role: Role, content: impl Into<Content>) -> Self {
+        Self { role, content: content.into() }
+    }
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// The maker of the agent: its description and instructions.
+    System,
+    /// Whoever submitted the run.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A piece of a turn.
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ModelEvent {
+    /// The next piece of the answer's text.
+    Text(String),
+    /// The whole turn; nothing comes after it.
+    Done(ModelTurn),
+}
+
+/// A turn that is complete.
+#[derive(Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct ModelTurn {
+    /// The whole text, the pieces that were streamed before included.
+    pub text: String,
+    /// What the turn cost.
+    pub usage: Usage,
+    /// The provider's id of the answer, when it has one.
+    pub response_id: Option<String>,
+}
+
+impl ModelTurn {
+    /// A turn that says `text`.
+    #[must_use]
+    pub fn new(text: impl Into<String>, usage: Usage) -> Self {
+        Self { text: text.into(), usage, response_id: None }
+    }
+}
+
+impl fmt::Debug for ModelEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Done(turn) => f.debug_tuple("Done").field(turn).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for ModelTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelTurn")
+            .field("usage", &self.usage)
+            .field("response_id", &self.response_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a turn failed. The message holds neither a key nor what the model was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ModelError {
+    kind: ModelErrorKind,
+    message: String,
+}
+
+impl ModelError {
+    /// An error of this kind.
+    pub fn new(kind: ModelErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// What sort of error it is.
+    #[must_use]
+    pub const fn kind(&self) -> ModelErrorKind {
+        self.kind
+    }
+}
+
+/// The sorts of model errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ModelErrorKind {
+    /// The key is missing or refused (401, 403).
+    Auth,
+    /// The provider refuses the request itself (other 4xx).
+    Request,
+    /// The conversation is longer than the model can take.
+    ContextTooLong,
+    /// Too many requests, also after the retries (429).
+    RateLimited,
+    /// The provider failed, also after the retries (5xx, 408, 409).
+    Server,
+    /// No connection could be made, also after the retries.
+    Connect,
+    /// The provider was silent for too long.
+    Timeout,
+    /// The answer was cut off before its end.
+    Cut,
+    /// The provider says that the answer failed.
+    Failed,
+    /// The provider says that the answer is incomplete: a token limit or a content filter.
+    Incomplete,
+    /// The answer is none that this client understands.
+    Protocol,
+}

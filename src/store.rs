@@ -1,0 +1,138 @@
+//! Where runs are kept: what is read and what is written.
+//!
+//! Both stores, Postgres and SQLite, do the same few things behind one small trait, and one conformance suite holds them to
+//! it. What a write may do to a run is decided by the plain functions of [`protocol`], never by an adapter on its own.
+//! This layer knows nothing of actors: it is called from any thread, and its work is driven by threads that it owns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use self::protocol::{RowFacts, Write, Written};
+use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, UserId};
+
+pub use self::config::Store;
+pub use self::error::StoreError;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresOptions;
+pub use self::query::{Cursor, InvalidCursor, Page, RunQuery};
+
+mod config;
+#[cfg(test)]
+mod conformance;
+mod error;
+#[cfg(feature = "postgres")]
+mod postgres;
+pub(crate) mod protocol;
+mod query;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub(crate) type StoreResult<T> = Result<T, StoreError>;
+
+/// A run that a node has just taken up, and where its event log goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct TakenRun {
+    pub(crate) run: Run,
+    pub(crate) next_seq: u64,
+}
+
+/// Which runs a node wants to take up.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) node: NodeId,
+    /// Only runs of these agents: what a node does not know is left for others.
+    pub(crate) agents: Vec<String>,
+    pub(crate) limit: usize,
+}
+
+/// Which earlier runs a run gets to see.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    /// The run that asks; only runs created before it count.
+    pub(crate) before: RunId,
+    pub(crate) session_id: SessionId,
+    /// Only runs of the same user, so that a guessed session id shows nothing of anybody else.
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) limit: usize,
+}
+
+/// One boot of one process's runtime: the owner of the runs that it has taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NodeId(uuid::Uuid);
+
+impl NodeId {
+    pub(crate) fn new() -> Self {
+        Self(uuid::Uuid::now_v7())
+    }
+
+    pub(crate) const fn as_uuid(self) -> uuid::Uuid {
+        self.0
+    }
+}
+
+impl From<uuid::Uuid> for NodeId {
+    fn from(uuid: uuid::Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What every store does.
+///
+/// Each method may be called from any thread and any runtime. A future that is dropped does not stop what it has begun.
+pub(crate) trait RunStore: Send + Sync + 'static {
+    /// How many batches can be written at the same time; a run always goes through the same lane.
+    fn lanes(&self) -> usize;
+
+    /// Writes a batch, in which no run occurs twice, and says what became of each write, in the same order.
+    ///
+    /// All of the batch is durable when this returns `Ok`. After an error, any part of it may be: writing the same batch
+    /// again is always right, and tells for each write what became of it. [`StoreError::is_data`] means that at least one
+    /// write of the batch can never succeed.
+    fn write(&self, lane: usize, batch: Arc<[Write]>) -> BoxFuture<'_, StoreResult<Vec<Written>>>;
+
+    /// Takes up runs that wait and that nobody owns: by priority, then age.
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>>;
+
+    /// How many runs wait unowned, counted up to `limit`.
+    fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>>;
+
+    /// The unsettled runs of `node` that another process wants cancelled.
+    fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
+
+    /// What a write to this run would meet.
+    fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>>;
+
+    fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>>;
+
+    /// One page of runs, newest first.
+    fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>>;
+
+    /// At most `limit` events of a run from seq `from` on, in order.
+    fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>>;
+
+    /// The latest completed runs of a session, oldest first.
+    fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>>;
+
+    /// Forgets cancel intents that have expired.
+    fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Closes every connection; whatever comes later fails.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What holds for whichever store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoreLimits {
+    /// How long a cancel intent is honoured.
+    pub(crate) intent_ttl: Duration,
+    /// How many unexpired cancel intents there may be.
+    pub(crate) max_intents: usize,
+}

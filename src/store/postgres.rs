@@ -1,0 +1,5 @@
+//! The production store: Postgres 14 or newer, through diesel-async.
+
+mod options;
+
+pub use self::options::PostgresOptions;

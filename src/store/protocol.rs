@@ -1,0 +1,248 @@
+//! What a write may do to a run: the decisions, as plain functions over plain data.
+//!
+//! Postgres applies a write by a guarded statement and asks [`judge`] only about what the guard refused; SQLite asks it
+//! first. Both ways give the same answers, and the conformance suite checks that they do.
+
+use super::NodeId;
+use crate::run::fingerprint::Fingerprint;
+use crate::run::{Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus};
+
+/// One write, and what came back of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Insert(Box<InsertRun>),
+    Advance(Box<Advance>),
+    Cancel(RunId),
+}
+
+impl Write {
+    pub(crate) fn run_id(&self) -> RunId {
+        match self {
+            Self::Insert(insert) => insert.run.output.run_id,
+            Self::Advance(advance) => advance.run_id,
+            Self::Cancel(run_id) => *run_id,
+        }
+    }
+}
+
+/// What became of a [`Write`], each variant answering the write of the same name.
+#[derive(Clone, Debug)]
+pub(crate) enum Written {
+    Insert(Inserted),
+    Advance(Result<(), Refusal>),
+    Cancel(CancelWritten),
+}
+
+/// A new run. Its times are the database's to set, except `run_at` when the caller gave one.
+#[derive(Clone, Debug)]
+pub(crate) struct InsertRun {
+    pub(crate) run: Run,
+    /// Whether `run.run_at` is the caller's; else it is the time of the insert.
+    pub(crate) delayed: bool,
+    pub(crate) fingerprint: Fingerprint,
+    /// The node that takes the run up at once (its attempt is 1 then), or nobody (0).
+    pub(crate) node: Option<NodeId>,
+    pub(crate) on_crash: CrashPolicy,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Inserted {
+    /// The run is in; `cancel_wanted` tells that an intent waits for it.
+    New { run: Box<Run>, cancel_wanted: bool },
+    /// The same run was there already, owned by `node`.
+    Existing { run: Box<Run>, node: Option<NodeId> },
+    /// Another run has this id.
+    Conflict,
+}
+
+/// A write by the attempt that owns the run: a step in its life, with the events that commit together with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Advance {
+    pub(crate) run_id: RunId,
+    /// The fencing token: only the latest attempt may write.
+    pub(crate) attempt: u32,
+    /// The seq of the first of `events`; also where the log must stand for the write to be the next one.
+    pub(crate) first_seq: u64,
+    pub(crate) events: Vec<RunEvent>,
+    pub(crate) change: Change,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// User code is about to start.
+    Start,
+    /// More has happened.
+    Append,
+    /// The run ends.
+    Settle(Settlement),
+    /// The run is given back, to be taken up by anybody; its started attempt does not count.
+    HandBack,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settlement {
+    pub(crate) status: RunStatus,
+    pub(crate) content: Option<Content>,
+    pub(crate) error: Option<RunFailure>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Change {
+    /// The status that the run has after this change, `None` when it stays as it is.
+    pub(crate) const fn to(&self) -> Option<RunStatus> {
+        match self {
+            Self::Start => Some(RunStatus::Running),
+            Self::Append => None,
+            Self::Settle(settlement) => Some(settlement.status),
+            Self::HandBack => Some(RunStatus::Pending),
+        }
+    }
+
+    /// Whether this change may befall a run with status `from`.
+    pub(crate) fn may_come_from(&self, from: RunStatus) -> bool {
+        match self {
+            Self::Start | Self::Settle(_) => self.to().is_some_and(|to| from.can_become(to)),
+            Self::Append => from == RunStatus::Running,
+            // A run that was taken up and not yet started is handed back as well.
+            Self::HandBack => matches!(from, RunStatus::Pending | RunStatus::Running),
+        }
+    }
+}
+
+impl Advance {
+    /// Where the log stands after this write.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.first_seq + self.events.len() as u64
+    }
+}
+
+/// What a write to a run meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowFacts {
+    pub(crate) status: RunStatus,
+    pub(crate) attempt: u32,
+    pub(crate) node: Option<NodeId>,
+    pub(crate) next_seq: u64,
+    /// How many times user code was started, attempts that were handed back not counted.
+    pub(crate) starts: u32,
+    pub(crate) max_attempts: u32,
+    /// Somebody's cancel is on the row, or an unexpired intent is.
+    pub(crate) cancel_wanted: bool,
+}
+
+/// Why a write was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// There is no such run.
+    Missing,
+    /// The run had settled.
+    Settled(RunStatus),
+    /// Another attempt has the run, or nobody.
+    Fenced,
+    /// The run must not start: it is to be cancelled.
+    CancelWanted,
+    /// The run must not start: user code was started as often as the run allows.
+    Exhausted,
+    /// The write does not follow on what the row says: a defect of Greenroom.
+    OutOfStep,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Apply,
+    /// This very write is already there: its first try was committed, though nobody heard.
+    Applied,
+    Refuse(Refusal),
+}
+
+/// Decides what `advance` does to a run of which the store knows `row`.
+pub(crate) fn judge(advance: &Advance, row: Option<&RowFacts>) -> Verdict {
+    let Some(row) = row else { return Verdict::Refuse(Refusal::Missing) };
+    if row.attempt == advance.attempt && is_trace_of(advance, row) {
+        return Verdict::Applied;
+    }
+    if row.status.is_terminal() {
+        return Verdict::Refuse(Refusal::Settled(row.status));
+    }
+    if row.attempt != advance.attempt || row.node.is_none() {
+        return Verdict::Refuse(Refusal::Fenced);
+    }
+    if row.next_seq != advance.first_seq || !advance.change.may_come_from(row.status) {
+        return Verdict::Refuse(Refusal::OutOfStep);
+    }
+    if matches!(advance.change, Change::Start) {
+        if row.cancel_wanted {
+            return Verdict::Refuse(Refusal::CancelWanted);
+        }
+        if row.starts >= row.max_attempts {
+            return Verdict::Refuse(Refusal::Exhausted);
+        }
+    }
+    Verdict::Apply
+}
+
+/// Whether `row` is what `advance` leaves behind. An attempt is one writer that waits for each answer, so a log that
+/// stands where this write would put it, in the status that it sets, was put there by it.
+fn is_trace_of(advance: &Advance, row: &RowFacts) -> bool {
+    let owned = row.node.is_some();
+    let status_fits = match &advance.change {
+        Change::Start => row.status == RunStatus::Running && owned,
+        Change::Append => row.status == RunStatus::Running && owned && !advance.events.is_empty(),
+        Change::Settle(settlement) => row.status == settlement.status,
+        Change::HandBack => row.status == RunStatus::Pending && !owned,
+    };
+    status_fits && row.next_seq == advance.next_seq()
+}
+
+/// What a cancel of a run that is not live in this process has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CancelWritten {
+    /// Nobody owned the run: it is cancelled.
+    Cancelled,
+    /// `node` owns the run: the request is on the row.
+    Requested(NodeId),
+    /// The run had settled.
+    Settled(RunStatus),
+    /// There is no such run: the intent waits for it.
+    IntentStored,
+    /// There is no such run, and there are as many intents as there may be.
+    TooManyIntents,
+}
+
+/// What a takeover does to an unsettled run whose process died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takeover {
+    /// The run waits again, for anybody.
+    Requeue,
+    /// The run settles as `ERROR`, for this reason.
+    Fail(FailureKind),
+    /// Somebody wanted the run cancelled, and nothing of it is running any more.
+    Cancel,
+}
+
+/// Decides what becomes of an unsettled run whose process died.
+pub(crate) fn take_over(row: &RowFacts, on_crash: CrashPolicy) -> Takeover {
+    use FailureKind::{AttemptsExhausted, ProcessDied};
+    if row.cancel_wanted {
+        return Takeover::Cancel;
+    }
+    match (row.status, on_crash) {
+        (RunStatus::Running, CrashPolicy::Fail) => Takeover::Fail(ProcessDied),
+        (RunStatus::Running, CrashPolicy::Restart) if row.starts >= row.max_attempts => {
+            Takeover::Fail(AttemptsExhausted)
+        }
+        _ => Takeover::Requeue,
+    }
+}
+
+/// The message of a run that fails because its process died.
+pub(crate) fn takeover_message(kind: FailureKind) -> &'static str {
+    if kind == FailureKind::AttemptsExhausted {
+        "the process that ran the run died, and the run has no attempts left"
+    } else {
+        "the process that ran the run died"
+    }
+}
+
+/// The reason that a cancelled run's last event gives.
+pub(crate) const CANCELLED_BY_CALLER: &str = "cancelled by the caller";
