@@ -101,6 +101,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// Takes up runs that wait and that nobody owns: by priority, then age.
     fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>>;
 
+    /// The runs of `node` that it has not started: what a claim took up whose answer got lost is among them.
+    fn unstarted(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>>;
+
     /// How many runs wait unowned, counted up to `limit`.
     fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>>;
 

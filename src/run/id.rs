@@ -26,6 +26,11 @@ impl RunId {
     pub const fn as_uuid(self) -> Uuid {
         self.0
     }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) const fn as_uuid_ref(&self) -> &Uuid {
+        &self.0
+    }
 }
 
 impl From<Uuid> for RunId {

@@ -51,7 +51,7 @@ impl Store {
     pub(crate) async fn open(self, limits: StoreLimits) -> StoreResult<Arc<dyn RunStore>> {
         match self.0 {
             #[cfg(feature = "postgres")]
-            Kind::Postgres(options) => todo!("{options:?} {limits:?}"),
+            Kind::Postgres(options) => Ok(Arc::new(super::postgres::Postgres::open(options, limits).await?)),
             #[cfg(feature = "sqlite")]
             Kind::Sqlite(path) => todo!("{path:?} {limits:?}"),
         }

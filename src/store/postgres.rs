@@ -1,5 +1,343 @@
 //! The production store: Postgres 14 or newer, through diesel-async.
+//!
+//! The store drives its connections on threads of its own, so that nobody's code stands in their way, and so that they do
+//! not die with whichever runtime happened to ask first. Each write lane has one connection, made when it is needed and
+//! replaced when it breaks; reads share a pool.
 
-mod options;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::future::BoxFuture;
+use tokio::runtime::Runtime;
+
+use self::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
+use self::connect::{Connector, Purpose};
+use self::error::from_diesel;
+use self::read::{EventRow, GetEvents, GetHistory, GetRuns, ListRuns};
+use self::row::RunRow;
+use super::protocol::{RowFacts, Write, Written};
+use super::{Claim, History, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
+use crate::run::{Exchange, Run, RunEvent, RunId};
 
 pub use self::options::PostgresOptions;
+
+mod advance;
+mod cancel;
+mod claim;
+mod connect;
+mod error;
+mod insert;
+mod migrate;
+mod options;
+mod read;
+mod row;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod write;
+
+/// A connection that a lane or a claim keeps to itself; `None` until it is needed, and after it broke.
+type Kept = tokio::sync::Mutex<Option<AsyncPgConnection>>;
+
+pub(crate) struct Postgres {
+    /// `None` once the store is closed.
+    io: Mutex<Option<Runtime>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connector: Connector,
+    lanes: Vec<Kept>,
+    claims: Kept,
+    reads: Pool<AsyncPgConnection>,
+    /// How long waiting for a free connection may take.
+    connect_timeout: Duration,
+    limits: StoreLimits,
+}
+
+impl Postgres {
+    pub(super) async fn open(options: PostgresOptions, limits: StoreLimits) -> StoreResult<Self> {
+        let connector = Connector::new(&options)?;
+        let io = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("greenroom-postgres")
+            .enable_all()
+            .build()
+            .map_err(|error| StoreError::Unavailable(format!("no threads for the database: {error}")))?;
+        let inner = Arc::new(Inner {
+            reads: pool(&connector, &options)?,
+            lanes: (0..options.write_lanes).map(|_| Kept::default()).collect(),
+            claims: Kept::default(),
+            connect_timeout: options.connect_timeout,
+            connector,
+            limits,
+        });
+        let store = Self { io: Mutex::new(Some(io)), inner };
+        let run = options.migrate;
+        store.run(move |inner| async move { migrate::migrate(&inner.connector, run).await }).await?;
+        Ok(store)
+    }
+
+    /// Runs `work` on the store's own threads. Dropping the future does not stop the work.
+    fn run<T, F, Fut>(&self, work: F) -> BoxFuture<'_, StoreResult<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Inner>) -> Fut,
+        Fut: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        let task = {
+            let io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+            io.as_ref().map(|io| io.spawn(work(Arc::clone(&self.inner))))
+        };
+        Box::pin(async move {
+            match task {
+                None => Err(StoreError::Closed),
+                Some(task) => task.await.unwrap_or_else(|error| {
+                    if error.is_panic() {
+                        tracing::error!("the store's own code panicked: {error}");
+                    }
+                    Err(StoreError::Closed)
+                }),
+            }
+        })
+    }
+
+    /// Reads with a pooled connection, once more when the first one turns out to be dead.
+    fn read<T, F>(&self, read: F) -> BoxFuture<'_, StoreResult<T>>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, StoreResult<T>> + Send + Sync + 'static,
+    {
+        self.run(move |inner| async move {
+            match inner.read_once(&read).await {
+                Err(StoreError::Unavailable(_)) => inner.read_once(&read).await,
+                other => other,
+            }
+        })
+    }
+}
+
+impl Inner {
+    async fn read_once<T, F>(&self, read: &F) -> StoreResult<T>
+    where
+        F: for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, StoreResult<T>>,
+    {
+        let mut conn = within(self.connect_timeout, async {
+            self.reads.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))
+        })
+        .await?;
+        within(self.connector.patience(), read(&mut conn)).await.inspect_err(|error| {
+            if error.is_retryable() {
+                // The pool would hand it out again: it only knows of connections that closed in good order.
+                self.forget(conn);
+            }
+        })
+    }
+
+    fn forget(&self, conn: diesel_async::pooled_connection::deadpool::Object<AsyncPgConnection>) {
+        drop(diesel_async::pooled_connection::deadpool::Object::take(conn));
+    }
+
+    /// Works with a connection that is kept for this purpose; any error of the connection replaces it.
+    async fn with_kept<T>(
+        &self,
+        kept: &Kept,
+        work: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, StoreResult<T>>,
+    ) -> StoreResult<T> {
+        let mut kept = kept.lock().await;
+        // Taken out: whatever ends this early, a half-used connection is not used again.
+        let mut conn = match kept.take() {
+            Some(conn) => conn,
+            None => self.connector.connect(Purpose::Write).await?,
+        };
+        let worked = within(self.connector.patience(), work(&mut conn)).await;
+        if !matches!(worked, Err(StoreError::Unavailable(_))) {
+            *kept = Some(conn);
+        }
+        worked
+    }
+}
+
+/// A server that does not answer in `patience`, though its own timeout is shorter, is taken for gone.
+async fn within<T>(patience: Duration, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    let late = |_| Err(StoreError::Unavailable(format!("no answer within {patience:?}")));
+    tokio::time::timeout(patience, work).await.unwrap_or_else(late)
+}
+
+fn pool(connector: &Connector, options: &PostgresOptions) -> StoreResult<Pool<AsyncPgConnection>> {
+    let mut config = ManagerConfig::default();
+    let connector = connector.clone();
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(move |_| {
+        let connector = connector.clone();
+        Box::pin(async move {
+            connector
+                .connect(Purpose::Read)
+                .await
+                .map_err(|error| diesel::ConnectionError::BadConnection(error.to_string()))
+        })
+    });
+    // The connector knows the URL; the pool only hands this text on.
+    let manager = AsyncDieselConnectionManager::new_with_config("", config);
+    Pool::builder(manager)
+        .max_size(options.read_connections)
+        .build()
+        .map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+impl RunStore for Postgres {
+    fn lanes(&self) -> usize {
+        self.inner.lanes.len()
+    }
+
+    fn write(&self, lane: usize, batch: Arc<[Write]>) -> BoxFuture<'_, StoreResult<Vec<Written>>> {
+        self.run(move |inner| async move {
+            let limits = inner.limits;
+            let lane = &inner.lanes[lane % inner.lanes.len()];
+            inner.with_kept(lane, |conn| Box::pin(async move { write::write(conn, &batch, limits).await })).await
+        })
+    }
+
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
+        self.run(move |inner| async move {
+            let statement = ClaimRuns { node: claim.node.as_uuid(), agents: claim.agents, limit: count(claim.limit) };
+            let claimed = inner.with_kept(&inner.claims, |conn| {
+                Box::pin(
+                    async move { statement.get_results::<RunRow>(conn).await.map_err(|error| from_diesel(&error)) },
+                )
+            });
+            claimed.await?.into_iter().map(RunRow::into_taken).collect()
+        })
+    }
+
+    fn unstarted(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let rows: Vec<RunRow> = UnstartedRuns { node: node.as_uuid() }
+                    .get_results(conn)
+                    .await
+                    .map_err(|error| from_diesel(&error))?;
+                rows.into_iter().map(RunRow::into_taken).collect()
+            })
+        })
+    }
+
+    fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let waiting: i64 =
+                    CountWaiting { limit: count(limit) }.get_result(conn).await.map_err(|error| from_diesel(&error))?;
+                row::unsigned(waiting, "count")
+            })
+        })
+    }
+
+    fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let run_ids: Vec<uuid::Uuid> = CancelRequests { node: node.as_uuid() }
+                    .get_results(conn)
+                    .await
+                    .map_err(|error| from_diesel(&error))?;
+                Ok(run_ids.into_iter().map(RunId::from).collect())
+            })
+        })
+    }
+
+    fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {
+        self.read(move |conn| {
+            Box::pin(async move { Ok(write::facts(conn, vec![run_id.as_uuid()]).await?.remove(&run_id)) })
+        })
+    }
+
+    fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let rows: Vec<RunRow> = GetRuns { run_ids: vec![run_id.as_uuid()] }
+                    .get_results(conn)
+                    .await
+                    .map_err(|error| from_diesel(&error))?;
+                rows.into_iter().next().map(RunRow::into_run).transpose()
+            })
+        })
+    }
+
+    fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>> {
+        self.read(move |conn| {
+            let query = query.clone();
+            Box::pin(async move {
+                let rows: Vec<RunRow> = ListRuns(query).get_results(conn).await.map_err(|error| from_diesel(&error))?;
+                rows.into_iter().map(RunRow::into_run).collect()
+            })
+        })
+    }
+
+    fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let statement = GetEvents {
+                    run_id: run_id.as_uuid(),
+                    from: i64::try_from(from).unwrap_or(i64::MAX),
+                    limit: count(limit),
+                };
+                let rows: Vec<EventRow> = statement.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+                rows.into_iter().map(EventRow::into_event).collect()
+            })
+        })
+    }
+
+    fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {
+        self.read(move |conn| {
+            let history = GetHistory::from(history.clone());
+            Box::pin(async move {
+                let rows: Vec<(String, String)> =
+                    history.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+                rows.iter()
+                    .map(|(input, content)| {
+                        Ok(Exchange { input: row::json(input, "input")?, content: row::json(content, "content")? })
+                    })
+                    .collect()
+            })
+        })
+    }
+
+    fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                diesel::sql_query("DELETE FROM cancel_intents WHERE expires_at <= now()")
+                    .execute(conn)
+                    .await
+                    .map_err(|error| from_diesel(&error))?;
+                Ok(())
+            })
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.reads.close();
+        let io = self.io.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Box::pin(async move {
+            if let Some(io) = io {
+                // Waiting for its threads blocks, and must not be done on a thread of anybody's runtime.
+                tokio::task::spawn_blocking(move || io.shutdown_timeout(Duration::from_secs(5))).await.ok();
+            }
+        })
+    }
+}
+
+/// A runtime must not be dropped where it would have to wait for its threads.
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(io) = self.io.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            io.shutdown_background();
+        }
+    }
+}

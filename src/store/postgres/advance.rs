@@ -1,0 +1,178 @@
+//! Advances runs, many at a time: starts, more events, ends.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Utc};
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use uuid::Uuid;
+
+use super::row::signed;
+use super::statement::{push, statement};
+use crate::run::{Metrics, RunStatus};
+use crate::store::protocol::{Advance, Change, Settlement};
+use crate::store::{StoreError, StoreResult};
+
+/// `UPDATE` of any number of runs, each a slot in every array, with their events and outputs. Answers the runs whose
+/// row passed the guard; [`judge`](crate::store::protocol::judge) says why another did not.
+#[derive(Default)]
+pub(super) struct AdvanceRuns {
+    run_ids: Vec<Uuid>,
+    attempts: Vec<i32>,
+    first_seqs: Vec<i64>,
+    event_counts: Vec<i32>,
+    changes: Vec<&'static str>,
+    statuses: Vec<Option<&'static str>>,
+    pub(super) contents: Vec<Option<String>>,
+    error_kinds: Vec<Option<String>>,
+    error_messages: Vec<Option<String>>,
+    metrics: Vec<Option<String>>,
+    event_runs: Vec<Uuid>,
+    event_seqs: Vec<i64>,
+    event_times: Vec<DateTime<Utc>>,
+    pub(super) events: Vec<String>,
+    /// The runs that are to end as `CANCELLED`: an intent of theirs is spent.
+    pub(super) cancelled: Vec<Uuid>,
+}
+
+/// The word for a change in the statement: ends are told apart by how the run ends, since not every status may end so.
+const fn change_word(change: &Change) -> &'static str {
+    match change {
+        Change::Start => "start",
+        Change::Append => "append",
+        Change::Settle(settlement) => settlement.status.as_str(),
+        Change::HandBack => "hand_back",
+    }
+}
+
+/// The pairs of change and status that the guard lets pass, made from the one table of transitions.
+static LEGAL: LazyLock<String> = LazyLock::new(|| {
+    let settle =
+        |status| Change::Settle(Settlement { status, content: None, error: None, metrics: Metrics::default() });
+    let settles = RunStatus::ALL.into_iter().filter(|status| status.is_terminal()).map(settle);
+    let mut pairs = String::new();
+    for change in [Change::Start, Change::Append, Change::HandBack].into_iter().chain(settles) {
+        for from in RunStatus::ALL.into_iter().filter(|&from| change.may_come_from(from)) {
+            let comma = if pairs.is_empty() { "" } else { ", " };
+            // Writing to a string does not fail.
+            write!(pairs, "{comma}('{}', '{from}')", change_word(&change)).ok();
+        }
+    }
+    pairs
+});
+
+impl AdvanceRuns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.run_ids.is_empty()
+    }
+
+    pub(super) fn push(&mut self, advance: &Advance) -> StoreResult<()> {
+        let run_id = advance.run_id.as_uuid();
+        let attempt = signed(advance.attempt, "attempt")?;
+        let first_seq = signed(advance.first_seq, "first_seq")?;
+        let event_count = signed(advance.events.len(), "events")?;
+        for event in &advance.events {
+            self.event_runs.push(run_id);
+            self.event_seqs.push(signed(event.seq, "seq")?);
+            self.event_times.push(event.created_at);
+            self.events.push(to_json(&event.kind)?);
+        }
+        self.run_ids.push(run_id);
+        self.attempts.push(attempt);
+        self.first_seqs.push(first_seq);
+        self.event_counts.push(event_count);
+        self.changes.push(change_word(&advance.change));
+        self.statuses.push(advance.change.to().map(RunStatus::as_str));
+        self.push_output(run_id, &advance.change)
+    }
+
+    fn push_output(&mut self, run_id: Uuid, change: &Change) -> StoreResult<()> {
+        let settlement = match change {
+            Change::Settle(settlement) => Some(settlement),
+            Change::Start | Change::Append | Change::HandBack => None,
+        };
+        let error = settlement.and_then(|settlement| settlement.error.as_ref());
+        let content = settlement.and_then(|settlement| settlement.content.as_ref());
+        self.contents.push(content.map(|content| content.as_json().to_string()));
+        self.error_kinds.push(error.map(|error| error.kind.to_string()));
+        self.error_messages.push(error.map(|error| error.message.clone()));
+        self.metrics.push(settlement.map(|settlement| to_json(&settlement.metrics)).transpose()?);
+        if settlement.is_some_and(|settlement| settlement.status == RunStatus::Cancelled) {
+            self.cancelled.push(run_id);
+        }
+        Ok(())
+    }
+}
+
+fn to_json(value: &impl serde::Serialize) -> StoreResult<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::Data(error.to_string()))
+}
+
+statement!(AdvanceRuns -> SqlUuid);
+
+impl QueryFragment<Pg> for AdvanceRuns {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "WITH asked AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
+            ", ", &self.attempts => Array<Integer>,
+            ", ", &self.first_seqs => Array<BigInt>,
+            ", ", &self.event_counts => Array<Integer>,
+            ", ", &self.changes => Array<Text>,
+            ", ", &self.statuses => Array<Nullable<Text>>,
+            ", ", &self.contents => Array<Nullable<Text>>,
+            ", ", &self.error_kinds => Array<Nullable<Text>>,
+            ", ", &self.error_messages => Array<Nullable<Text>>,
+            ", ", &self.metrics => Array<Nullable<Text>>,
+            ") AS t (run_id, attempt, first_seq, event_count, change, status, content, error_kind, error_message, metrics)), \
+             done AS ( \
+                UPDATE runs r SET \
+                    status = COALESCE(a.status, r.status), \
+                    next_seq = r.next_seq + a.event_count, \
+                    starts = r.starts + CASE WHEN a.change = 'start' THEN 1 \
+                                             WHEN a.change = 'hand_back' AND r.status = 'RUNNING' THEN -1 ELSE 0 END, \
+                    node_id = CASE WHEN a.change = 'hand_back' THEN NULL ELSE r.node_id END, \
+                    started_at = CASE a.change WHEN 'start' THEN now() WHEN 'hand_back' THEN NULL ELSE r.started_at END, \
+                    settled_at = CASE WHEN a.metrics IS NOT NULL THEN now() END \
+                FROM asked a \
+                WHERE r.run_id = a.run_id AND r.attempt = a.attempt AND r.next_seq = a.first_seq \
+                  AND r.node_id IS NOT NULL AND (a.change, r.status) IN (");
+        out.push_sql(&LEGAL);
+        push!(out, ") \
+                  AND (a.change <> 'start' OR (r.starts < r.max_attempts AND r.cancel_requested_at IS NULL AND NOT EXISTS ( \
+                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()))) \
+                RETURNING r.run_id), \
+             events AS ( \
+                INSERT INTO run_events (run_id, seq, created_at, event) \
+                SELECT e.run_id, e.seq, e.created_at, e.event::jsonb FROM unnest(", &self.event_runs => Array<SqlUuid>,
+            ", ", &self.event_seqs => Array<BigInt>,
+            ", ", &self.event_times => Array<Timestamptz>,
+            ", ", &self.events => Array<Text>,
+            ") AS e (run_id, seq, created_at, event) JOIN done USING (run_id)), \
+             outputs AS ( \
+                INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics) \
+                SELECT a.run_id, a.content::jsonb, a.error_kind, a.error_message, a.metrics::jsonb \
+                FROM asked a JOIN done USING (run_id) WHERE a.metrics IS NOT NULL) \
+             SELECT run_id FROM done"
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LEGAL;
+
+    #[test]
+    fn the_guard_is_the_table_of_transitions() {
+        assert_eq!(
+            *LEGAL,
+            "('start', 'PENDING'), ('start', 'PAUSED'), ('append', 'RUNNING'), \
+             ('hand_back', 'PENDING'), ('hand_back', 'RUNNING'), ('COMPLETED', 'RUNNING'), \
+             ('CANCELLED', 'PENDING'), ('CANCELLED', 'RUNNING'), ('CANCELLED', 'PAUSED'), \
+             ('ERROR', 'PENDING'), ('ERROR', 'RUNNING'), ('ERROR', 'PAUSED')"
+        );
+    }
+}

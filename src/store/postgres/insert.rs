@@ -1,0 +1,97 @@
+//! Inserts new runs, many at a time.
+
+use chrono::{DateTime, Utc};
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use uuid::Uuid;
+
+use super::row::signed;
+use super::statement::{push, statement};
+use crate::store::StoreResult;
+use crate::store::protocol::InsertRun;
+
+/// `INSERT` of any number of runs, each a slot in every array. Answers the rows that were new.
+#[derive(Default)]
+pub(super) struct InsertRuns {
+    run_ids: Vec<Uuid>,
+    session_ids: Vec<String>,
+    agents: Vec<String>,
+    user_ids: Vec<Option<String>>,
+    max_attempts: Vec<i32>,
+    node_ids: Vec<Option<Uuid>>,
+    on_crash: Vec<&'static str>,
+    priorities: Vec<i16>,
+    run_at: Vec<Option<DateTime<Utc>>>,
+    timeouts_ms: Vec<Option<i64>>,
+    pub(super) inputs: Vec<String>,
+    pub(super) metadata: Vec<String>,
+    fingerprints: Vec<Vec<u8>>,
+}
+
+/// A run that was new: its id, when it was created, when it may start, and whether an intent waits for it.
+pub(super) type NewRow = (Uuid, DateTime<Utc>, DateTime<Utc>, bool);
+
+impl InsertRuns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.run_ids.is_empty()
+    }
+
+    pub(super) fn push(&mut self, insert: &InsertRun) -> StoreResult<()> {
+        let run = &insert.run;
+        let timeout = run.timeout.map(|timeout| signed(timeout.as_millis(), "timeout")).transpose()?;
+        let max_attempts = signed(run.max_attempts, "max_attempts")?;
+        self.run_ids.push(run.output.run_id.as_uuid());
+        self.session_ids.push(run.output.session_id.to_string());
+        self.agents.push(run.output.agent.clone());
+        self.user_ids.push(run.output.user_id.as_ref().map(ToString::to_string));
+        self.max_attempts.push(max_attempts);
+        self.node_ids.push(insert.node.map(crate::store::NodeId::as_uuid));
+        self.on_crash.push(insert.on_crash.as_str());
+        self.priorities.push(run.priority);
+        self.run_at.push(insert.delayed.then_some(run.run_at));
+        self.timeouts_ms.push(timeout);
+        self.inputs.push(run.input.as_json().to_string());
+        self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
+        self.fingerprints.push(insert.fingerprint.to_vec());
+        Ok(())
+    }
+}
+
+statement!(InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Bool));
+
+impl QueryFragment<Pg> for InsertRuns {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "WITH asked AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
+            ", ", &self.session_ids => Array<Text>,
+            ", ", &self.agents => Array<Text>,
+            ", ", &self.user_ids => Array<Nullable<Text>>,
+            ", ", &self.max_attempts => Array<Integer>,
+            ", ", &self.node_ids => Array<Nullable<SqlUuid>>,
+            ", ", &self.on_crash => Array<Text>,
+            ", ", &self.priorities => Array<SmallInt>,
+            ", ", &self.run_at => Array<Nullable<Timestamptz>>,
+            ", ", &self.timeouts_ms => Array<Nullable<BigInt>>,
+            ", ", &self.inputs => Array<Text>,
+            ", ", &self.metadata => Array<Text>,
+            ", ", &self.fingerprints => Array<Binary>,
+            ") AS t (run_id, session_id, agent, user_id, max_attempts, node_id, on_crash, priority, run_at, timeout_ms, \
+                     input, metadata, fingerprint)), \
+             new AS ( \
+                INSERT INTO runs (run_id, session_id, agent, user_id, status, attempt, max_attempts, node_id, on_crash, \
+                                  priority, run_at, timeout_ms, created_at) \
+                SELECT run_id, session_id, agent, user_id, 'PENDING', CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, \
+                       max_attempts, node_id, on_crash, priority, COALESCE(run_at, now()), timeout_ms, now() \
+                FROM asked ON CONFLICT (run_id) DO NOTHING \
+                RETURNING run_id, created_at, run_at), \
+             inputs AS ( \
+                INSERT INTO run_inputs (run_id, input, metadata, fingerprint) \
+                SELECT a.run_id, a.input::jsonb, a.metadata::jsonb, a.fingerprint FROM asked a JOIN new USING (run_id)) \
+             SELECT run_id, created_at, run_at, EXISTS ( \
+                SELECT FROM cancel_intents c WHERE c.run_id = new.run_id AND c.expires_at > now()) FROM new"
+        );
+        Ok(())
+    }
+}

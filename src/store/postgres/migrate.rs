@@ -1,0 +1,54 @@
+//! Brings the tables up to date, in the schema that is Greenroom's own.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::connect::{Connector, Purpose};
+use crate::store::{StoreError, StoreResult};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// The key of the advisory lock that lets one process migrate at a time: `greenrm` in ASCII.
+const LOCK: i64 = 0x67_72_65_65_6e_72_6d;
+
+/// Runs what is pending; or, when the runtime must not, checks that nothing is.
+///
+/// The schema's name is part of each session's search path, so the table of migrations lands in it as well.
+pub(super) async fn migrate(connector: &Connector, run: bool) -> StoreResult<()> {
+    let mut conn = connector.connect(Purpose::Migrate).await?;
+    if run {
+        lock_and_make_schema(&mut conn, connector.schema()).await.map_err(|error| super::error::from_diesel(&error))?;
+    }
+    // The harness blocks its thread; diesel-async's own wrapper of it would panic on a single-threaded runtime.
+    tokio::task::spawn_blocking(move || {
+        let mut conn = AsyncConnectionWrapper::<AsyncPgConnection>::from(conn);
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Migration(error.to_string());
+        if run {
+            conn.run_pending_migrations(MIGRATIONS).map_err(failed)?;
+        } else if conn.has_pending_migration(MIGRATIONS).map_err(failed)? {
+            let message = "migrations are pending, and the option `migrate` is off; run them before the runtime starts";
+            return Err(StoreError::Migration(message.to_owned()));
+        }
+        Ok(())
+    })
+    .await
+    .map_err(|error| StoreError::Migration(error.to_string()))?
+}
+
+/// The lock is the session's: it goes when the connection does, whatever happens.
+async fn lock_and_make_schema(conn: &mut AsyncPgConnection, schema: &str) -> QueryResult<()> {
+    conn.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})")).await?;
+    // `CREATE SCHEMA IF NOT EXISTS` asks for the privilege to create one even where there is one.
+    let exists: bool = diesel::select(
+        diesel::dsl::sql::<Bool>("EXISTS (SELECT FROM pg_namespace WHERE nspname = ").bind::<Text, _>(schema).sql(")"),
+    )
+    .get_result(conn)
+    .await?;
+    if !exists {
+        conn.batch_execute(&format!("CREATE SCHEMA \"{}\"", schema.replace('"', "\"\""))).await?;
+    }
+    Ok(())
+}

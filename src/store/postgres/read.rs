@@ -1,0 +1,213 @@
+//! Reads runs, their events and their history.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{QueryResult, Queryable};
+use uuid::Uuid;
+
+use super::row::{RUN_COLUMNS, RunColumns, corrupt, json, unsigned};
+use super::statement::{push, statement};
+use crate::run::{RunEvent, RunId};
+use crate::store::protocol::RowFacts;
+use crate::store::{History, NodeId, RunQuery, StoreResult};
+
+const RUNS: &str = " FROM runs r JOIN run_inputs i USING (run_id) LEFT JOIN run_outputs o USING (run_id) ";
+
+/// Whole runs, by their ids.
+pub(super) struct GetRuns {
+    pub(super) run_ids: Vec<Uuid>,
+}
+
+statement!(GetRuns -> RunColumns);
+
+impl QueryFragment<Pg> for GetRuns {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT ");
+        out.push_sql(RUN_COLUMNS);
+        out.push_sql(RUNS);
+        push!(out, "WHERE run_id = ANY(", &self.run_ids => Array<SqlUuid>, ")");
+        Ok(())
+    }
+}
+
+/// What writes to these runs would meet.
+pub(super) struct GetFacts {
+    pub(super) run_ids: Vec<Uuid>,
+}
+
+statement!(GetFacts -> (SqlUuid, Text, Integer, Nullable<SqlUuid>, BigInt, Integer, Integer, Bool));
+
+#[derive(Queryable)]
+pub(super) struct FactsRow {
+    run_id: Uuid,
+    status: String,
+    attempt: i32,
+    node_id: Option<Uuid>,
+    next_seq: i64,
+    starts: i32,
+    max_attempts: i32,
+    cancel_wanted: bool,
+}
+
+impl FactsRow {
+    pub(super) fn into_facts(self) -> StoreResult<(RunId, RowFacts)> {
+        let facts = RowFacts {
+            status: self.status.parse().map_err(|error| corrupt("status", &error))?,
+            attempt: unsigned(self.attempt, "attempt")?,
+            node: self.node_id.map(NodeId::from),
+            next_seq: unsigned(self.next_seq, "next_seq")?,
+            starts: unsigned(self.starts, "starts")?,
+            max_attempts: unsigned(self.max_attempts, "max_attempts")?,
+            cancel_wanted: self.cancel_wanted,
+        };
+        Ok((self.run_id.into(), facts))
+    }
+}
+
+impl QueryFragment<Pg> for GetFacts {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "SELECT r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
+                    r.cancel_requested_at IS NOT NULL OR EXISTS ( \
+                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()) \
+             FROM runs r WHERE r.run_id = ANY(", &self.run_ids => Array<SqlUuid>, ")"
+        );
+        Ok(())
+    }
+}
+
+/// One page of runs, and one more run to tell whether there is another page.
+///
+/// Its text depends on which conditions there are, so that each combination gets a plan of its own.
+pub(super) struct ListRuns(pub(super) RunQuery);
+
+impl QueryId for ListRuns {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for ListRuns {
+    type SqlType = RunColumns;
+}
+
+impl ListRuns {
+    fn limit(&self) -> i64 {
+        i64::try_from(self.0.page_size() + 1).unwrap_or(i64::MAX)
+    }
+}
+
+impl QueryFragment<Pg> for ListRuns {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let query = &self.0;
+        out.push_sql("SELECT ");
+        out.push_sql(RUN_COLUMNS);
+        out.push_sql(RUNS);
+        out.push_sql("WHERE true");
+        if let Some(session_id) = &query.session_id {
+            push!(out, " AND r.session_id = ", session_id.as_str() => Text);
+        }
+        if let Some(user_id) = &query.user_id {
+            push!(out, " AND r.user_id = ", user_id.as_str() => Text);
+        }
+        if let Some(agent) = &query.agent {
+            push!(out, " AND r.agent = ", agent => Text);
+        }
+        if let Some(status) = query.status {
+            // The word is one of six of our own; saying whether it is terminal opens the index of unsettled runs.
+            let settled = if status.is_terminal() { "IS NOT NULL" } else { "IS NULL" };
+            out.push_sql(&format!(" AND r.status = '{status}' AND r.settled_at {settled}"));
+        }
+        if let Some(from) = &query.created_from {
+            push!(out, " AND r.created_at >= ", from => Timestamptz);
+        }
+        if let Some(until) = &query.created_until {
+            push!(out, " AND r.created_at < ", until => Timestamptz);
+        }
+        if let Some(after) = &query.after {
+            push!(out, " AND (r.created_at, r.run_id) < (", &after.created_at => Timestamptz, ", ");
+            push!(out, after.run_id.as_uuid_ref() => SqlUuid, ")");
+        }
+        out.push_sql(" ORDER BY r.created_at DESC, r.run_id DESC LIMIT ");
+        out.push_sql(&self.limit().to_string());
+        Ok(())
+    }
+}
+
+/// The events of a run from a seq on.
+pub(super) struct GetEvents {
+    pub(super) run_id: Uuid,
+    pub(super) from: i64,
+    pub(super) limit: i64,
+}
+
+statement!(GetEvents -> (SqlUuid, BigInt, Timestamptz, Text));
+
+#[derive(Queryable)]
+pub(super) struct EventRow {
+    run_id: Uuid,
+    seq: i64,
+    created_at: DateTime<Utc>,
+    event: String,
+}
+
+impl EventRow {
+    pub(super) fn into_event(self) -> StoreResult<RunEvent> {
+        Ok(RunEvent {
+            run_id: self.run_id.into(),
+            seq: unsigned(self.seq, "seq")?,
+            created_at: self.created_at,
+            kind: json(&self.event, "event")?,
+        })
+    }
+}
+
+impl QueryFragment<Pg> for GetEvents {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "SELECT run_id, seq, created_at, event::text FROM run_events WHERE run_id = ", &self.run_id => SqlUuid,
+            " AND seq >= ", &self.from => BigInt, " ORDER BY seq LIMIT ", &self.limit => BigInt
+        );
+        Ok(())
+    }
+}
+
+/// What earlier runs of a session were asked and answered.
+pub(super) struct GetHistory {
+    before: Uuid,
+    session_id: String,
+    user_id: Option<String>,
+    limit: i64,
+}
+
+impl From<History> for GetHistory {
+    fn from(history: History) -> Self {
+        Self {
+            before: history.before.as_uuid(),
+            session_id: history.session_id.to_string(),
+            user_id: history.user_id.map(|user_id| user_id.to_string()),
+            limit: i64::try_from(history.limit).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+statement!(GetHistory -> (Text, Text));
+
+impl QueryFragment<Pg> for GetHistory {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "SELECT input, content FROM ( \
+                SELECT r.created_at, r.run_id, i.input::text, o.content::text \
+                FROM runs r JOIN run_inputs i USING (run_id) JOIN run_outputs o USING (run_id), \
+                     (SELECT created_at, run_id FROM runs WHERE run_id = ", &self.before => SqlUuid, ") me \
+                WHERE r.session_id = ", &self.session_id => Text,
+            " AND r.user_id IS NOT DISTINCT FROM ", &self.user_id => Nullable<Text>,
+            " AND r.status = 'COMPLETED' AND o.content IS NOT NULL \
+                  AND (r.created_at, r.run_id) < (me.created_at, me.run_id) \
+                ORDER BY r.created_at DESC, r.run_id DESC LIMIT ", &self.limit => BigInt,
+            ") AS latest ORDER BY created_at, run_id"
+        );
+        Ok(())
+    }
+}

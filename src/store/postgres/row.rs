@@ -1,0 +1,144 @@
+//! A row, and the run that it stands for.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::Queryable;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::run::{Run, RunFailure, RunOutput};
+use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
+
+/// The columns of a whole run: `r` is its row, `i` its input, `o` its output.
+pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.status, r.attempt, r.max_attempts, \
+     r.priority, r.run_at, r.timeout_ms, r.next_seq, r.node_id, r.created_at, r.started_at, r.settled_at, \
+     i.input::text, i.metadata::text, i.fingerprint, \
+     o.content::text, o.error_kind, o.error_message, o.metrics::text";
+
+/// The types of [`RUN_COLUMNS`].
+pub(super) type RunColumns = (
+    SqlUuid,
+    Text,
+    Text,
+    Nullable<Text>,
+    Text,
+    Integer,
+    Integer,
+    SmallInt,
+    Timestamptz,
+    Nullable<BigInt>,
+    BigInt,
+    Nullable<SqlUuid>,
+    Timestamptz,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
+    Text,
+    Text,
+    Binary,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+);
+
+/// A row of [`RUN_COLUMNS`].
+#[derive(Queryable)]
+pub(super) struct RunRow {
+    pub(super) run_id: Uuid,
+    session_id: String,
+    agent: String,
+    user_id: Option<String>,
+    status: String,
+    attempt: i32,
+    max_attempts: i32,
+    priority: i16,
+    run_at: DateTime<Utc>,
+    timeout_ms: Option<i64>,
+    next_seq: i64,
+    node_id: Option<Uuid>,
+    created_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    settled_at: Option<DateTime<Utc>>,
+    input: String,
+    metadata: String,
+    pub(super) fingerprint: Vec<u8>,
+    content: Option<String>,
+    error_kind: Option<String>,
+    error_message: Option<String>,
+    metrics: Option<String>,
+}
+
+impl RunRow {
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.node_id.map(NodeId::from)
+    }
+
+    pub(super) fn into_taken(self) -> StoreResult<TakenRun> {
+        let next_seq = unsigned(self.next_seq, "next_seq")?;
+        Ok(TakenRun { run: self.into_run()?, next_seq })
+    }
+
+    pub(super) fn into_run(self) -> StoreResult<Run> {
+        let error = match self.error_kind {
+            Some(kind) => {
+                Some(RunFailure { kind: word(&kind, "error_kind")?, message: self.error_message.unwrap_or_default() })
+            }
+            None => None,
+        };
+        let output = RunOutput {
+            run_id: self.run_id.into(),
+            session_id: self.session_id.into(),
+            agent: self.agent,
+            user_id: self.user_id.map(Into::into),
+            status: self.status.parse().map_err(|error| corrupt("status", &error))?,
+            content: self.content.as_deref().map(|content| json(content, "content")).transpose()?,
+            error,
+            metrics: self.metrics.as_deref().map(|metrics| json(metrics, "metrics")).transpose()?.unwrap_or_default(),
+            created_at: self.created_at,
+            started_at: self.started_at,
+            settled_at: self.settled_at,
+        };
+        Ok(Run {
+            output,
+            input: json(&self.input, "input")?,
+            metadata: json(&self.metadata, "metadata")?,
+            priority: self.priority,
+            run_at: self.run_at,
+            timeout: match self.timeout_ms {
+                Some(ms) => Some(Duration::from_millis(unsigned(ms, "timeout_ms")?)),
+                None => None,
+            },
+            max_attempts: unsigned(self.max_attempts, "max_attempts")?,
+            attempt: unsigned(self.attempt, "attempt")?,
+        })
+    }
+}
+
+pub(super) fn json<T: DeserializeOwned>(text: &str, column: &str) -> StoreResult<T> {
+    // The error of serde_json names a place, not the text.
+    serde_json::from_str(text).map_err(|error| corrupt(column, &error))
+}
+
+/// Reads a word that serde knows as a variant.
+fn word<T: DeserializeOwned>(word: &str, column: &str) -> StoreResult<T> {
+    serde_json::from_value(word.into()).map_err(|error| corrupt(column, &error))
+}
+
+/// A number that the database keeps with a sign.
+pub(super) fn unsigned<S, U: TryFrom<S>>(number: S, column: &str) -> StoreResult<U>
+where
+    U::Error: std::error::Error,
+{
+    U::try_from(number).map_err(|error| corrupt(column, &error))
+}
+
+pub(super) fn corrupt(column: &str, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Corrupt(format!("column `{column}`: {error}"))
+}
+
+/// A number that the database keeps with a sign, on its way there.
+pub(super) fn signed<U, S: TryFrom<U>>(number: U, column: &str) -> StoreResult<S> {
+    S::try_from(number).map_err(|_| StoreError::Data(format!("`{column}` is out of range")))
+}
