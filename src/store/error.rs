@@ -1,7 +1,7 @@
 //! What can go wrong between Greenroom and its database.
 
 /// An error of the store. Messages hold neither passwords nor what a run was asked or answered.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The database could not be reached, or did not answer in time. Asking again later is right.

@@ -1,0 +1,20 @@
+//! Who does what: the actors, and the messages between them.
+//!
+//! ```text
+//!   Runtime ──SubmitRun, CancelRun, Drain──▶ RunManager ──StopRun──▶ RunActor, one for each run
+//!                                             │      ▲                  │     │
+//!                                             │      └────RunEnded──────┘     │ spawns
+//!                                             │                         │     ▼
+//!                                             └──WriteRun──▶ Persister ◀┘   user code, on threads of its own
+//! ```
+//!
+//! Addresses point down, facts go up. The manager knows which runs are live here and never waits; the persister writes
+//! batches and answers after the commit; a run actor is one `async fn`, [`live`](run_actor::life::Life::live), and a mailbox
+//! through which it is stopped. Each of the first two has a thread of its own, since an actor that is flooded with messages
+//! starves whatever shares its thread. All decisions are plain functions elsewhere; the actors carry messages.
+
+pub(crate) mod crew;
+pub(crate) mod hub;
+pub(crate) mod manager;
+pub(crate) mod persister;
+pub(crate) mod run_actor;

@@ -1,0 +1,140 @@
+//! The threads of a runtime: a system thread, arbiters for the actors, and others for user code.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use actix::prelude::*;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::hub::Hub;
+use super::manager::{Agents, ManagerLimits, RunManager};
+use super::persister::{Persister, Writer};
+use super::run_actor::life::Surroundings;
+use crate::store::{NodeId, RunStore};
+
+pub(crate) use super::persister::Retry;
+
+/// What a runtime's actors are made of.
+pub(crate) struct CrewOptions {
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) store: Arc<dyn RunStore>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) retry: Retry,
+    pub(crate) manager: ManagerLimits,
+    pub(crate) cancel_grace: std::time::Duration,
+    pub(crate) max_output: usize,
+    /// How many arbiters run actors are spread over.
+    pub(crate) arbiters: usize,
+    /// How many threads drive user code.
+    pub(crate) agent_threads: usize,
+}
+
+/// A runtime's actors at work.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    pub(crate) manager: Addr<RunManager>,
+    system: System,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// The arbiters that run actors are spread over, in turn.
+#[derive(Clone)]
+pub(crate) struct Arbiters {
+    handles: Arc<[ArbiterHandle]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Arbiters {
+    pub(crate) fn next(&self) -> ArbiterHandle {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.handles[turn % self.handles.len()].clone()
+    }
+}
+
+impl Crew {
+    /// Starts the threads and the actors.
+    pub(crate) async fn start(options: CrewOptions) -> std::io::Result<Self> {
+        let user_code = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.agent_threads)
+            .thread_name("greenroom-agent")
+            .enable_all()
+            .build()?;
+        let (started, starting) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("greenroom-system".to_owned())
+            .spawn(move || run_system(options, user_code, started))?;
+        let (manager, system) =
+            starting.await.map_err(|_| std::io::Error::other("the system thread ended before it had started"))?;
+        Ok(Self { manager, system, thread: Some(thread) })
+    }
+
+    /// Stops every actor where it is, and waits for the threads.
+    pub(crate) async fn stop(mut self) {
+        self.system.stop();
+        if let Some(thread) = self.thread.take() {
+            tokio::task::spawn_blocking(move || thread.join().ok()).await.ok();
+        }
+    }
+}
+
+/// Without a shutdown the actors end where they are, as they would if the process died.
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.system.stop();
+    }
+}
+
+/// The system thread's whole life.
+fn run_system(
+    options: CrewOptions,
+    user_code: tokio::runtime::Runtime,
+    started: oneshot::Sender<(Addr<RunManager>, System)>,
+) {
+    let runner = System::new();
+    let persister_arbiter = Arbiter::new();
+    let manager_arbiter = Arbiter::new();
+    let run_arbiters: Vec<Arbiter> = (0..options.arbiters).map(|_| Arbiter::new()).collect();
+    let arbiters = Arbiters { handles: run_arbiters.iter().map(Arbiter::handle).collect(), next: Arc::default() };
+    let manager = start_actors(options, user_code.handle().clone(), arbiters, &persister_arbiter, &manager_arbiter);
+    // Without a receiver the start was given up, and dropping the system's handle there does not stop it.
+    if started.send((manager, System::current())).is_err() {
+        System::current().stop();
+    }
+    if let Err(error) = runner.run() {
+        tracing::error!(%error, "the system thread failed");
+    }
+    for arbiter in run_arbiters.into_iter().chain([manager_arbiter, persister_arbiter]) {
+        arbiter.stop();
+        arbiter.join().ok();
+    }
+    // User code that blocks its thread is not waited for.
+    user_code.shutdown_background();
+}
+
+fn start_actors(
+    options: CrewOptions,
+    user_code: Handle,
+    arbiters: Arbiters,
+    persister_arbiter: &Arbiter,
+    manager_arbiter: &Arbiter,
+) -> Addr<RunManager> {
+    let CrewOptions { agents, store, hub, retry, manager: limits, cancel_grace, max_output, .. } = options;
+    let persister = {
+        let store = Arc::clone(&store);
+        Persister::start_in_arbiter(&persister_arbiter.handle(), move |_| Persister::new(store, retry))
+    };
+    let around = Arc::new(Surroundings {
+        writer: Writer::new(persister),
+        store,
+        hub,
+        user_code,
+        cancel_grace,
+        max_output,
+        retry_limit: retry.limit,
+    });
+    RunManager::start_in_arbiter(&manager_arbiter.handle(), move |_| {
+        RunManager::new(NodeId::new(), agents, around, arbiters, limits)
+    })
+}

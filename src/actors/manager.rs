@@ -1,0 +1,152 @@
+//! The manager: knows which runs are live in this process, and is where submits, cancels and shutdowns meet them.
+//!
+//! It never waits: whatever takes time is a task that sends its result back as a message. The tasks are not spawned into
+//! the actor's own context, which polls all that it holds whenever one of them moves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use self::cancel::CancelReply;
+use self::drain::Draining;
+use super::crew::Arbiters;
+use super::run_actor::life::{Life, Surroundings};
+use super::run_actor::{RunActor, Stop};
+use crate::agent::Agent;
+use crate::run::RunId;
+use crate::store::{NodeId, TakenRun};
+
+pub(crate) mod cancel;
+mod claim;
+pub(crate) mod drain;
+mod ended;
+pub(crate) mod submit;
+#[cfg(test)]
+mod tests;
+
+/// The agents that a runtime knows, by name.
+pub(crate) type Agents = HashMap<Arc<str>, Agent>;
+
+/// The numbers that the manager goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ManagerLimits {
+    /// How many runs are live at the same time.
+    pub(crate) max_running: usize,
+    /// How many runs may wait unowned in the store.
+    pub(crate) max_waiting: usize,
+    /// How often the store is looked at for what nobody told this process.
+    pub(crate) poll_interval: Duration,
+    /// How long a submit or a cancel may wait for its commit.
+    pub(crate) call_timeout: Duration,
+}
+
+pub(crate) struct RunManager {
+    node: NodeId,
+    agents: Arc<Agents>,
+    around: Arc<Surroundings>,
+    arbiters: Arbiters,
+    limits: ManagerLimits,
+    live: HashMap<RunId, LiveRun>,
+    /// How many runs wait unowned in the store, as far as this process knows.
+    waiting: usize,
+    /// Among them there may be some that this node can take up now.
+    behind: bool,
+    claiming: bool,
+    /// A claim or an insert got no answer: this node may have runs that it does not know of.
+    lost_answers: bool,
+    /// Cancels of runs that are this node's and not live yet.
+    early_cancels: HashMap<RunId, Vec<CancelReply>>,
+    draining: Option<Draining>,
+    ticks: u64,
+}
+
+/// A run that is this node's: submitted and not yet durable, or with an actor of its own.
+#[derive(Default)]
+struct LiveRun {
+    actor: Option<Addr<RunActor>>,
+    /// Somebody wants it cancelled; those who wait for the answer are in `cancels`.
+    cancel_wanted: bool,
+    cancels: Vec<CancelReply>,
+}
+
+/// A reply that is owed, and the admission that its caller holds until then.
+pub(crate) struct Reply<T> {
+    pub(crate) to: oneshot::Sender<T>,
+    pub(crate) admission: OwnedSemaphorePermit,
+}
+
+impl<T> Reply<T> {
+    /// The caller may have gone away: what it asked for is done all the same.
+    pub(crate) fn send(self, answer: T) {
+        drop(self.admission);
+        self.to.send(answer).ok();
+    }
+}
+
+impl RunManager {
+    pub(crate) fn new(
+        node: NodeId,
+        agents: Arc<Agents>,
+        around: Arc<Surroundings>,
+        arbiters: Arbiters,
+        limits: ManagerLimits,
+    ) -> Self {
+        Self {
+            node,
+            agents,
+            around,
+            arbiters,
+            limits,
+            live: HashMap::new(),
+            waiting: 0,
+            behind: true,
+            claiming: false,
+            lost_answers: false,
+            early_cancels: HashMap::new(),
+            draining: None,
+            ticks: 0,
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.limits.max_running.saturating_sub(self.live.len())
+    }
+
+    /// Gives a run that is this node's its actor.
+    fn enliven(&mut self, taken: TakenRun, ctx: &Context<Self>) {
+        let run_id = taken.run.output.run_id;
+        let Some(agent) = self.agents.get(taken.run.output.agent.as_str()).cloned() else {
+            // Claims ask for known agents only, and so do submits.
+            tracing::error!(run.id = %run_id, run.agent = taken.run.output.agent, "no such agent here");
+            return;
+        };
+        let live = self.live.entry(run_id).or_default();
+        if let Some(replies) = self.early_cancels.remove(&run_id) {
+            live.cancels.extend(replies);
+            live.cancel_wanted = true;
+        }
+        let first = match (live.cancel_wanted, &self.draining) {
+            (true, _) => Some(Stop::Cancel),
+            (false, Some(_)) => Some(Stop::HandBack),
+            (false, None) => None,
+        };
+        self.around.hub.enter(run_id);
+        let (stop, stopped) = watch::channel(first);
+        let life = Life::new(taken, agent, Arc::clone(&self.around), stopped);
+        let manager = ctx.address().recipient();
+        let actor = RunActor::start_in_arbiter(&self.arbiters.next(), |_| RunActor::new(life, stop, manager));
+        live.actor = Some(actor);
+    }
+}
+
+impl Actor for RunManager {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(self.limits.poll_interval, Self::tick);
+        self.claim(ctx);
+    }
+}

@@ -1,0 +1,127 @@
+//! Cancels: a message to the run's actor when the run is live here, else a write.
+
+use actix::prelude::*;
+use tokio::time::Instant;
+
+use super::{Reply, RunManager};
+use crate::actors::run_actor::Stop;
+use crate::run::{RunId, RunStatus};
+use crate::store::protocol::CancelWritten;
+use crate::store::{StoreError, StoreResult};
+
+/// Cancels a run, whether it exists or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CancelRun {
+    pub(crate) run_id: RunId,
+    pub(crate) reply: CancelReply,
+}
+
+pub(crate) type CancelReply = Reply<StoreResult<Cancelled>>;
+
+/// What became of a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    Cancelled,
+    /// Another process has the run; the request is durable.
+    Requested,
+    AlreadySettled(RunStatus),
+    IntentStored,
+    TooManyIntents,
+}
+
+/// The answer of the persister to a cancel.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct CancelDone {
+    run_id: RunId,
+    written: StoreResult<CancelWritten>,
+    reply: Option<CancelReply>,
+}
+
+impl Handler<CancelRun> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, CancelRun { run_id, reply }: CancelRun, ctx: &mut Self::Context) {
+        if self.live.contains_key(&run_id) {
+            self.cancel_live(run_id, Some(reply));
+        } else {
+            self.cancel_in_store(run_id, Some(reply), ctx);
+        }
+    }
+}
+
+impl RunManager {
+    /// Cancels a run that is live here; the answer comes when it has ended.
+    pub(super) fn cancel_live(&mut self, run_id: RunId, reply: Option<CancelReply>) {
+        let Some(live) = self.live.get_mut(&run_id) else { return };
+        live.cancels.extend(reply);
+        live.cancel_wanted = true;
+        if let Some(actor) = &live.actor {
+            actor.do_send(Stop::Cancel);
+        }
+    }
+
+    /// Cancels a run that is not live here, by a write.
+    pub(super) fn cancel_in_store(&self, run_id: RunId, reply: Option<CancelReply>, ctx: &Context<Self>) {
+        let manager = ctx.address();
+        let written = self.around.writer.cancel(run_id, Instant::now() + self.limits.call_timeout);
+        actix::spawn(async move {
+            let written = written.await;
+            manager.do_send(CancelDone { run_id, written, reply });
+        });
+    }
+}
+
+impl Handler<CancelDone> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, CancelDone { run_id, written, reply }: CancelDone, _: &mut Self::Context) {
+        let answer = match written {
+            Ok(CancelWritten::Cancelled) => {
+                self.waiting = self.waiting.saturating_sub(1);
+                // Whoever follows the run here finds its last event in the store.
+                self.around.hub.leave(run_id);
+                Ok(Cancelled::Cancelled)
+            }
+            Ok(CancelWritten::Requested(node)) if node == self.node => return self.cancel_own(run_id, reply),
+            Ok(CancelWritten::Requested(_)) => Ok(Cancelled::Requested),
+            Ok(CancelWritten::Settled(status)) => Ok(settled(status)),
+            Ok(CancelWritten::IntentStored) => Ok(Cancelled::IntentStored),
+            Ok(CancelWritten::TooManyIntents) => Ok(Cancelled::TooManyIntents),
+            Err(error) => Err(error),
+        };
+        if let Some(reply) = reply {
+            reply.send(answer);
+        }
+    }
+}
+
+impl RunManager {
+    /// Cancels a run that turned out to be this node's: it has come to life meanwhile, or is about to.
+    fn cancel_own(&mut self, run_id: RunId, reply: Option<CancelReply>) {
+        if self.live.contains_key(&run_id) {
+            return self.cancel_live(run_id, reply);
+        }
+        // The claim that took it up has not been heard of yet.
+        self.lost_answers = true;
+        self.early_cancels.entry(run_id).or_default().extend(reply);
+    }
+
+    /// Answers those who wait for the cancel of a run that has ended.
+    pub(super) fn answer_cancels(replies: Vec<CancelReply>, answer: &StoreResult<Cancelled>) {
+        for reply in replies {
+            reply.send(answer.clone());
+        }
+    }
+}
+
+/// What to say to a cancel of a run that has settled with `status`.
+pub(super) fn settled(status: RunStatus) -> Cancelled {
+    Cancelled::AlreadySettled(status)
+}
+
+/// What to say to a cancel of a run that was lost.
+pub(super) fn lost(why: &str) -> StoreError {
+    StoreError::Unavailable(format!("the run was lost before its cancel was durable: {why}"))
+}

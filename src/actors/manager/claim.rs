@@ -1,0 +1,135 @@
+//! Takes up what waits in the store, and looks there for what nobody told this process.
+
+use actix::prelude::*;
+
+use super::RunManager;
+use crate::run::RunId;
+use crate::store::{Claim, StoreResult, TakenRun};
+
+/// The most runs that one claim takes up.
+const CLAIM: usize = 100;
+
+/// Every so many ticks expired intents are forgotten.
+const TICKS_BETWEEN_CLEANINGS: u64 = 60;
+
+/// The store's answer to a claim.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ClaimDone {
+    asked: usize,
+    taken: StoreResult<Vec<TakenRun>>,
+}
+
+/// What a look at the store has brought.
+#[derive(Message)]
+#[rtype(result = "()")]
+enum Seen {
+    /// Runs of this node that others want cancelled.
+    CancelRequests(Vec<RunId>),
+    /// Runs of this node that have not been started; `None` when the store did not say.
+    Unstarted(Option<Vec<TakenRun>>),
+    /// How many runs wait.
+    Waiting(usize),
+}
+
+impl RunManager {
+    /// Takes up as many waiting runs as there is room for, when no claim is under way.
+    pub(super) fn claim(&mut self, ctx: &Context<Self>) {
+        let limit = self.room().min(CLAIM);
+        if self.claiming || self.draining.is_some() || limit == 0 || self.agents.is_empty() {
+            return;
+        }
+        self.claiming = true;
+        // What comes to wait from here on may not be seen by this claim.
+        self.behind = false;
+        let agents = self.agents.keys().map(ToString::to_string).collect();
+        let claim = Claim { node: self.node, agents, limit };
+        let writer = self.around.writer.clone();
+        let manager = ctx.address();
+        actix::spawn(async move {
+            let taken = writer.claim(claim).await;
+            manager.do_send(ClaimDone { asked: limit, taken });
+        });
+    }
+
+    /// The floor under everything that hints and messages bring faster.
+    pub(super) fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.ticks += 1;
+        self.claim(ctx);
+        let store = std::sync::Arc::clone(&self.around.store);
+        let node = self.node;
+        let manager = ctx.address();
+        let (any_live, lost_answers) = (!self.live.is_empty(), std::mem::take(&mut self.lost_answers));
+        // What other processes leave waiting counts as well, so the first tick looks too.
+        let (count, most) = (self.waiting > 0 || self.ticks == 1, self.limits.max_waiting);
+        let clean = self.ticks.is_multiple_of(TICKS_BETWEEN_CLEANINGS);
+        actix::spawn(async move {
+            if any_live && let Ok(run_ids) = store.cancel_requests(node).await {
+                manager.do_send(Seen::CancelRequests(run_ids));
+            }
+            if lost_answers {
+                manager.do_send(Seen::Unstarted(store.unstarted(node).await.ok()));
+            }
+            if count && let Ok(waiting) = store.count_waiting(most).await {
+                manager.do_send(Seen::Waiting(waiting));
+            }
+            if clean && let Err(error) = store.forget_expired_intents().await {
+                tracing::warn!(%error, "expired cancel intents were not forgotten");
+            }
+        });
+    }
+}
+
+impl Handler<ClaimDone> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, ClaimDone { asked, taken }: ClaimDone, ctx: &mut Self::Context) {
+        self.claiming = false;
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::warn!(%error, "waiting runs could not be taken up");
+                self.lost_answers = true;
+                self.behind = true;
+                return;
+            }
+        };
+        self.behind |= taken.len() == asked;
+        self.waiting = self.waiting.saturating_sub(taken.len());
+        for one in taken {
+            self.enliven(one, ctx);
+        }
+        if self.behind {
+            self.claim(ctx);
+        }
+    }
+}
+
+impl Handler<Seen> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, seen: Seen, ctx: &mut Self::Context) {
+        match seen {
+            Seen::CancelRequests(run_ids) => {
+                for run_id in run_ids {
+                    self.cancel_live(run_id, None);
+                }
+            }
+            Seen::Waiting(waiting) => self.waiting = waiting,
+            Seen::Unstarted(None) => self.lost_answers = true,
+            Seen::Unstarted(Some(unstarted)) => {
+                for taken in unstarted {
+                    if !self.live.contains_key(&taken.run.output.run_id) {
+                        self.enliven(taken, ctx);
+                    }
+                }
+                // What is not this node's after all is cancelled by a write.
+                for (run_id, replies) in std::mem::take(&mut self.early_cancels) {
+                    for reply in replies {
+                        self.cancel_in_store(run_id, Some(reply), ctx);
+                    }
+                }
+            }
+        }
+    }
+}

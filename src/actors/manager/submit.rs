@@ -1,0 +1,130 @@
+//! Submits: a run is inserted, owned by this node when there is room, else left for whoever has room first.
+
+use actix::prelude::*;
+use tokio::time::Instant;
+
+use super::{LiveRun, Reply, RunManager};
+use crate::run::{Run, RunId, RunStatus};
+use crate::store::protocol::{InsertRun, Inserted};
+use crate::store::{StoreError, StoreResult, TakenRun};
+
+/// Submits a run; `insert.node` is for the manager to fill in.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SubmitRun {
+    pub(crate) insert: InsertRun,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: SubmitReply,
+}
+
+pub(crate) type SubmitReply = Reply<Result<Run, SubmitRefusal>>;
+
+/// Why a run was not accepted.
+#[derive(Debug)]
+pub(crate) enum SubmitRefusal {
+    ShuttingDown,
+    /// As many runs wait as may wait.
+    Full(usize),
+    /// Another run has this id.
+    Conflict,
+    Store(StoreError),
+}
+
+/// The answer of the persister to an insert.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct InsertDone {
+    run_id: RunId,
+    /// The manager has kept a place among the live runs for this run.
+    reserved: bool,
+    inserted: StoreResult<Inserted>,
+    /// The run may not start yet.
+    delayed: bool,
+    reply: SubmitReply,
+}
+
+impl Handler<SubmitRun> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, message: SubmitRun, ctx: &mut Self::Context) {
+        let SubmitRun { mut insert, deadline, reply } = message;
+        if self.draining.is_some() {
+            return reply.send(Err(SubmitRefusal::ShuttingDown));
+        }
+        let run_id = insert.run.output.run_id;
+        // Runs that wait already come first, by priority and age.
+        let reserved = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
+        if !reserved && self.waiting >= self.limits.max_waiting {
+            return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting)));
+        }
+        if reserved {
+            insert.node = Some(self.node);
+            self.live.insert(run_id, LiveRun::default());
+        }
+        let delayed = insert.delayed;
+        let manager = ctx.address();
+        let inserted = self.around.writer.insert(insert, deadline);
+        actix::spawn(async move {
+            let inserted = inserted.await;
+            manager.do_send(InsertDone { run_id, reserved, inserted, delayed, reply });
+        });
+    }
+}
+
+impl Handler<InsertDone> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
+        let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
+        match inserted {
+            Ok(Inserted::New { run, .. }) if reserved => {
+                self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
+                reply.send(Ok(*run));
+            }
+            Ok(Inserted::New { run, cancel_wanted }) => {
+                self.waiting += 1;
+                self.behind |= !delayed;
+                if cancel_wanted {
+                    // It must not wait for room only to find out that it is cancelled.
+                    self.cancel_in_store(run_id, None, ctx);
+                }
+                self.claim(ctx);
+                reply.send(Ok(*run));
+            }
+            Ok(Inserted::Existing { run, node }) => {
+                let own = node == Some(self.node) && run.output.status == RunStatus::Pending;
+                if reserved && own {
+                    // The first try of this very insert was committed, and its answer got lost.
+                    self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
+                } else if reserved {
+                    self.release(run_id, ctx);
+                }
+                reply.send(Ok(*run));
+            }
+            Ok(Inserted::Conflict) => {
+                if reserved {
+                    self.release(run_id, ctx);
+                }
+                reply.send(Err(SubmitRefusal::Conflict));
+            }
+            Err(error) => {
+                self.lost_answers |= error.is_retryable();
+                if reserved {
+                    self.release(run_id, ctx);
+                }
+                reply.send(Err(SubmitRefusal::Store(error)));
+            }
+        }
+    }
+}
+
+impl RunManager {
+    /// Gives up the place that was kept for a run that did not come.
+    fn release(&mut self, run_id: RunId, ctx: &mut Context<Self>) {
+        let live = self.live.remove(&run_id).unwrap_or_default();
+        for reply in live.cancels {
+            self.cancel_in_store(run_id, Some(reply), ctx);
+        }
+        self.go_on(ctx);
+    }
+}

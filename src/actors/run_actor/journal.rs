@@ -1,0 +1,218 @@
+//! The event log of a live run: what has happened and is not durable yet, and the one write that is under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use crate::actors::hub::Hub;
+use crate::actors::persister::Writer;
+use crate::run::{Content, Metrics, RunEvent, RunEventKind, RunId, Usage};
+use crate::store::StoreResult;
+use crate::store::protocol::{Advance, Change, Refusal};
+
+/// Pieces of text that come within this time are joined into one event.
+const JOIN_WITHIN: Duration = Duration::from_millis(40);
+
+/// A joined piece of text is not made longer than this, in bytes.
+const PIECE: usize = 8 * 1024;
+
+/// So much may wait to be written before user code has to wait, in bytes and in events.
+const ROOM_BYTES: usize = 1024 * 1024;
+const ROOM_EVENTS: usize = 512;
+
+pub(crate) struct Journal {
+    run_id: RunId,
+    attempt: u32,
+    /// The seq of the first event in `waiting`.
+    durable_from: u64,
+    waiting: Vec<RunEvent>,
+    waiting_bytes: usize,
+    /// When `waiting` is to be written; `None` when there is nothing to write.
+    due: Option<Instant>,
+    under_way: Option<UnderWay>,
+    writer: Writer,
+    hub: Arc<Hub>,
+    said: Said,
+}
+
+/// A write that is not answered yet.
+struct UnderWay {
+    events: Vec<RunEvent>,
+    answer: BoxFuture<'static, StoreResult<Result<(), Refusal>>>,
+}
+
+/// What the present attempt has said so far.
+struct Said {
+    text: String,
+    usage: Usage,
+    /// When user code was started; `None` before that.
+    started: Option<Instant>,
+    first_piece: Option<Duration>,
+}
+
+impl Journal {
+    pub(crate) fn new(run_id: RunId, attempt: u32, next_seq: u64, writer: Writer, hub: Arc<Hub>) -> Self {
+        let said = Said { text: String::new(), usage: Usage::default(), started: None, first_piece: None };
+        Self {
+            run_id,
+            attempt,
+            durable_from: next_seq,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            due: None,
+            under_way: None,
+            writer,
+            hub,
+            said,
+        }
+    }
+
+    /// The clock of the metrics starts now.
+    pub(crate) fn start_clock(&mut self) {
+        self.said.started = Some(Instant::now());
+    }
+
+    /// Notes what user code has said.
+    pub(crate) fn note(&mut self, kind: RunEventKind) {
+        let kind = match kind {
+            RunEventKind::RunContent { content } => return self.note_piece(content),
+            RunEventKind::CustomEvent { name, data } => {
+                RunEventKind::CustomEvent { name: name.replace('\0', "\u{fffd}"), data: data.without_nul() }
+            }
+            RunEventKind::ModelRequestCompleted { usage, .. } => {
+                self.said.usage += usage;
+                kind
+            }
+            other => other,
+        };
+        let bytes = match &kind {
+            RunEventKind::CustomEvent { data, .. } => data.size(),
+            _ => 64,
+        };
+        self.push(kind, bytes, Duration::ZERO);
+    }
+
+    fn note_piece(&mut self, piece: Content) {
+        let piece = piece.without_nul();
+        let text = piece.as_text().unwrap_or_default();
+        if text.is_empty() {
+            return;
+        }
+        self.said.first_piece = self.said.first_piece.or(self.said.started.map(|started| started.elapsed()));
+        self.said.text.push_str(text);
+        if let Some(RunEvent { kind: RunEventKind::RunContent { content }, .. }) = self.waiting.last_mut()
+            && let Some(before) = content.as_text()
+            && before.len() + text.len() <= PIECE
+        {
+            self.waiting_bytes += text.len();
+            *content = Content::from(format!("{before}{text}"));
+            return;
+        }
+        let bytes = text.len();
+        self.push(RunEventKind::RunContent { content: piece }, bytes, JOIN_WITHIN);
+    }
+
+    fn push(&mut self, kind: RunEventKind, bytes: usize, patience: Duration) {
+        let seq = self.durable_from + self.under_way_len() + self.waiting.len() as u64;
+        self.waiting.push(RunEvent::new(self.run_id, seq, kind));
+        self.waiting_bytes += bytes;
+        let due = Instant::now() + if self.waiting_bytes > PIECE { Duration::ZERO } else { patience };
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+    }
+
+    fn under_way_len(&self) -> u64 {
+        self.under_way.as_ref().map_or(0, |under_way| under_way.events.len() as u64)
+    }
+
+    /// Whether user code may say more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting_bytes < ROOM_BYTES && self.waiting.len() < ROOM_EVENTS
+    }
+
+    /// The text that the present attempt has said so far.
+    pub(crate) fn text(&self) -> &str {
+        &self.said.text
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics {
+            usage: self.said.usage,
+            time_to_first_token: self.said.first_piece.map(|time| time.as_secs_f64()),
+            duration: self.said.started.map(|started| started.elapsed().as_secs_f64()),
+        }
+    }
+
+    /// Keeps the log moving: writes what is due, and publishes what was written. Never ready but with a refusal.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped and called again at any time.
+    pub(crate) async fn keep(&mut self) -> StoreResult<Refusal> {
+        loop {
+            if self.under_way.is_some() {
+                if let Err(refusal) = self.answered().await? {
+                    return Ok(refusal);
+                }
+            } else if let Some(due) = self.due {
+                tokio::time::sleep_until(due).await;
+                self.begin(Change::Append);
+            } else {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Makes `change` durable together with everything that waits, and publishes it.
+    pub(crate) async fn commit(
+        &mut self,
+        change: Change,
+        last: Option<RunEventKind>,
+    ) -> StoreResult<Result<(), Refusal>> {
+        if self.under_way.is_some()
+            && let Err(refusal) = self.answered().await?
+        {
+            return Ok(Err(refusal));
+        }
+        if let Some(last) = last {
+            self.push(last, 0, Duration::ZERO);
+        }
+        self.begin(change);
+        self.answered().await
+    }
+
+    fn begin(&mut self, change: Change) {
+        let events = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        self.due = None;
+        let advance = Advance {
+            run_id: self.run_id,
+            attempt: self.attempt,
+            first_seq: self.durable_from,
+            events: events.clone(),
+            change,
+        };
+        let answer = Box::pin(self.writer.advance(advance));
+        self.under_way = Some(UnderWay { events, answer });
+    }
+
+    /// Waits for the write that is under way.
+    ///
+    /// # Cancel safety
+    ///
+    /// The write stays under way until its answer has been taken in.
+    async fn answered(&mut self) -> StoreResult<Result<(), Refusal>> {
+        let Some(under_way) = &mut self.under_way else { return Ok(Ok(())) };
+        let answer = (&mut under_way.answer).await;
+        let events = self.under_way.take().map(|under_way| under_way.events).unwrap_or_default();
+        let answer = answer?;
+        if answer.is_ok() {
+            self.durable_from += events.len() as u64;
+            if !events.is_empty() {
+                self.hub.publish(self.run_id, events.into());
+            }
+        }
+        Ok(answer)
+    }
+}

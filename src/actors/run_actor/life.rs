@@ -1,0 +1,343 @@
+//! The whole life of a run that was taken up: start, user code, end.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::Stop;
+use super::journal::Journal;
+use crate::actors::hub::Hub;
+use crate::actors::persister::Writer;
+use crate::agent::{Agent, AgentError, CancelSignal, RunContext, RunContextParts};
+use crate::run::{
+    Content, CrashPolicy, Exchange, FailureKind, Metrics, Run, RunEventKind, RunFailure, RunId, RunStatus,
+};
+use crate::store::protocol::{CANCELLED_BY_CALLER, Change, Refusal, Settlement};
+use crate::store::{History, RunStore, StoreError, StoreResult, TakenRun};
+
+/// How many events user code may be ahead of the run's log before it has to wait.
+const EVENTS_AHEAD: usize = 32;
+
+/// What all runs of a runtime share.
+pub(crate) struct Surroundings {
+    pub(crate) writer: Writer,
+    pub(crate) store: Arc<dyn RunStore>,
+    pub(crate) hub: Arc<Hub>,
+    /// The threads for user code.
+    pub(crate) user_code: Handle,
+    /// How long user code that heeds a cancel may take to return.
+    pub(crate) cancel_grace: Duration,
+    /// The largest content, in bytes.
+    pub(crate) max_output: usize,
+    /// How long reads are tried again while the database is away.
+    pub(crate) retry_limit: Duration,
+}
+
+pub(crate) struct Life {
+    run: Arc<Run>,
+    agent: Agent,
+    around: Arc<Surroundings>,
+    stop: watch::Receiver<Option<Stop>>,
+    journal: Journal,
+}
+
+/// How a run stopped being live here.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ending {
+    Settled(RunStatus),
+    /// The run waits again, for anybody.
+    HandedBack,
+    /// Another attempt has the run, or the store could not be told; why, for the log and for those who wait for an answer.
+    Lost(String),
+}
+
+/// How user code came to an end.
+enum Finish {
+    Returned(Result<Content, AgentError>),
+    Panicked(String),
+    Stopped(Stop),
+    TimedOut(Duration),
+    TooLarge,
+}
+
+/// User code at work. Its future is dropped with this, wherever it is.
+struct Work {
+    task: JoinHandle<Result<Result<Content, AgentError>, String>>,
+    events: mpsc::Receiver<RunEventKind>,
+    cancel: CancelSignal,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Life {
+    pub(crate) fn new(
+        taken: TakenRun,
+        agent: Agent,
+        around: Arc<Surroundings>,
+        stop: watch::Receiver<Option<Stop>>,
+    ) -> Self {
+        let TakenRun { run, next_seq } = taken;
+        let journal =
+            Journal::new(run.output.run_id, run.attempt, next_seq, around.writer.clone(), Arc::clone(&around.hub));
+        Self { run: Arc::new(run), agent, around, stop, journal }
+    }
+
+    pub(crate) fn run_id(&self) -> RunId {
+        self.run.output.run_id
+    }
+
+    /// The whole life.
+    #[tracing::instrument(
+        name = "run",
+        skip_all,
+        fields(run.id = %self.run_id(), run.agent = self.agent.name(), run.attempt = self.run.attempt)
+    )]
+    pub(crate) async fn live(mut self) -> Ending {
+        let lived = self.live_or_lose().await;
+        match lived {
+            Ok(ending) => {
+                tracing::info!(?ending, "run ended");
+                ending
+            }
+            Err(error) => {
+                tracing::error!(%error, "run lost: its outcome could not be stored");
+                Ending::Lost(error.to_string())
+            }
+        }
+    }
+
+    async fn live_or_lose(&mut self) -> StoreResult<Ending> {
+        let history = self.history().await?;
+        let stop = *self.stop.borrow_and_update();
+        if let Some(stop) = stop {
+            return self.end_unstarted(stop).await;
+        }
+        let started = RunEventKind::RunStarted { attempt: self.run.attempt };
+        match self.journal.commit(Change::Start, Some(started)).await? {
+            Ok(()) => {}
+            Err(Refusal::CancelWanted) => return self.end_unstarted(Stop::Cancel).await,
+            Err(Refusal::Exhausted) => return self.settle(RunStatus::Error, None, Some(exhausted())).await,
+            Err(refusal) => return Ok(ending_of(refusal)),
+        }
+        tracing::info!("run started");
+        self.journal.start_clock();
+        let mut work = self.set_to_work(history);
+        let finish = match self.follow(&mut work).await? {
+            Ok(finish) => finish,
+            Err(refusal) => return Ok(ending_of(refusal)),
+        };
+        let finish = self.wind_up(&mut work, finish).await;
+        self.end(finish).await
+    }
+
+    /// The earlier runs that the agent asks for.
+    async fn history(&self) -> StoreResult<Vec<Exchange>> {
+        if self.agent.history == 0 {
+            return Ok(Vec::new());
+        }
+        let asked = History {
+            before: self.run_id(),
+            session_id: self.run.output.session_id.clone(),
+            user_id: self.run.output.user_id.clone(),
+            limit: self.agent.history,
+        };
+        let pauses = ExponentialBuilder::new()
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .with_total_delay(Some(self.around.retry_limit));
+        (|| self.around.store.history(asked.clone())).retry(pauses).when(StoreError::is_retryable).await
+    }
+
+    /// Starts user code on the threads that are kept for it. A panic in it is caught there.
+    fn set_to_work(&self, history: Vec<Exchange>) -> Work {
+        let (sender, events) = mpsc::channel(EVENTS_AHEAD);
+        let cancel = CancelSignal::default();
+        let parts = RunContextParts { run: Arc::clone(&self.run), history, events: sender, cancel: cancel.clone() };
+        let work = Arc::clone(&self.agent.work);
+        // The call itself is user code too: it may panic before it has made a future.
+        let code = AssertUnwindSafe(async move { work.run(RunContext::new(parts)).await });
+        let caught = async move { code.catch_unwind().await.map_err(|panic| panic_message(&*panic)) };
+        let task = self.around.user_code.spawn(tracing::Instrument::in_current_span(caught));
+        Work { task, events, cancel }
+    }
+
+    /// Follows user code until it ends, or must end.
+    async fn follow(&mut self, work: &mut Work) -> StoreResult<Result<Finish, Refusal>> {
+        let timeout = self.run.timeout;
+        let timed_out = async {
+            match timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+            timeout.unwrap_or_default()
+        };
+        tokio::pin!(timed_out);
+        loop {
+            let has_room = self.journal.has_room();
+            tokio::select! {
+                biased;
+                stop = stopped(&mut self.stop) => return Ok(Ok(Finish::Stopped(stop))),
+                refusal = self.journal.keep() => return refusal.map(Err),
+                after = &mut timed_out => return Ok(Ok(Finish::TimedOut(after))),
+                Some(event) = work.events.recv(), if has_room => self.journal.note(event),
+                done = &mut work.task => return Ok(Ok(finish_of(done))),
+            }
+            if self.journal.text().len() > self.around.max_output {
+                return Ok(Ok(Finish::TooLarge));
+            }
+        }
+    }
+
+    /// Stops user code that has to stop, and takes in what it said last.
+    async fn wind_up(&mut self, work: &mut Work, finish: Finish) -> Finish {
+        let finish = match finish {
+            Finish::Returned(_) | Finish::Panicked(_) => finish,
+            Finish::Stopped(_) | Finish::TimedOut(_) | Finish::TooLarge => {
+                self.stop_code(work).await;
+                finish
+            }
+        };
+        while let Ok(event) = work.events.try_recv() {
+            self.journal.note(event);
+        }
+        finish
+    }
+
+    /// Ends user code: by dropping its future, or, when it wants to know, by telling it and waiting for its return.
+    async fn stop_code(&mut self, work: &mut Work) {
+        work.cancel.send();
+        if !work.cancel.is_heeded() {
+            work.task.abort();
+        }
+        let grace = tokio::time::sleep(self.around.cancel_grace);
+        tokio::pin!(grace);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut work.task => return,
+                () = &mut grace => {
+                    tracing::warn!("user code did not stop in time and is abandoned");
+                    return work.task.abort();
+                }
+                // Otherwise code that wants to say something before it returns would wait for ever.
+                Some(event) = work.events.recv() => self.journal.note(event),
+            }
+        }
+    }
+
+    /// Makes durable how the run ends.
+    async fn end(&mut self, finish: Finish) -> StoreResult<Ending> {
+        let partial = || {
+            let text = self.journal.text();
+            let text = &text[..text.floor_char_boundary(self.around.max_output)];
+            (!text.is_empty()).then(|| Content::from(text))
+        };
+        let failed = |kind, message: String| (RunStatus::Error, partial(), Some(RunFailure::new(kind, message)));
+        let (status, content, error) = match finish {
+            Finish::Returned(Ok(content)) if content.size() > self.around.max_output => {
+                (RunStatus::Error, partial(), Some(too_large(self.around.max_output)))
+            }
+            Finish::Returned(Ok(content)) => (RunStatus::Completed, Some(content.without_nul()), None),
+            Finish::Returned(Err(error)) => (RunStatus::Error, partial(), Some(error.into_failure())),
+            Finish::Panicked(message) => failed(FailureKind::Panic, message),
+            Finish::TimedOut(after) => failed(FailureKind::Timeout, format!("the run took longer than {after:?}")),
+            Finish::TooLarge => (RunStatus::Error, partial(), Some(too_large(self.around.max_output))),
+            Finish::Stopped(Stop::Cancel) => (RunStatus::Cancelled, partial(), None),
+            Finish::Stopped(Stop::HandBack) if self.agent.crash_policy == CrashPolicy::Restart => {
+                return self.hand_back().await;
+            }
+            Finish::Stopped(Stop::HandBack) => {
+                failed(FailureKind::Shutdown, "the runtime was shut down before the run ended".to_owned())
+            }
+        };
+        self.settle(status, content, error).await
+    }
+
+    /// Ends a run whose user code was not started: whatever the agent's policy, others can start it.
+    async fn end_unstarted(&mut self, stop: Stop) -> StoreResult<Ending> {
+        match stop {
+            Stop::HandBack => self.hand_back().await,
+            Stop::Cancel => self.settle(RunStatus::Cancelled, None, None).await,
+        }
+    }
+
+    async fn settle(
+        &mut self,
+        status: RunStatus,
+        content: Option<Content>,
+        error: Option<RunFailure>,
+    ) -> StoreResult<Ending> {
+        let metrics = self.journal.metrics();
+        let last = last_event(status, error.as_ref(), metrics);
+        let settlement = Settlement { status, content, error, metrics };
+        match self.journal.commit(Change::Settle(settlement), Some(last)).await? {
+            Ok(()) => Ok(Ending::Settled(status)),
+            Err(refusal) => Ok(ending_of(refusal)),
+        }
+    }
+
+    async fn hand_back(&mut self) -> StoreResult<Ending> {
+        match self.journal.commit(Change::HandBack, None).await? {
+            Ok(()) => Ok(Ending::HandedBack),
+            Err(refusal) => Ok(ending_of(refusal)),
+        }
+    }
+}
+
+/// The event that says how a run settles.
+pub(crate) fn last_event(status: RunStatus, error: Option<&RunFailure>, metrics: Metrics) -> RunEventKind {
+    match (status, error) {
+        (RunStatus::Cancelled, _) => RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() },
+        (_, Some(error)) => RunEventKind::RunError { error_type: error.kind, content: error.message.clone() },
+        (_, None) => RunEventKind::RunCompleted { metrics },
+    }
+}
+
+/// Waits until the run has to stop.
+async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
+    match stop.wait_for(Option::is_some).await.map(|stop| *stop) {
+        Ok(Some(stop)) => stop,
+        // The actor is gone, and this future with it.
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
+}
+
+fn finish_of(done: Result<Result<Result<Content, AgentError>, String>, tokio::task::JoinError>) -> Finish {
+    match done {
+        Ok(Ok(returned)) => Finish::Returned(returned),
+        Ok(Err(panic)) => Finish::Panicked(panic),
+        Err(error) => Finish::Panicked(format!("user code was torn down: {error}")),
+    }
+}
+
+fn ending_of(refusal: Refusal) -> Ending {
+    match refusal {
+        Refusal::Settled(status) => Ending::Settled(status),
+        other => Ending::Lost(format!("the store refused a write of this attempt: {other:?}")),
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "user code panicked with something that is no text".to_owned())
+}
+
+fn exhausted() -> RunFailure {
+    RunFailure::new(FailureKind::AttemptsExhausted, "user code was started as often as the run allows")
+}
+
+fn too_large(limit: usize) -> RunFailure {
+    RunFailure::new(FailureKind::OutputTooLarge, format!("the content is larger than {limit} bytes"))
+}

@@ -1,0 +1,1 @@
+//! Through the actor's address, on SQLite in memory.

@@ -1,0 +1,346 @@
+//! The front door: submit, read, follow, cancel, shut down.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+
+use crate::actors::crew::Crew;
+use crate::actors::hub::Hub;
+use crate::actors::manager::cancel::{CancelRun, Cancelled};
+use crate::actors::manager::drain::Drain;
+use crate::actors::manager::submit::{SubmitRefusal, SubmitRun};
+use crate::actors::manager::{Agents, Reply};
+use crate::agent::Agent;
+use crate::error::Error;
+use crate::run::{Metrics, NewRun, Run, RunId, RunOutput, RunStatus, SessionId, fingerprint};
+use crate::store::protocol::InsertRun;
+use crate::store::{Page, RunQuery, RunStore, StoreError};
+
+pub use self::builder::RuntimeBuilder;
+pub use self::cancel_outcome::CancelOutcome;
+pub use self::events::EventStream;
+pub use self::handle::{AgentHandle, RunHandle};
+pub use crate::actors::manager::drain::Drained;
+
+mod builder;
+mod cancel_outcome;
+mod events;
+mod handle;
+
+/// How much longer than its deadline a call waits for the actors to say that the deadline has passed.
+const ANSWER_SLACK: Duration = Duration::from_millis(250);
+
+/// A runtime for background runs. Cheap to clone, and usable from any thread and any async runtime.
+///
+/// It owns its threads: a system thread and arbiters for its actors, others for user code, others for the database. It
+/// ends with [`shutdown`](Self::shutdown). When the last clone is dropped without that, everything ends where it is, as if
+/// the process had died: nothing that was accepted is lost, but user code is cut off.
+///
+/// # Examples
+///
+/// ```
+/// use greenroom::{Agent, NewRun, Runtime, ScriptedModel, ScriptedTurn, RunStatus, Store};
+/// use std::time::Duration;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), greenroom::Error> {
+/// let runtime = Runtime::builder()
+///     .store(Store::sqlite_in_memory())
+///     .agent(Agent::builder("geographer").model(ScriptedModel::new([ScriptedTurn::text("Paris.")])))
+///     .start()
+///     .await?;
+/// let run = runtime.submit(NewRun::new("geographer", "What is the capital of France?")).await?;
+/// assert_eq!(run.status(), RunStatus::Pending);
+///
+/// let output = run.wait(Duration::from_secs(10)).await?;
+/// assert_eq!(output.content.unwrap().as_text(), Some("Paris."));
+/// runtime.shutdown(Duration::from_secs(10)).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    agents: Arc<Agents>,
+    store: Arc<dyn RunStore>,
+    hub: Arc<Hub>,
+    /// `None` once the actors have been stopped.
+    crew: std::sync::Mutex<Option<Crew>>,
+    manager: actix::Addr<crate::actors::manager::RunManager>,
+    /// One permit for each submit and each cancel that waits for its answer.
+    admissions: Arc<Semaphore>,
+    limits: Limits,
+}
+
+/// The limits that the front door itself keeps.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    max_calls: usize,
+    max_input: usize,
+    call_timeout: Duration,
+    poll_interval: Duration,
+}
+
+impl Runtime {
+    /// Starts building a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::new()
+    }
+
+    /// The agents that can be asked, by name.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.inner.agents.values()
+    }
+
+    /// A handle to the agent with this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAgent`] when there is none.
+    pub fn agent(&self, name: &str) -> Result<AgentHandle, Error> {
+        match self.inner.agents.get_key_value(name) {
+            Some((name, _)) => Ok(AgentHandle::new(self.clone(), Arc::clone(name))),
+            None => Err(Error::UnknownAgent(name.to_owned())),
+        }
+    }
+
+    /// Submits a run. It is `PENDING` and durable when this returns, and goes on in the background.
+    ///
+    /// Submitting the same run with the same id again gives the run that is already there, with the status that it has.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`], [`Error::UnknownAgent`], [`Error::Conflict`]: the run is not as it should be;
+    /// - [`Error::Full`], [`Error::Overloaded`]: there is no room, nothing was stored;
+    /// - [`Error::Unconfirmed`]: the database did not answer in time;
+    /// - [`Error::ShuttingDown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped after its first poll, the run may be accepted all the same.
+    pub async fn submit(&self, run: NewRun) -> Result<RunHandle, Error> {
+        run.check(self.inner.limits.max_input)?;
+        let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
+        let insert = insert_of(run, agent);
+        let run_id = insert.run.output.run_id;
+        let deadline = Instant::now() + self.inner.limits.call_timeout;
+        let (to, answer) = oneshot::channel();
+        let reply = Reply { to, admission: self.admit()? };
+        // Not `send`: its message is lost when the caller goes away before it was handled.
+        self.inner.manager.do_send(SubmitRun { insert, deadline, reply });
+        let late = |_| StoreError::Unavailable(format!("no answer within {:?}", self.inner.limits.call_timeout));
+        let accepted = match tokio::time::timeout_at(deadline + ANSWER_SLACK, answer).await.map_err(late) {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(_)) => Err(SubmitRefusal::ShuttingDown),
+            Err(late) => Err(SubmitRefusal::Store(late)),
+        };
+        match accepted {
+            Ok(run) => Ok(RunHandle::new(self.clone(), run.output)),
+            Err(SubmitRefusal::ShuttingDown) => Err(Error::ShuttingDown),
+            Err(SubmitRefusal::Full(waiting)) => Err(Error::Full(waiting)),
+            Err(SubmitRefusal::Conflict) => Err(Error::Conflict(run_id)),
+            Err(SubmitRefusal::Store(reason)) if reason.is_retryable() => Err(Error::Unconfirmed { run_id, reason }),
+            Err(SubmitRefusal::Store(error)) => Err(Error::Store(error)),
+        }
+    }
+
+    /// Cancels a run, also one that is not known yet, and says what that has done.
+    ///
+    /// A run that is live here stops at once: the connection to its model is closed, and what it has said so far is kept.
+    /// The answer comes when that is durable. Cancelling again is harmless.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyIntents`] for an unknown run when as many cancels are kept as may be, [`Error::Overloaded`],
+    /// [`Error::ShuttingDown`], and [`Error::Store`] when the database did not answer in time. Asking again is right.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped after its first poll, the run is cancelled all the same.
+    pub async fn cancel(&self, run_id: RunId) -> Result<CancelOutcome, Error> {
+        let (to, answer) = oneshot::channel();
+        let reply = Reply { to, admission: self.admit()? };
+        self.inner.manager.do_send(CancelRun { run_id, reply });
+        match answer.await.map_err(|_| Error::ShuttingDown)?? {
+            Cancelled::Cancelled => Ok(CancelOutcome::Cancelled),
+            Cancelled::Requested => Ok(CancelOutcome::Requested),
+            Cancelled::AlreadySettled(status) => Ok(CancelOutcome::AlreadySettled(status)),
+            Cancelled::IntentStored => Ok(CancelOutcome::IntentStored),
+            Cancelled::TooManyIntents => Err(Error::TooManyIntents(run_id)),
+        }
+    }
+
+    /// The run with this id, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when the database cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn get(&self, run_id: RunId) -> Result<Option<Run>, Error> {
+        Ok(self.inner.store.get(run_id).await?)
+    }
+
+    /// What has come of a run so far, if there is a run with this id in this session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when the database cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn get_run_output(
+        &self,
+        run_id: RunId,
+        session_id: impl Into<SessionId>,
+    ) -> Result<Option<RunOutput>, Error> {
+        let session_id = session_id.into();
+        Ok(self.get(run_id).await?.map(|run| run.output).filter(|output| output.session_id == session_id))
+    }
+
+    /// One page of the runs that `query` asks for, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the query asks for something impossible, [`Error::Store`] when the database cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn list(&self, query: RunQuery) -> Result<Page, Error> {
+        query.check()?;
+        let size = query.page_size();
+        Ok(Page::cut(self.inner.store.list(query).await?, size))
+    }
+
+    /// Waits until a run settles, at most for `timeout`, and returns what has come of it by then; its status says whether
+    /// it has settled.
+    ///
+    /// For a run that is live in this process, the wait is ended by the run itself; others are looked at once in each
+    /// [poll interval](RuntimeBuilder::poll_interval).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is no such run, [`Error::Store`] when the database cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn wait(&self, run_id: RunId, timeout: Duration) -> Result<RunOutput, Error> {
+        // Follow first, then look: what settles in between is told.
+        let mut follower = self.inner.hub.follow(run_id);
+        let look = async || Ok(self.get(run_id).await?.ok_or(Error::NotFound(run_id))?.output);
+        let settled = async {
+            loop {
+                let output: RunOutput = look().await?;
+                if output.status.is_terminal() {
+                    return Ok(output);
+                }
+                events::until_news(&mut follower, self.inner.limits.poll_interval).await;
+            }
+        };
+        match tokio::time::timeout(timeout, settled).await {
+            Ok(output) => output,
+            Err(_) => look().await,
+        }
+    }
+
+    /// The events of a run: those after `after`, or all of them, then what happens from now on, each once and in order. The
+    /// stream ends with the terminal event.
+    ///
+    /// An event is told when it is durable. A reader that is slow reads from the store what it has missed and never slows
+    /// the run down. After an error the stream can be polled on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is no such run, [`Error::Store`] when the database cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future and the stream can be dropped at any time; subscribing again after the last seq that was seen goes on
+    /// from there.
+    pub async fn subscribe(&self, run_id: RunId, after: Option<u64>) -> Result<EventStream, Error> {
+        let follower = self.inner.hub.follow(run_id);
+        if self.inner.store.facts(run_id).await?.is_none() {
+            return Err(Error::NotFound(run_id));
+        }
+        let from = after.map_or(0, |seq| seq.saturating_add(1));
+        let store = Arc::clone(&self.inner.store);
+        Ok(EventStream::new(store, follower, run_id, from, self.inner.limits.poll_interval))
+    }
+
+    /// Shuts down: refuses new runs from now on, lets live ones finish for `deadline`, hands back the rest, and closes the
+    /// store. Says what became of the runs that were live.
+    ///
+    /// A run that is handed back waits as `PENDING`, without having used up an attempt, when its agent may be run again;
+    /// else it settles as `ERROR`. Calling it again waits for the same shutdown.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the runtime stays in shutdown; calling it again goes on.
+    pub async fn shutdown(&self, deadline: Duration) -> Drained {
+        let (reply, drained) = oneshot::channel();
+        // Time for user code to stop, and for a database that is just coming back.
+        let patience = self.inner.limits.call_timeout * 2;
+        self.inner.manager.do_send(Drain { deadline, patience, reply });
+        let drained = drained.await.unwrap_or_default();
+        let crew = self.inner.crew.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(crew) = crew {
+            crew.stop().await;
+            self.inner.store.close().await;
+        }
+        drained
+    }
+
+    fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let admissions = Arc::clone(&self.inner.admissions);
+        admissions.try_acquire_owned().map_err(|_| Error::Overloaded(self.inner.limits.max_calls))
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("agents", &self.inner.agents.keys()).finish_non_exhaustive()
+    }
+}
+
+/// The run as it is to be stored, with everything made up that the caller left out.
+fn insert_of(new: NewRun, agent: &Agent) -> InsertRun {
+    let fingerprint = fingerprint::of(&new);
+    let now = chrono::Utc::now();
+    let output = RunOutput {
+        run_id: new.run_id.unwrap_or_else(RunId::new),
+        session_id: new.session_id.unwrap_or_else(SessionId::random),
+        agent: new.agent,
+        user_id: new.user_id,
+        status: RunStatus::Pending,
+        content: None,
+        error: None,
+        metrics: Metrics::default(),
+        created_at: now,
+        started_at: None,
+        settled_at: None,
+    };
+    let run = Run {
+        output,
+        input: new.input,
+        metadata: new.metadata,
+        priority: new.priority,
+        run_at: new.run_at.unwrap_or(now),
+        timeout: new.timeout.or(agent.timeout),
+        max_attempts: new.max_attempts.unwrap_or(agent.max_attempts),
+        attempt: 0,
+    };
+    // What may start by now need not wait for a claim; the database's clock is asked about everything else.
+    let delayed = new.run_at.is_some_and(|run_at| run_at > now);
+    InsertRun { run, delayed, fingerprint, node: None, on_crash: agent.crash_policy }
+}

@@ -1,0 +1,237 @@
+//! Builds a runtime: its store, its agents, its limits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::{Inner, Limits, Runtime};
+use crate::actors::crew::{Crew, CrewOptions, Retry};
+use crate::actors::hub::Hub;
+use crate::actors::manager::{Agents, ManagerLimits};
+use crate::agent::AgentBuilder;
+use crate::error::Error;
+use crate::store::{Store, StoreLimits};
+
+/// A runtime in the making. Everything is checked by [`start`](Self::start).
+#[derive(Debug)]
+#[must_use = "a runtime does nothing until it is started"]
+pub struct RuntimeBuilder {
+    store: Option<Store>,
+    agents: Vec<AgentBuilder>,
+    max_running: usize,
+    max_waiting: usize,
+    max_calls: usize,
+    max_input: usize,
+    max_output: usize,
+    max_intents: usize,
+    intent_ttl: Duration,
+    cancel_grace: Duration,
+    call_timeout: Duration,
+    write_retry_limit: Duration,
+    poll_interval: Duration,
+    agent_threads: Option<usize>,
+}
+
+impl RuntimeBuilder {
+    pub(super) const fn new() -> Self {
+        Self {
+            store: None,
+            agents: Vec::new(),
+            max_running: 500,
+            max_waiting: 10_000,
+            max_calls: 10_000,
+            max_input: 1024 * 1024,
+            max_output: 4 * 1024 * 1024,
+            max_intents: 10_000,
+            intent_ttl: Duration::from_secs(24 * 60 * 60),
+            cancel_grace: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(5),
+            write_retry_limit: Duration::from_secs(10 * 60),
+            poll_interval: Duration::from_secs(1),
+            agent_threads: None,
+        }
+    }
+
+    /// Where runs are kept. There is no default.
+    pub fn store(mut self, store: impl Into<Store>) -> Self {
+        self.store = Some(store.into());
+        self
+    }
+
+    /// Registers an agent. There can be any number, each with a name of its own.
+    pub fn agent(mut self, agent: AgentBuilder) -> Self {
+        self.agents.push(agent);
+        self
+    }
+
+    /// How many runs are live at the same time in this process; 500 when left out, at least 1.
+    ///
+    /// A run with an open model stream holds a socket, and many systems allow a process 1,024 descriptors: 500 leaves half
+    /// of them to the service around. Throughput has stopped growing by then, since batches are large enough.
+    pub const fn max_running(mut self, runs: usize) -> Self {
+        self.max_running = runs;
+        self
+    }
+
+    /// How many runs may wait in the store for room; 10,000 when left out. Past it, submits are refused with
+    /// [`Error::Full`]. The count is renewed once in each poll interval, so several processes together may exceed it a
+    /// little.
+    pub const fn max_waiting(mut self, runs: usize) -> Self {
+        self.max_waiting = runs;
+        self
+    }
+
+    /// How many submits and cancels may wait for their answers at the same time; 10,000 when left out, at least 1. Past
+    /// it, they are refused with [`Error::Overloaded`].
+    pub const fn max_calls(mut self, calls: usize) -> Self {
+        self.max_calls = calls;
+        self
+    }
+
+    /// The largest input, and the largest metadata, in bytes; 1 MiB when left out.
+    pub const fn max_input(mut self, bytes: usize) -> Self {
+        self.max_input = bytes;
+        self
+    }
+
+    /// The largest content, in bytes; 4 MiB when left out. A run that says more settles as `ERROR`.
+    pub const fn max_output(mut self, bytes: usize) -> Self {
+        self.max_output = bytes;
+        self
+    }
+
+    /// How many cancels of unknown runs are kept; 10,000 when left out.
+    pub const fn max_intents(mut self, intents: usize) -> Self {
+        self.max_intents = intents;
+        self
+    }
+
+    /// How long a cancel of an unknown run is kept; 24 h when left out.
+    pub const fn intent_ttl(mut self, ttl: Duration) -> Self {
+        self.intent_ttl = ttl;
+        self
+    }
+
+    /// How long user code that heeds a cancel may take to return before it is abandoned; 5 s when left out.
+    pub const fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.cancel_grace = grace;
+        self
+    }
+
+    /// How long a submit or a cancel waits for the database; 5 s when left out.
+    pub const fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// How long the outcome of a run is kept in memory and written again while the database is away; 10 min when left out.
+    /// After that the run is lost to this process, and stays in the store as it was written last.
+    pub const fn write_retry_limit(mut self, limit: Duration) -> Self {
+        self.write_retry_limit = limit;
+        self
+    }
+
+    /// How often the store is looked at for what nobody told this process: runs that wait, cancels by others, runs that
+    /// others have; 1 s when left out, at least 10 ms.
+    pub const fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// How many threads drive user code; the number of processors, but at least 2, when left out.
+    pub const fn agent_threads(mut self, threads: usize) -> Self {
+        self.agent_threads = Some(threads);
+        self
+    }
+
+    /// Opens the store and starts the runtime. Works on any tokio runtime, also on that of actix-web.
+    ///
+    /// # Errors
+    ///
+    /// When an agent or an option is wrong, or the store cannot be opened.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, nothing is left running.
+    pub async fn start(self) -> Result<Runtime, Error> {
+        self.check()?;
+        let agents = Arc::new(registry(self.agents)?);
+        let limits = StoreLimits { intent_ttl: self.intent_ttl, max_intents: self.max_intents };
+        let store = self.store.ok_or(Error::NoStore)?.open(limits).await?;
+        let processors = available_parallelism().map_or(2, std::num::NonZero::get);
+        let hub = Arc::new(Hub::default());
+        let options = CrewOptions {
+            agents: Arc::clone(&agents),
+            store: Arc::clone(&store),
+            hub: Arc::clone(&hub),
+            retry: Retry { limit: self.write_retry_limit },
+            manager: ManagerLimits {
+                max_running: self.max_running,
+                max_waiting: self.max_waiting,
+                poll_interval: self.poll_interval,
+                call_timeout: self.call_timeout,
+            },
+            cancel_grace: self.cancel_grace,
+            max_output: self.max_output,
+            arbiters: processors.clamp(1, 8),
+            agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
+        };
+        let crew = Crew::start(options).await.map_err(Error::Threads)?;
+        let inner = Inner {
+            agents,
+            store,
+            hub,
+            manager: crew.manager.clone(),
+            crew: Mutex::new(Some(crew)),
+            admissions: Arc::new(Semaphore::new(self.max_calls)),
+            limits: Limits {
+                max_calls: self.max_calls,
+                max_input: self.max_input,
+                call_timeout: self.call_timeout,
+                poll_interval: self.poll_interval,
+            },
+        };
+        Ok(Runtime { inner: Arc::new(inner) })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let wrong = |option, problem: &str| Err(Error::Option { option, problem: problem.to_owned() });
+        let many = Semaphore::MAX_PERMITS;
+        for (option, number) in [("max_running", self.max_running), ("max_calls", self.max_calls)] {
+            if number == 0 || number > many {
+                return wrong(option, "must be at least 1, and less than 2^60");
+            }
+        }
+        if self.agent_threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
+            return wrong("agent_threads", "must be between 1 and 1024");
+        }
+        let year = Duration::from_secs(366 * 24 * 60 * 60);
+        for (option, time, least) in [
+            ("poll_interval", self.poll_interval, Duration::from_millis(10)),
+            ("call_timeout", self.call_timeout, Duration::from_millis(1)),
+            ("intent_ttl", self.intent_ttl, Duration::from_millis(1)),
+            ("cancel_grace", self.cancel_grace, Duration::ZERO),
+            ("write_retry_limit", self.write_retry_limit, Duration::ZERO),
+        ] {
+            if time < least || time > year {
+                return wrong(option, &format!("must be between {least:?} and 366 days"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn registry(builders: Vec<AgentBuilder>) -> Result<Agents, Error> {
+    let mut agents = HashMap::with_capacity(builders.len());
+    for builder in builders {
+        let agent = builder.build()?;
+        let name = Arc::clone(&agent.name);
+        if agents.insert(Arc::clone(&name), agent).is_some() {
+            return Err(Error::AgentTwice(name.to_string()));
+        }
+    }
+    Ok(agents)
+}

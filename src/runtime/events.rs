@@ -1,0 +1,136 @@
+//! Follows the event log of a run: first from the store, then as it grows.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::{self, BoxStream};
+
+use crate::actors::hub::{Batch, Follower};
+use crate::error::Error;
+use crate::run::{RunEvent, RunId};
+use crate::store::{RunStore, StoreResult};
+
+/// How many events are read from the store at a time.
+const READ: usize = 256;
+
+/// The events of a run, made by [`Runtime::subscribe`](crate::Runtime::subscribe).
+pub struct EventStream {
+    run_id: RunId,
+    events: BoxStream<'static, Result<RunEvent, Error>>,
+}
+
+impl EventStream {
+    pub(super) fn new(
+        store: Arc<dyn RunStore>,
+        follower: Follower,
+        run_id: RunId,
+        from: u64,
+        poll_interval: Duration,
+    ) -> Self {
+        let tail = Tail {
+            store,
+            follower,
+            run_id,
+            next: from,
+            ready: VecDeque::new(),
+            behind: true,
+            settled: false,
+            ended: false,
+            poll_interval,
+        };
+        let events = stream::unfold(tail, |mut tail| async move {
+            let event = tail.next().await.transpose()?;
+            Some((event.map_err(Error::from), tail))
+        });
+        Self { run_id, events: Box::pin(events) }
+    }
+}
+
+impl Stream for EventStream {
+    type Item = Result<RunEvent, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.as_mut().poll_next(cx)
+    }
+}
+
+impl fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStream").field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}
+
+struct Tail {
+    store: Arc<dyn RunStore>,
+    follower: Follower,
+    run_id: RunId,
+    /// The seq that comes next.
+    next: u64,
+    ready: VecDeque<RunEvent>,
+    /// The store may have events from `next` on.
+    behind: bool,
+    /// The run had settled before the store was last read.
+    settled: bool,
+    ended: bool,
+    poll_interval: Duration,
+}
+
+impl Tail {
+    async fn next(&mut self) -> StoreResult<Option<RunEvent>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                if event.seq < self.next {
+                    continue;
+                }
+                self.next = event.seq + 1;
+                self.ended = event.is_terminal();
+                return Ok(Some(event));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            if self.behind {
+                self.catch_up().await?;
+            } else {
+                let batch = until_news(&mut self.follower, self.poll_interval).await;
+                self.take(&batch);
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> StoreResult<()> {
+        let events = self.store.events(self.run_id, self.next, READ).await?;
+        if !events.is_empty() {
+            self.behind = events.len() == READ;
+            self.ready.extend(events);
+        } else if self.settled {
+            // The terminal event was committed with the status: there is nothing after `next`.
+            self.ended = true;
+        } else {
+            self.settled = self.store.facts(self.run_id).await?.is_none_or(|row| row.status.is_terminal());
+            self.behind = self.settled;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, batch: &Batch) {
+        match batch.first() {
+            Some(first) if first.seq <= self.next => self.ready.extend(batch.iter().cloned()),
+            Some(_) | None => self.behind = true,
+        }
+    }
+}
+
+/// Waits for news of a run: a batch of events, or an empty one when the store has to be read. Where another process may
+/// have the run, that is once in each poll interval.
+pub(super) async fn until_news(follower: &mut Follower, poll_interval: Duration) -> Batch {
+    if follower.is_live() {
+        return follower.next().await;
+    }
+    tokio::time::timeout(poll_interval, follower.next()).await.unwrap_or_default()
+}
