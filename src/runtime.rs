@@ -1,9 +1,11 @@
 //! The front door: submit, read, follow, cancel, shut down.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -27,6 +29,7 @@ pub use crate::actors::manager::drain::Drained;
 
 mod builder;
 mod cancel_outcome;
+mod context;
 mod events;
 mod handle;
 
@@ -73,6 +76,8 @@ struct Inner {
     /// `None` once the actors have been stopped.
     crew: std::sync::Mutex<Option<Crew>>,
     manager: actix::Addr<crate::actors::manager::RunManager>,
+    /// Drives the timers of callers who have no tokio runtime of their own.
+    timers: Handle,
     /// One permit for each submit and each cancel that waits for its answer.
     admissions: Arc<Semaphore>,
     limits: Limits,
@@ -135,7 +140,10 @@ impl Runtime {
         // Not `send`: its message is lost when the caller goes away before it was handled.
         self.inner.manager.do_send(SubmitRun { insert, deadline, reply });
         let late = |_| StoreError::Unavailable(format!("no answer within {:?}", self.inner.limits.call_timeout));
-        let accepted = match tokio::time::timeout_at(deadline + ANSWER_SLACK, answer).await.map_err(late) {
+        let answered = context::anywhere(&self.inner.timers, async {
+            tokio::time::timeout_at(deadline + ANSWER_SLACK, answer).await
+        });
+        let accepted = match answered.await.map_err(late) {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(_)) => Err(SubmitRefusal::ShuttingDown),
             Err(late) => Err(SubmitRefusal::Store(late)),
@@ -248,7 +256,8 @@ impl Runtime {
                 events::until_news(&mut follower, self.inner.limits.poll_interval).await;
             }
         };
-        match tokio::time::timeout(timeout, settled).await {
+        let settled = async { tokio::time::timeout(timeout, settled).await };
+        match context::anywhere(&self.inner.timers, settled).await {
             Ok(output) => output,
             Err(_) => look().await,
         }
@@ -274,8 +283,18 @@ impl Runtime {
             return Err(Error::NotFound(run_id));
         }
         let from = after.map_or(0, |seq| seq.saturating_add(1));
-        let store = Arc::clone(&self.inner.store);
-        Ok(EventStream::new(store, follower, run_id, from, self.inner.limits.poll_interval))
+        Ok(EventStream::new(events::Tail {
+            store: Arc::clone(&self.inner.store),
+            follower,
+            timers: self.inner.timers.clone(),
+            run_id,
+            next: from,
+            ready: VecDeque::new(),
+            behind: true,
+            settled: false,
+            ended: false,
+            poll_interval: self.inner.limits.poll_interval,
+        }))
     }
 
     /// Shuts down: refuses new runs from now on, lets live ones finish for `deadline`, hands back the rest, and closes the

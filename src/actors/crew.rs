@@ -35,8 +35,11 @@ pub(crate) struct CrewOptions {
 #[derive(Debug)]
 pub(crate) struct Crew {
     pub(crate) manager: Addr<RunManager>,
+    /// The threads for user code.
+    pub(crate) user_code: Handle,
     system: System,
-    thread: Option<thread::JoinHandle<()>>,
+    /// Answers, with an error, when the system thread has ended.
+    ended: oneshot::Receiver<std::convert::Infallible>,
 }
 
 /// The arbiters that run actors are spread over, in turn.
@@ -61,21 +64,23 @@ impl Crew {
             .thread_name("greenroom-agent")
             .enable_all()
             .build()?;
+        let handle = user_code.handle().clone();
         let (started, starting) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("greenroom-system".to_owned())
-            .spawn(move || run_system(options, user_code, started))?;
+        let (alive, ended) = oneshot::channel();
+        thread::Builder::new().name("greenroom-system".to_owned()).spawn(move || {
+            run_system(options, user_code, started);
+            drop::<oneshot::Sender<std::convert::Infallible>>(alive);
+        })?;
         let (manager, system) =
             starting.await.map_err(|_| std::io::Error::other("the system thread ended before it had started"))?;
-        Ok(Self { manager, system, thread: Some(thread) })
+        Ok(Self { manager, user_code: handle, system, ended })
     }
 
     /// Stops every actor where it is, and waits for the threads.
     pub(crate) async fn stop(mut self) {
         self.system.stop();
-        if let Some(thread) = self.thread.take() {
-            tokio::task::spawn_blocking(move || thread.join().ok()).await.ok();
-        }
+        // The other half is never used to send, only dropped.
+        (&mut self.ended).await.ok();
     }
 }
 

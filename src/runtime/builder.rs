@@ -185,6 +185,7 @@ impl RuntimeBuilder {
             store,
             hub,
             manager: crew.manager.clone(),
+            timers: crew.user_code.clone(),
             crew: Mutex::new(Some(crew)),
             admissions: Arc::new(Semaphore::new(self.max_calls)),
             limits: Limits {

@@ -10,6 +10,9 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::stream::{self, BoxStream};
 
+use tokio::runtime::Handle;
+
+use super::context;
 use crate::actors::hub::{Batch, Follower};
 use crate::error::Error;
 use crate::run::{RunEvent, RunId};
@@ -25,26 +28,11 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    pub(super) fn new(
-        store: Arc<dyn RunStore>,
-        follower: Follower,
-        run_id: RunId,
-        from: u64,
-        poll_interval: Duration,
-    ) -> Self {
-        let tail = Tail {
-            store,
-            follower,
-            run_id,
-            next: from,
-            ready: VecDeque::new(),
-            behind: true,
-            settled: false,
-            ended: false,
-            poll_interval,
-        };
+    pub(super) fn new(tail: Tail) -> Self {
+        let run_id = tail.run_id;
         let events = stream::unfold(tail, |mut tail| async move {
-            let event = tail.next().await.transpose()?;
+            let timers = tail.timers.clone();
+            let event = context::anywhere(&timers, tail.next()).await.transpose()?;
             Some((event.map_err(Error::from), tail))
         });
         Self { run_id, events: Box::pin(events) }
@@ -65,19 +53,21 @@ impl fmt::Debug for EventStream {
     }
 }
 
-struct Tail {
-    store: Arc<dyn RunStore>,
-    follower: Follower,
-    run_id: RunId,
+/// A reader of one run's log, and where it stands.
+pub(super) struct Tail {
+    pub(super) store: Arc<dyn RunStore>,
+    pub(super) follower: Follower,
+    pub(super) timers: Handle,
+    pub(super) run_id: RunId,
     /// The seq that comes next.
-    next: u64,
-    ready: VecDeque<RunEvent>,
+    pub(super) next: u64,
+    pub(super) ready: VecDeque<RunEvent>,
     /// The store may have events from `next` on.
-    behind: bool,
+    pub(super) behind: bool,
     /// The run had settled before the store was last read.
-    settled: bool,
-    ended: bool,
-    poll_interval: Duration,
+    pub(super) settled: bool,
+    pub(super) ended: bool,
+    pub(super) poll_interval: Duration,
 }
 
 impl Tail {

@@ -323,12 +323,17 @@ impl RunStore for Postgres {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.reads.close();
-        let io = self.io.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Box::pin(async move {
-            if let Some(io) = io {
-                // Waiting for its threads blocks, and must not be done on a thread of anybody's runtime.
-                tokio::task::spawn_blocking(move || io.shutdown_timeout(Duration::from_secs(5))).await.ok();
+        let closing = self.run(|inner| async move {
+            for kept in inner.lanes.iter().chain([&inner.claims]) {
+                drop(kept.lock().await.take());
             }
+            Ok(())
+        });
+        Box::pin(async move {
+            closing.await.ok();
+            let io = self.io.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // Waiting for its threads would block the thread of somebody's runtime.
+            io.map(Runtime::shutdown_background);
         })
     }
 }
