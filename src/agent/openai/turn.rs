@@ -1,0 +1,202 @@
+//! One turn: asks, asks again while nothing was received, then reads the answer.
+//!
+//! All of it happens in the stream that the caller polls. Dropping that stream drops whatever is under way, and with it the
+//! connection; there is no task to be told.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::stream::{self, Stream};
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+use sse_stream::Sse;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::bytes::Bytes;
+
+use super::answer::{Heard, parse_whole};
+use super::body::{Events, lost, read_whole};
+use super::failure::{chain, cut, protocol, read_refusal, silent};
+use super::request::Call;
+use super::retry::{self, Again};
+use crate::agent::{ModelError, ModelErrorKind, ModelEvent};
+
+/// The events of the turn that `call` asks for.
+pub(super) fn events(call: Call) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
+    let turn = Turn { call, deadline: None, phase: Phase::Asking };
+    stream::try_unfold(turn, |mut turn| async move {
+        let event = turn.next_in_time().await?;
+        Ok(event.map(|event| (event, turn)))
+    })
+}
+
+struct Turn {
+    call: Call,
+    deadline: Option<Instant>,
+    phase: Phase,
+}
+
+enum Phase {
+    Asking,
+    Whole(Response),
+    Streamed(Box<Streamed>),
+    Over,
+}
+
+struct Streamed {
+    // The event that was waited for before the request counted as answered.
+    first: Option<Sse>,
+    events: Events,
+    heard: Heard,
+}
+
+impl Turn {
+    async fn next_in_time(&mut self) -> Result<Option<ModelEvent>, ModelError> {
+        let limit = self.call.limits.whole;
+        let deadline = *self.deadline.get_or_insert_with(|| deadline_in(limit));
+        let late = || silent(limit, "the turn was not complete");
+        // A timeout prefers what is ready: without this, a provider that never pauses would never be late.
+        if Instant::now() >= deadline && !matches!(self.phase, Phase::Over) {
+            return Err(late());
+        }
+        timeout_at(deadline, self.next()).await.map_err(|_| late())?
+    }
+
+    async fn next(&mut self) -> Result<Option<ModelEvent>, ModelError> {
+        loop {
+            match std::mem::replace(&mut self.phase, Phase::Over) {
+                Phase::Asking => self.phase = ask(&self.call).await?,
+                Phase::Whole(response) => {
+                    let json = read_whole(response, self.call.limits.idle).await?;
+                    return parse_whole(&json, &self.call.secrets).map(|turn| Some(ModelEvent::Done(turn)));
+                }
+                Phase::Streamed(mut answer) => {
+                    let event = match answer.first.take() {
+                        Some(event) => event,
+                        None => answer.events.next().await?,
+                    };
+                    let event = answer.heard.hear(&event, &self.call.secrets)?;
+                    if !matches!(event, Some(ModelEvent::Done(_))) {
+                        self.phase = Phase::Streamed(answer);
+                    }
+                    if event.is_some() {
+                        return Ok(event);
+                    }
+                }
+                Phase::Over => return Ok(None),
+            }
+        }
+    }
+}
+
+/// A limit beyond what the clock can count is none that anybody will see the end of.
+fn deadline_in(limit: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(limit).unwrap_or_else(|| now + FAR)
+}
+
+/// An attempt that failed, and whether another one makes sense.
+struct Setback {
+    error: ModelError,
+    again: Again,
+}
+
+impl Setback {
+    const fn passing(error: ModelError) -> Self {
+        Self { error, again: Again::Later }
+    }
+
+    const fn lasting(error: ModelError) -> Self {
+        Self { error, again: Again::Never }
+    }
+}
+
+/// Asks until there is an answer to read.
+async fn ask(call: &Call) -> Result<Phase, ModelError> {
+    let mut waits = retry::waits(call.max_retries);
+    loop {
+        let Setback { error, again } = match attempt(call).await {
+            Ok(answer) => return Ok(answer),
+            Err(setback) => setback,
+        };
+        let wait = match (again, waits.next()) {
+            (Again::Never, _) | (_, None) => return Err(error),
+            (Again::Later, Some(wait)) | (Again::After(wait), Some(_)) => wait,
+        };
+        tracing::debug!(%error, ?wait, "the model is asked again");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+enum Opened {
+    Whole(Response),
+    Streamed(Response, Bytes),
+}
+
+async fn attempt(call: &Call) -> Result<Phase, Setback> {
+    let opened = if call.streaming {
+        let limit = call.limits.first_byte;
+        let late = |_| Setback::passing(silent(limit, "the provider did not answer"));
+        timeout(limit, open(call)).await.map_err(late)??
+    } else {
+        open(call).await?
+    };
+    let (response, chunk) = match opened {
+        Opened::Whole(response) => return Ok(Phase::Whole(response)),
+        Opened::Streamed(response, chunk) => (response, chunk),
+    };
+    let mut events = Events::new(response, chunk, call.limits.idle);
+    let first = events.next().await.map_err(|error| {
+        let again = if error.kind() == ModelErrorKind::Protocol { Again::Never } else { Again::Later };
+        Setback { error, again }
+    })?;
+    Ok(Phase::Streamed(Box::new(Streamed { first: Some(first), events, heard: Heard::default() })))
+}
+
+/// Sends the request and waits for an answer's first byte.
+async fn open(call: &Call) -> Result<Opened, Setback> {
+    let request = call.request().map_err(Setback::lasting)?;
+    let mut response = call.client.execute(request).await.map_err(unanswered)?;
+    let status = response.status();
+    if !status.is_success() {
+        let again = retry::again(status, response.headers(), SystemTime::now());
+        let said = read_refusal(response).await;
+        let again = if said.is_final() { Again::Never } else { again };
+        return Err(Setback { error: said.of_refusal(status, &call.secrets), again });
+    }
+    if !is_streamed(&response, call.streaming).map_err(Setback::lasting)? {
+        return Ok(Opened::Whole(response));
+    }
+    match response.chunk().await {
+        Ok(Some(chunk)) => Ok(Opened::Streamed(response, chunk)),
+        Ok(None) => Err(Setback::passing(cut(None))),
+        Err(error) => Err(Setback::passing(lost(error))),
+    }
+}
+
+/// The request got no answer at all.
+fn unanswered(error: reqwest::Error) -> Setback {
+    let message = |what: &str, error: reqwest::Error| format!("{what}: {}", chain(&error.without_url()));
+    if error.is_connect() {
+        let message = message("no connection to the provider", error);
+        return Setback::passing(ModelError::new(ModelErrorKind::Connect, message));
+    }
+    if error.is_builder() || error.is_redirect() {
+        let message = message("the request cannot be sent", error);
+        return Setback::lasting(ModelError::new(ModelErrorKind::Request, message));
+    }
+    Setback::passing(lost(error))
+}
+
+/// Whether the answer is a stream of events. A server that cannot stream may answer as a whole, and the other way round.
+fn is_streamed(response: &Response, asked: bool) -> Result<bool, ModelError> {
+    let Some(media_type) = response.headers().get(CONTENT_TYPE) else { return Ok(asked) };
+    let media_type = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    match media_type.to_ascii_lowercase().as_str() {
+        "text/event-stream" => Ok(true),
+        "application/json" => Ok(false),
+        other => {
+            let shown: String = other.chars().take(80).collect();
+            Err(protocol(format!("the answer is neither JSON nor a stream of events but {shown:?}")))
+        }
+    }
+}
