@@ -1,0 +1,6 @@
+//! What Greenroom promises, each promise by a test that can fail.
+
+mod harness;
+mod layering;
+#[path = "../support/postgres.rs"]
+mod postgres;
