@@ -54,9 +54,9 @@ async fn a_stopped_server_comes_back_with_its_data() {
         let client = connect(server.url()).await;
         client.execute("INSERT INTO kept VALUES ($1)", &[&stop]).await.unwrap();
         if stop == "fast" {
-            server.stop_fast().await
+            server.stop_fast().await;
         } else {
-            server.stop_immediately().await
+            server.stop_immediately().await;
         }
         assert!(client.batch_execute("SELECT 1").await.is_err(), "the connection is cut");
         assert!(tokio_postgres::connect(server.url(), NoTls).await.is_err(), "nobody listens");

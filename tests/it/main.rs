@@ -1,5 +1,7 @@
 //! What Greenroom promises, each promise by a test that can fail.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers as well")]
+
 mod harness;
 mod layering;
 #[path = "../support/postgres.rs"]

@@ -75,10 +75,10 @@ pub(crate) struct Server {
 impl Server {
     /// None, after saying so, where the tests were given a server by `TEST_DATABASE_URL` and have no binaries.
     pub(crate) async fn start() -> Option<Self> {
-        aside(|| {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        aside(move || {
             let missing = binaries::find().unwrap_or_else(|problem| panic!("{problem}")).is_none();
             if missing && given_server().is_some() {
-                let test = std::thread::current().name().unwrap_or("a test").to_owned();
                 binaries::say(&format!("SKIPPED {test}: it stops and starts a server of its own; {}", binaries::HELP));
                 return None;
             }
