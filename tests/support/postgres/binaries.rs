@@ -1,0 +1,111 @@
+//! Where the server's programs are, and how to get them where there are none.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub(super) const HELP: &str = "the tests need Postgres: `apt-get install postgresql`, `brew install postgresql`, or set \
+     PG_BIN to the directory of initdb and postgres, or TEST_DATABASE_URL to a server where databases may be created";
+
+/// Folders with a version in their names: what comes before the version, and what after.
+const VERSIONED: [(&str, &str, &str); 7] = [
+    ("/usr/lib/postgresql", "", "bin"),
+    ("/usr", "pgsql-", "bin"),
+    ("/usr/libexec", "postgresql", ""),
+    ("/opt/homebrew/opt", "postgresql@", "bin"),
+    ("/usr/local/opt", "postgresql@", "bin"),
+    ("/home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"),
+    ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
+];
+
+/// The directory that holds `initdb` and `postgres`, if this machine has them.
+pub(super) fn find() -> Result<Option<PathBuf>, String> {
+    if let Some(named) = env::var_os("PG_BIN") {
+        let named = PathBuf::from(named);
+        return complete(&named)
+            .map(Some)
+            .ok_or_else(|| format!("PG_BIN={} lacks initdb or postgres", named.display()));
+    }
+    Ok(installed_with_version().or_else(from_pg_config).or_else(from_path))
+}
+
+/// As [`find`], after installing the distribution's package where that is possible without asking anybody.
+pub(super) fn find_or_install(is_root: bool) -> Result<PathBuf, String> {
+    if let Some(found) = find()? {
+        return Ok(found);
+    }
+    if !is_root || !on_path("apt-get") {
+        return Err(HELP.to_owned());
+    }
+    install().map_err(|problem| format!("{HELP} (apt-get did not do it: {problem})"))?;
+    find()?.ok_or_else(|| HELP.to_owned())
+}
+
+fn install() -> Result<(), String> {
+    let lock = File::create(env::temp_dir().join("greenroom-tests-apt.lock")).map_err(|error| error.to_string())?;
+    lock.lock().map_err(|error| error.to_string())?;
+    // Another test process may have done it while this one waited.
+    if find()?.is_some() {
+        return Ok(());
+    }
+    say("no Postgres found: installing it by apt-get, as this is root");
+    apt_get(&["update"])?;
+    apt_get(&["install", "-y", "--no-install-recommends", "postgresql"])
+}
+
+fn apt_get(arguments: &[&str]) -> Result<(), String> {
+    let stderr = || io::stderr().as_fd().try_clone_to_owned().map_err(|error| error.to_string());
+    let status = Command::new("apt-get")
+        .args(["-o", "DPkg::Lock::Timeout=300"])
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(stderr()?)
+        .stderr(stderr()?)
+        .status()
+        .map_err(|error| error.to_string())?;
+    if status.success() { Ok(()) } else { Err(format!("`apt-get {}` ended with {status}", arguments.join(" "))) }
+}
+
+/// Past the capture of test output, which would keep this from everybody while the test passes.
+pub(super) fn say(line: &str) {
+    writeln!(io::stderr(), "greenroom tests: {line}").unwrap_or_default();
+}
+
+fn installed_with_version() -> Option<PathBuf> {
+    VERSIONED.iter().find_map(|(parent, prefix, suffix)| {
+        let mut found: Vec<(u32, PathBuf)> = fs::read_dir(parent)
+            .ok()?
+            .flatten()
+            .filter_map(|entry| {
+                let version = entry.file_name().to_str()?.strip_prefix(prefix)?.split('.').next()?.parse().ok()?;
+                Some((version, complete(&entry.path().join(suffix))?))
+            })
+            .collect();
+        found.sort();
+        found.pop().map(|(_, directory)| directory)
+    })
+}
+
+fn from_pg_config() -> Option<PathBuf> {
+    let answer = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).output().ok()?;
+    complete(Path::new(String::from_utf8(answer.stdout).ok()?.trim()))
+}
+
+fn from_path() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    // A link in a directory of links: the other programs are where it leads.
+    let resolved = |directory: PathBuf| Some(fs::canonicalize(directory.join("postgres")).ok()?.parent()?.to_owned());
+    env::split_paths(&path).filter_map(resolved).find_map(|directory| complete(&directory))
+}
+
+fn complete(directory: &Path) -> Option<PathBuf> {
+    (directory.join("initdb").is_file() && directory.join("postgres").is_file()).then(|| directory.to_owned())
+}
+
+fn on_path(program: &str) -> bool {
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}
