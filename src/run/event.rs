@@ -1,6 +1,6 @@
 //! What happens in a run, as an append-only log.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Content, FailureKind, Metrics, RunId, RunStatus, Usage};
@@ -103,7 +103,8 @@ impl RunEventKind {
 
 impl RunEvent {
     pub(crate) fn new(run_id: RunId, seq: u64, kind: RunEventKind) -> Self {
-        Self { run_id, seq, created_at: Utc::now(), kind }
+        // Both stores keep microseconds: who reads the event from memory and who reads it from a table see the same.
+        Self { run_id, seq, created_at: Utc::now().trunc_subsecs(6), kind }
     }
 
     /// Whether this is the last event of its run.
