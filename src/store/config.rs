@@ -53,7 +53,7 @@ impl Store {
             #[cfg(feature = "postgres")]
             Kind::Postgres(options) => todo!("{options:?} {limits:?}"),
             #[cfg(feature = "sqlite")]
-            Kind::Sqlite(path) => todo!("{path:?} {limits:?}"),
+            Kind::Sqlite(path) => Ok(Arc::new(super::sqlite::Sqlite::open(path, limits).await?)),
         }
     }
 }
