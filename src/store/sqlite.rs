@@ -24,6 +24,8 @@ mod read;
 mod row;
 mod schema;
 mod takeover;
+#[cfg(test)]
+mod tests;
 mod worker;
 mod write;
 
