@@ -53,7 +53,7 @@ impl Store {
             #[cfg(feature = "postgres")]
             Kind::Postgres(options) => Ok(Arc::new(super::postgres::Postgres::open(options, limits).await?)),
             #[cfg(feature = "sqlite")]
-            Kind::Sqlite(path) => todo!("{path:?} {limits:?}"),
+            Kind::Sqlite(path) => Ok(Arc::new(super::sqlite::Sqlite::open(path, limits).await?)),
         }
     }
 }

@@ -1,1 +1,134 @@
-//! What every store must do.
+//! What every store must do: one suite of claims, stamped out once per store.
+//!
+//! A store joins by one line, `suite!(name)`, where `name` is also an `async fn(StoreLimits) -> Fresh` that opens an empty
+//! database. A case that the list below forgets is dead code, which the compiler tells of.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{RunStore, Store, StoreLimits};
+
+mod advances;
+mod batches;
+mod cancels;
+mod claims;
+mod inserts;
+mod intents;
+mod lists;
+mod reads;
+pub(super) mod samples;
+mod verdicts;
+
+/// Intents that live through every case, and few enough of them to run out.
+const LIMITS: StoreLimits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 3 };
+/// Intents that have expired as soon as they are stored.
+const EXPIRED_AT_ONCE: StoreLimits = StoreLimits { intent_ttl: Duration::ZERO, max_intents: 3 };
+
+/// A store over an empty database, and what has to live as long as it does.
+struct Fresh {
+    store: Arc<dyn RunStore>,
+    _keep: Box<dyn Any + Send>,
+}
+
+macro_rules! each_case {
+    ($fresh:ident, $limits:ident; $($subject:ident: $($case:ident)*;)*) => {
+        $($(
+            #[tokio::test]
+            async fn $case() {
+                let fresh = crate::store::conformance::$fresh(crate::store::conformance::$limits).await;
+                crate::store::conformance::$subject::$case(&*fresh.store).await;
+                fresh.store.close().await;
+            }
+        )*)*
+    };
+}
+
+macro_rules! suite {
+    ($store:ident) => {
+        mod $store {
+            each_case! { $store, LIMITS;
+                inserts:
+                    a_new_run_is_stored_as_it_was_asked_for
+                    a_run_that_is_taken_up_at_once_is_in_its_first_attempt
+                    a_run_for_later_keeps_its_time
+                    the_same_run_again_is_the_one_that_is_there
+                    another_run_with_the_same_id_is_a_conflict
+                    any_text_survives
+                    any_json_survives
+                    a_megabyte_survives
+                    every_kind_of_failure_survives;
+                advances:
+                    a_life_is_written_step_by_step
+                    the_same_step_again_changes_nothing
+                    only_the_latest_attempt_writes
+                    a_step_that_does_not_follow_on_the_log_is_refused
+                    a_settled_run_never_changes_again
+                    a_settlement_and_its_last_event_come_together
+                    a_run_that_is_handed_back_has_all_its_starts
+                    user_code_starts_no_more_often_than_the_run_allows
+                    a_run_that_somebody_wants_cancelled_does_not_start;
+                verdicts: every_change_of_every_state_is_answered_as_it_is_judged;
+                cancels:
+                    a_run_that_nobody_has_is_cancelled_at_once
+                    a_run_that_was_handed_back_is_cancelled_with_its_log_intact
+                    a_cancel_of_a_run_that_a_node_has_is_left_for_the_node
+                    a_cancel_of_a_settled_run_tells_how_it_settled
+                    cancel_requests_are_those_of_unsettled_runs_of_the_node;
+                claims:
+                    the_most_urgent_and_then_the_oldest_run_comes_first
+                    a_claim_takes_no_more_than_its_limit
+                    a_claim_takes_only_runs_of_its_agents
+                    a_claim_leaves_what_is_owned_or_settled_or_for_later
+                    a_claim_is_a_new_attempt_that_goes_on_with_the_log
+                    claims_at_the_same_time_take_no_run_twice
+                    waiting_runs_are_counted_up_to_the_limit;
+                intents:
+                    an_intent_meets_its_run
+                    a_run_that_settles_as_cancelled_takes_its_intent_along
+                    there_are_only_so_many_intents
+                    an_intent_can_be_stored_again_when_there_is_no_room_for_another
+                    an_unexpired_intent_is_not_forgotten;
+                lists:
+                    each_condition_leaves_out_what_does_not_meet_it
+                    conditions_hold_together
+                    pages_hold_each_run_once
+                    runs_that_come_while_one_pages_shift_nothing
+                    a_listed_run_is_all_there;
+                reads:
+                    what_does_not_exist_is_not_found
+                    events_are_read_from_any_seq
+                    history_is_what_completed_before_in_the_session
+                    history_of_a_session_shows_nothing_of_other_users
+                    history_is_the_latest_runs_oldest_first
+                    a_closed_store_refuses_everything;
+                batches:
+                    an_empty_batch_does_nothing
+                    five_hundred_writes_are_each_answered
+                    the_same_batch_again_gets_the_same_answers
+                    one_impossible_write_keeps_all_others_out;
+            }
+            each_case! { $store, EXPIRED_AT_ONCE;
+                intents:
+                    an_expired_intent_is_as_good_as_none;
+            }
+        }
+    };
+}
+
+#[cfg(feature = "sqlite")]
+async fn sqlite_file(limits: StoreLimits) -> Fresh {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::sqlite(folder.path().join("greenroom.db")).open(limits).await.unwrap();
+    Fresh { store, _keep: Box::new(folder) }
+}
+
+#[cfg(feature = "sqlite")]
+async fn sqlite_memory(limits: StoreLimits) -> Fresh {
+    Fresh { store: Store::sqlite_in_memory().open(limits).await.unwrap(), _keep: Box::new(()) }
+}
+
+#[cfg(feature = "sqlite")]
+suite!(sqlite_file);
+#[cfg(feature = "sqlite")]
+suite!(sqlite_memory);

@@ -1,1 +1,123 @@
-//! The embedded store.
+//! The embedded store: SQLite, a file or in memory, for one runtime of one process.
+//!
+//! Diesel's connection to SQLite is synchronous, so each connection is owned by a thread of its own, and callers await its
+//! answers. A file has two, one that writes and one that reads, so that no read waits for a commit; a database in memory is
+//! its connection, so it has one. It does not coordinate processes: a second one is refused the file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::Utc;
+use futures_util::future::BoxFuture;
+
+use self::lock::Lock;
+use self::worker::Worker;
+use super::protocol::{RowFacts, Write, Written};
+use super::{Claim, History, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
+use crate::run::{Exchange, Run, RunEvent, RunId};
+
+mod connection;
+mod error;
+mod intent;
+mod lock;
+mod read;
+mod row;
+mod schema;
+mod takeover;
+#[cfg(test)]
+mod tests;
+mod worker;
+mod write;
+
+/// A SQLite database, opened.
+pub(super) struct Sqlite {
+    writer: Worker,
+    reader: Worker,
+    limits: StoreLimits,
+}
+
+impl Sqlite {
+    /// Opens the file at `path`, or a new database in memory, and takes over what a dead process left in it.
+    pub(super) async fn open(path: Option<PathBuf>, limits: StoreLimits) -> StoreResult<Self> {
+        let Some(path) = path else {
+            let (writer, ()) = Worker::start("greenroom-write", || Ok((connection::open_memory()?, ()))).await?;
+            return Ok(Self { reader: writer.clone(), writer, limits });
+        };
+        let open_writer = move || {
+            let lock = Arc::new(Lock::take(&path)?);
+            let mut conn = connection::open_writer(lock.path())?;
+            takeover::take_over_all(&mut conn)?;
+            Ok((conn, lock))
+        };
+        let (writer, lock) = Worker::start("greenroom-write", open_writer).await?;
+        // Both threads hold the lock: it is free when both connections are closed.
+        let open_reader = move || Ok((connection::open_reader(lock.path())?, lock));
+        let (reader, _lock) = Worker::start("greenroom-read", open_reader).await?;
+        Ok(Self { writer, reader, limits })
+    }
+}
+
+impl RunStore for Sqlite {
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn write(&self, _lane: usize, batch: Arc<[Write]>) -> BoxFuture<'_, StoreResult<Vec<Written>>> {
+        let limits = self.limits;
+        Box::pin(self.writer.run(move |conn| write::write(conn, &batch, limits)))
+    }
+
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
+        Box::pin(self.writer.run(move |conn| takeover::claim(conn, &claim)))
+    }
+
+    fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
+        Box::pin(self.reader.run(move |conn| read::count_waiting(conn, limit)))
+    }
+
+    fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        Box::pin(self.reader.run(move |conn| read::cancel_requests(conn, node)))
+    }
+
+    fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {
+        Box::pin(self.reader.run(move |conn| read::facts(conn, run_id, now())))
+    }
+
+    fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>> {
+        Box::pin(self.reader.run(move |conn| read::get(conn, run_id)))
+    }
+
+    fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>> {
+        Box::pin(self.reader.run(move |conn| read::list(conn, &query)))
+    }
+
+    fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {
+        Box::pin(self.reader.run(move |conn| read::events(conn, run_id, from, limit)))
+    }
+
+    fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {
+        Box::pin(self.reader.run(move |conn| read::history(conn, &history)))
+    }
+
+    fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.writer.run(|conn| intent::forget_expired(conn, now())))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // The last connection to close writes the WAL back into the file and removes it: it must be able to write.
+            self.reader.stop().await;
+            self.writer.stop().await;
+        })
+    }
+}
+
+/// Microseconds since 1970. One process has the file, so its clock is the database's.
+fn now() -> i64 {
+    Utc::now().timestamp_micros()
+}
+
+/// A limit as SQL wants it.
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,89 @@
+//! What a cancel of a run does that is not live in this process.
+
+use std::collections::BTreeSet;
+
+use super::samples::*;
+use crate::run::RunStatus::{Cancelled, Completed, Error, Running};
+use crate::run::{Metrics, RunEventKind};
+use crate::store::protocol::{CANCELLED_BY_CALLER, CancelWritten, Change};
+use crate::store::{NodeId, RunStore};
+
+pub(super) async fn a_run_that_nobody_has_is_cancelled_at_once(store: &dyn RunStore) {
+    let run_id = id(&unowned());
+    let asked = with(unowned(), |run| run.output.run_id = run_id);
+    submit(store, &asked).await;
+    assert_eq!(cancel(store, run_id).await, CancelWritten::Cancelled);
+
+    let output = get(store, run_id).await.output;
+    assert_eq!((output.status, output.content, output.error, output.started_at), (Cancelled, None, None, None));
+    assert_eq!(output.metrics, Metrics::default());
+    assert!(output.settled_at.unwrap() >= output.created_at);
+    let log = events(store, run_id).await;
+    assert_eq!((log.len(), log[0].seq, facts(store, run_id).await.next_seq), (1, 0, 1));
+    assert_eq!(log[0].kind, RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() });
+    assert!(claim(store, NodeId::new(), 10).await.is_empty());
+    assert_eq!(cancel(store, run_id).await, CancelWritten::Settled(Cancelled));
+    assert_eq!(events(store, run_id).await, log);
+}
+
+pub(super) async fn a_run_that_was_handed_back_is_cancelled_with_its_log_intact(store: &dyn RunStore) {
+    let mut attempt = Attempt::start(store, owned()).await;
+    attempt.write(Change::HandBack).await;
+    let before = events(store, attempt.run_id).await;
+    assert_eq!(cancel(store, attempt.run_id).await, CancelWritten::Cancelled);
+    let after = events(store, attempt.run_id).await;
+    assert_eq!(&after[..2], &before[..]);
+    assert_eq!((after.len(), after[2].seq, after[2].is_terminal()), (3, 2, true));
+}
+
+pub(super) async fn a_cancel_of_a_run_that_a_node_has_is_left_for_the_node(store: &dyn RunStore) {
+    let asked = owned();
+    let node = asked.node.unwrap();
+    let mut attempt = Attempt::start(store, asked).await;
+    assert!(store.cancel_requests(node).await.unwrap().is_empty());
+    for _ in 0..2 {
+        assert_eq!(cancel(store, attempt.run_id).await, CancelWritten::Requested(node));
+        assert_eq!(store.cancel_requests(node).await.unwrap(), [attempt.run_id]);
+    }
+    let now = facts(store, attempt.run_id).await;
+    assert_eq!((now.status, now.next_seq, now.cancel_wanted), (Running, 1, true));
+
+    // The node may be too late for it: what comes first is what holds.
+    attempt.write(Change::Append).await;
+    attempt.write(settle(Completed)).await;
+    assert_eq!(cancel(store, attempt.run_id).await, CancelWritten::Settled(Completed));
+    assert!(store.cancel_requests(node).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_cancel_of_a_settled_run_tells_how_it_settled(store: &dyn RunStore) {
+    for status in [Completed, Cancelled, Error] {
+        let run_id = settled(store, owned(), status).await;
+        assert_eq!(cancel(store, run_id).await, CancelWritten::Settled(status));
+        assert!(!facts(store, run_id).await.cancel_wanted);
+    }
+}
+
+pub(super) async fn cancel_requests_are_those_of_unsettled_runs_of_the_node(store: &dyn RunStore) {
+    let node = NodeId::new();
+    let mut wanted = BTreeSet::new();
+    for n in 0..5 {
+        let mut asked = owned();
+        asked.node = Some(node);
+        let attempt = Attempt::submit(store, asked).await;
+        if n % 2 == 0 {
+            cancel(store, attempt.run_id).await;
+            wanted.insert(attempt.run_id);
+        }
+    }
+    let elsewhere = Attempt::submit(store, owned()).await;
+    cancel(store, elsewhere.run_id).await;
+    let mut handed_back = owned();
+    handed_back.node = Some(node);
+    let mut handed_back = Attempt::submit(store, handed_back).await;
+    cancel(store, handed_back.run_id).await;
+    handed_back.write(Change::HandBack).await;
+
+    let requests: BTreeSet<_> = store.cancel_requests(node).await.unwrap().into_iter().collect();
+    assert_eq!(requests, wanted);
+    assert!(store.cancel_requests(NodeId::new()).await.unwrap().is_empty());
+}

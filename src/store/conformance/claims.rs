@@ -1,0 +1,124 @@
+//! Which waiting runs a node gets, and in which order.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+
+use super::samples::*;
+use crate::run::RunStatus::{Completed, Pending};
+use crate::run::{RunEventKind, RunId};
+use crate::store::protocol::{Change, InsertRun};
+use crate::store::{Claim, NodeId, RunStore};
+
+async fn waiting(store: &dyn RunStore, priority: i16) -> RunId {
+    submit(store, &with(unowned(), |run| run.priority = priority)).await.output.run_id
+}
+
+/// A run whose time came `minutes` ago.
+async fn due(store: &dyn RunStore, priority: i16, minutes: i64) -> RunId {
+    let run_at = chrono::Utc::now() - chrono::Duration::minutes(minutes);
+    let asked = with(unowned(), |run| {
+        run.run_at = run_at;
+        run.priority = priority;
+    });
+    submit(store, &InsertRun { delayed: true, ..asked }).await.output.run_id
+}
+
+pub(super) async fn the_most_urgent_and_then_the_oldest_run_comes_first(store: &dyn RunStore) {
+    let last = waiting(store, -1).await;
+    let third = waiting(store, 0).await;
+    let fourth = waiting(store, 0).await;
+    let first = waiting(store, i16::MAX).await;
+    let second = due(store, 0, 5).await;
+    let lowest = due(store, i16::MIN, 60).await;
+    let order = [first, second, third, fourth, last, lowest];
+    assert_eq!(taken_ids(&claim(store, NodeId::new(), 100).await), order);
+}
+
+pub(super) async fn a_claim_takes_no_more_than_its_limit(store: &dyn RunStore) {
+    let mut left = Vec::new();
+    for _ in 0..7 {
+        left.push(waiting(store, 0).await);
+    }
+    assert!(claim(store, NodeId::new(), 0).await.is_empty());
+    for limit in [1, 2, 3, 4] {
+        let expected: Vec<_> = left.drain(..limit.min(left.len())).collect();
+        assert_eq!(taken_ids(&claim(store, NodeId::new(), limit).await), expected);
+    }
+}
+
+pub(super) async fn a_claim_takes_only_runs_of_its_agents(store: &dyn RunStore) {
+    let mut of = Vec::new();
+    for agent in ["a", "b", "c", "a"] {
+        of.push(submit(store, &with(unowned(), |run| run.output.agent = agent.to_owned())).await.output.run_id);
+    }
+    let claim = async |agents: &[&str]| {
+        let agents = agents.iter().map(ToString::to_string).collect();
+        taken_ids(&store.claim(Claim { node: NodeId::new(), agents, limit: 10 }).await.unwrap())
+    };
+    assert!(claim(&[]).await.is_empty());
+    assert!(claim(&["A", "d", "a%"]).await.is_empty());
+    assert_eq!(claim(&["a", "c"]).await, [of[0], of[2], of[3]]);
+    assert_eq!(claim(&["a", "b", "c"]).await, [of[1]]);
+}
+
+pub(super) async fn a_claim_leaves_what_is_owned_or_settled_or_for_later(store: &dyn RunStore) {
+    Attempt::submit(store, owned()).await;
+    Attempt::start(store, owned()).await;
+    settled(store, owned(), Completed).await;
+    let cancelled = waiting(store, 0).await;
+    cancel(store, cancelled).await;
+    let later = InsertRun { delayed: true, ..with(unowned(), |run| run.run_at = in_an_hour()) };
+    submit(store, &later).await;
+    assert!(claim(store, NodeId::new(), 100).await.is_empty());
+    assert_eq!(store.count_waiting(100).await.unwrap(), 0);
+
+    let run_id = waiting(store, 0).await;
+    assert_eq!(taken_ids(&claim(store, NodeId::new(), 100).await), [run_id]);
+}
+
+pub(super) async fn a_claim_is_a_new_attempt_that_goes_on_with_the_log(store: &dyn RunStore) {
+    let mut attempt = Attempt::submit(store, owned()).await;
+    for taken in 2..5 {
+        attempt.write(Change::Start).await;
+        attempt.write(Change::Append).await;
+        attempt.write(Change::HandBack).await;
+        let node = NodeId::new();
+        let again = claim(store, node, 1).await.remove(0);
+        assert_eq!(again.run, get(store, attempt.run_id).await);
+        assert_eq!((again.run.attempt, again.next_seq), (taken, attempt.next_seq));
+        let facts = facts(store, attempt.run_id).await;
+        assert_eq!((facts.attempt, facts.node, facts.status), (taken, Some(node), Pending));
+        attempt.attempt = taken;
+    }
+    attempt.write(Change::Start).await;
+    let last = events(store, attempt.run_id).await.pop().unwrap();
+    assert_eq!((last.seq, last.kind), (9, RunEventKind::RunStarted { attempt: 4 }));
+}
+
+pub(super) async fn claims_at_the_same_time_take_no_run_twice(store: &dyn RunStore) {
+    let mut all = BTreeSet::new();
+    for _ in 0..40 {
+        all.insert(waiting(store, 0).await);
+    }
+    let taken: Vec<RunId> =
+        join_all((0..8).map(|_| async { taken_ids(&claim(store, NodeId::new(), 5).await) })).await.concat();
+    let distinct: BTreeSet<_> = taken.iter().copied().collect();
+    assert_eq!(distinct.len(), taken.len());
+    assert!(distinct.is_subset(&all));
+    let rest = taken_ids(&claim(store, NodeId::new(), 100).await);
+    assert_eq!(taken.len() + rest.len(), 40);
+}
+
+pub(super) async fn waiting_runs_are_counted_up_to_the_limit(store: &dyn RunStore) {
+    assert_eq!(store.count_waiting(10).await.unwrap(), 0);
+    for _ in 0..5 {
+        waiting(store, 0).await;
+    }
+    Attempt::submit(store, owned()).await;
+    for (limit, count) in [(0, 0), (1, 1), (4, 4), (5, 5), (6, 5), (1000, 5)] {
+        assert_eq!(store.count_waiting(limit).await.unwrap(), count, "{limit}");
+    }
+    claim(store, NodeId::new(), 2).await;
+    assert_eq!(store.count_waiting(10).await.unwrap(), 3);
+}

@@ -1,0 +1,187 @@
+use proptest::prelude::*;
+
+use super::Change::{Append, HandBack, Settle, Start};
+use super::{Advance, Change, RowFacts, Settlement, Takeover, Verdict, judge, take_over, takeover_message};
+use crate::run::FailureKind::{AttemptsExhausted, ProcessDied};
+use crate::run::RunStatus::{Cancelled, Completed, Error, Paused, Pending, Running};
+use crate::run::{CrashPolicy, Metrics, RunEvent, RunEventKind, RunId, RunStatus};
+use crate::store::NodeId;
+use crate::store::protocol::Refusal::{CancelWanted, Exhausted, Fenced, Missing, OutOfStep, Settled};
+use crate::store::protocol::Verdict::{Applied, Apply, Refuse};
+
+/// A run of attempt 2 that has an owner, and five events.
+fn row(status: RunStatus) -> RowFacts {
+    RowFacts {
+        status,
+        attempt: 2,
+        node: Some(NodeId::new()),
+        next_seq: 5,
+        starts: 1,
+        max_attempts: 3,
+        cancel_wanted: false,
+    }
+}
+
+/// A write by attempt 2 of one event that goes to seq 5.
+fn step(change: Change) -> Advance {
+    let run_id = RunId::new();
+    let events = vec![RunEvent::new(run_id, 5, RunEventKind::RunStarted { attempt: 2 })];
+    Advance { run_id, attempt: 2, first_seq: 5, events, change }
+}
+
+fn settle(status: RunStatus) -> Change {
+    Settle(Settlement { status, content: None, error: None, metrics: Metrics::default() })
+}
+
+/// Where `change` puts a run that was `from`.
+fn after(change: &Change, from: RowFacts) -> RowFacts {
+    let node = if matches!(change, HandBack) { None } else { from.node };
+    RowFacts { status: change.to().unwrap_or(from.status), node, next_seq: from.next_seq + 1, ..from }
+}
+
+#[test]
+fn every_change_of_every_status_is_decided() {
+    let changes = [Start, Append, HandBack, settle(Completed), settle(Cancelled), settle(Error)];
+    let no = Refuse(OutOfStep);
+    #[rustfmt::skip]
+    let table = [
+        // from        Start   Append  HandBack  COMPLETED  CANCELLED  ERROR
+        (Pending, [Apply, no,    Apply, no,    Apply, Apply]),
+        (Running, [no,    Apply, Apply, Apply, Apply, Apply]),
+        (Paused,  [Apply, no,    no,    no,    Apply, Apply]),
+        (Completed, [Refuse(Settled(Completed)); 6]),
+        (Cancelled, [Refuse(Settled(Cancelled)); 6]),
+        (Error,     [Refuse(Settled(Error)); 6]),
+    ];
+    assert_eq!(table.map(|(from, _)| from), RunStatus::ALL);
+    for (from, verdicts) in table {
+        for (change, verdict) in changes.clone().into_iter().zip(verdicts) {
+            assert_eq!(judge(&step(change.clone()), Some(&row(from))), verdict, "{change:?} of {from}");
+        }
+    }
+}
+
+#[test]
+fn what_was_applied_is_applied_once() {
+    let legal = [
+        (Pending, Start),
+        (Pending, HandBack),
+        (Pending, settle(Cancelled)),
+        (Pending, settle(Error)),
+        (Running, Append),
+        (Running, HandBack),
+        (Running, settle(Completed)),
+        (Running, settle(Cancelled)),
+        (Running, settle(Error)),
+    ];
+    for (from, change) in legal {
+        let step = step(change);
+        assert_eq!(judge(&step, Some(&row(from))), Apply, "{step:?} of {from}");
+        let after = after(&step.change, row(from));
+        assert_eq!(judge(&step, Some(&after)), Applied, "{step:?} again");
+        assert_ne!(judge(&Advance { attempt: 1, ..step.clone() }, Some(&after)), Applied, "{step:?} by another");
+    }
+}
+
+#[test]
+fn the_reasons_of_a_refusal_go_before_each_other_in_one_order() {
+    let owned = row(Pending);
+    let exhausted = RowFacts { starts: 3, ..owned };
+    let cancelled = RowFacts { cancel_wanted: true, ..exhausted };
+    let ahead = RowFacts { next_seq: 7, ..cancelled };
+    let unowned = RowFacts { node: None, ..ahead };
+    let settled = RowFacts { status: Completed, ..unowned };
+    let cases = [
+        (None, Missing),
+        (Some(settled), Settled(Completed)),
+        (Some(unowned), Fenced),
+        (Some(RowFacts { attempt: 1, ..owned }), Fenced),
+        (Some(RowFacts { attempt: 3, ..owned }), Fenced),
+        (Some(ahead), OutOfStep),
+        (Some(cancelled), CancelWanted),
+        (Some(exhausted), Exhausted),
+    ];
+    for (row, refusal) in cases {
+        assert_eq!(judge(&step(Start), row.as_ref()), Refuse(refusal), "{row:?}");
+    }
+}
+
+#[test]
+fn only_a_start_minds_a_cancel_or_the_number_of_starts() {
+    for change in [Append, HandBack, settle(Completed), settle(Cancelled), settle(Error)] {
+        let row = RowFacts { cancel_wanted: true, starts: 3, ..row(Running) };
+        assert_eq!(judge(&step(change.clone()), Some(&row)), Apply, "{change:?}");
+    }
+}
+
+#[test]
+fn an_append_of_nothing_is_never_taken_for_an_old_one() {
+    let nothing = Advance { events: Vec::new(), ..step(Append) };
+    assert_eq!(judge(&nothing, Some(&row(Running))), Apply);
+}
+
+#[test]
+fn a_takeover_decides_by_status_policy_and_starts() {
+    use CrashPolicy::{Fail, Restart};
+    let cases = [
+        (Pending, 0, Restart, Takeover::Requeue),
+        (Pending, 0, Fail, Takeover::Requeue),
+        (Pending, 3, Restart, Takeover::Requeue),
+        (Pending, 3, Fail, Takeover::Requeue),
+        (Running, 1, Restart, Takeover::Requeue),
+        (Running, 2, Restart, Takeover::Requeue),
+        (Running, 3, Restart, Takeover::Fail(AttemptsExhausted)),
+        (Running, 4, Restart, Takeover::Fail(AttemptsExhausted)),
+        (Running, 1, Fail, Takeover::Fail(ProcessDied)),
+        (Running, 3, Fail, Takeover::Fail(ProcessDied)),
+    ];
+    for (status, starts, on_crash, decision) in cases {
+        let row = RowFacts { starts, ..row(status) };
+        assert_eq!(take_over(&row, on_crash), decision, "{status} {starts} {on_crash:?}");
+        let wanted = RowFacts { cancel_wanted: true, ..row };
+        assert_eq!(take_over(&wanted, on_crash), Takeover::Cancel, "{status} {starts} {on_crash:?}");
+    }
+}
+
+#[test]
+fn a_takeover_says_why_it_fails_a_run() {
+    assert!(!takeover_message(ProcessDied).contains("attempts"));
+    assert!(takeover_message(AttemptsExhausted).contains("no attempts left"));
+}
+
+fn any_row() -> impl Strategy<Value = RowFacts> {
+    let status = prop::sample::select(RunStatus::ALL.to_vec());
+    (status, 0..4u32, any::<bool>(), 0..5u64, 0..4u32, 0..4u32, any::<bool>()).prop_map(
+        |(status, attempt, owned, next_seq, starts, max_attempts, cancel_wanted)| {
+            let node = owned.then(NodeId::new);
+            RowFacts { status, attempt, node, next_seq, starts, max_attempts, cancel_wanted }
+        },
+    )
+}
+
+fn any_step() -> impl Strategy<Value = Advance> {
+    let changes = vec![Start, Append, HandBack, settle(Completed), settle(Cancelled), settle(Error)];
+    (prop::sample::select(changes), 0..4u32, 0..5u64, 0..3u64).prop_map(|(change, attempt, first_seq, count)| {
+        let run_id = RunId::new();
+        let event = |offset| RunEvent::new(run_id, first_seq + offset, RunEventKind::RunStarted { attempt });
+        Advance { run_id, attempt, first_seq, events: (0..count).map(event).collect(), change }
+    })
+}
+
+proptest! {
+    #[test]
+    fn only_the_owning_attempt_writes_and_only_legal_steps_where_the_log_ends(row in any_row(), step in any_step()) {
+        if judge(&step, Some(&row)) == Verdict::Apply {
+            prop_assert_eq!(row.attempt, step.attempt);
+            prop_assert!(row.node.is_some());
+            prop_assert_eq!(row.next_seq, step.first_seq);
+            prop_assert!(!row.status.is_terminal());
+            let handed_back_unstarted = matches!(step.change, HandBack) && row.status == Pending;
+            let to = step.change.to().unwrap_or(row.status);
+            prop_assert!(to == row.status && matches!(step.change, Append) || handed_back_unstarted || row.status.can_become(to));
+            if matches!(step.change, Start) {
+                prop_assert!(!row.cancel_wanted && row.starts < row.max_attempts);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What is asked of the tables.
+
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use diesel::sqlite::Sqlite;
+
+use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StoredRun};
+use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, runs};
+use super::{bound, error::unreadable, now};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus};
+use crate::store::protocol::RowFacts;
+use crate::store::{History, NodeId, RunQuery, StoreResult};
+
+/// The columns of a [`FactsRow`], by the intents that are unexpired `$now`.
+macro_rules! facts_of {
+    ($now:expr) => {
+        (
+            runs::run_id,
+            runs::on_crash,
+            runs::status,
+            runs::attempt,
+            runs::node_id,
+            runs::next_seq,
+            runs::starts,
+            runs::max_attempts,
+            runs::cancel_requested_at,
+            exists(
+                cancel_intents::table
+                    .filter(cancel_intents::run_id.eq(runs::run_id))
+                    .filter(cancel_intents::expires_at.gt($now)),
+            ),
+        )
+    };
+}
+
+/// The tables of a [`StoredRun`].
+macro_rules! stored_runs {
+    () => {
+        runs::table
+            .inner_join(run_inputs::table.on(run_inputs::run_id.eq(runs::run_id)))
+            .left_join(run_outputs::table.on(run_outputs::run_id.eq(runs::run_id)))
+            .select(<(RunRow, InputRow, Option<OutputRow>)>::as_select())
+    };
+}
+
+pub(super) fn facts(conn: &mut SqliteConnection, run_id: RunId, now: i64) -> StoreResult<Option<RowFacts>> {
+    let row: Option<FactsRow> = runs::table.find(run_id.to_string()).select(facts_of!(now)).first(conn).optional()?;
+    row.map(|row| row.read()).transpose()
+}
+
+/// The unsettled runs that some node has.
+pub(super) fn taken_up(conn: &mut SqliteConnection, now: i64) -> StoreResult<Vec<FactsRow>> {
+    let rows = runs::table
+        .filter(runs::settled_at.is_null())
+        .filter(runs::node_id.is_not_null())
+        .select(facts_of!(now))
+        .load(conn)?;
+    Ok(rows)
+}
+
+pub(super) fn get(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<Option<Run>> {
+    Ok(get_owned(conn, run_id)?.map(|(run, _)| run))
+}
+
+/// A run, and the node that has it.
+pub(super) fn get_owned(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<Option<(Run, Option<NodeId>)>> {
+    let stored: Option<StoredRun> =
+        stored_runs!().filter(runs::run_id.eq(run_id.to_string())).first(conn).optional()?;
+    let Some(stored) = stored else { return Ok(None) };
+    let node = stored.0.node()?;
+    Ok(Some((row::run(stored)?, node)))
+}
+
+pub(super) fn list(conn: &mut SqliteConnection, query: &RunQuery) -> StoreResult<Vec<Run>> {
+    let mut found = stored_runs!().into_boxed::<Sqlite>();
+    if let Some(session_id) = &query.session_id {
+        found = found.filter(runs::session_id.eq(session_id.as_str()));
+    }
+    if let Some(user_id) = &query.user_id {
+        found = found.filter(runs::user_id.eq(user_id.as_str()));
+    }
+    if let Some(agent) = &query.agent {
+        found = found.filter(runs::agent.eq(agent));
+    }
+    if let Some(status) = query.status {
+        found = found.filter(runs::status.eq(status.as_str()));
+    }
+    if let Some(from) = query.created_from {
+        found = found.filter(runs::created_at.ge(from.timestamp_micros()));
+    }
+    if let Some(until) = query.created_until {
+        found = found.filter(runs::created_at.lt(until.timestamp_micros()));
+    }
+    if let Some(after) = query.after {
+        let at = after.created_at.timestamp_micros();
+        let older = runs::created_at.lt(at).or(runs::run_id.lt(after.run_id.to_string()));
+        found = found.filter(runs::created_at.le(at).and(older));
+    }
+    let stored: Vec<StoredRun> = found
+        .order((runs::created_at.desc(), runs::run_id.desc()))
+        .limit(bound(query.page_size().saturating_add(1)))
+        .load(conn)?;
+    stored.into_iter().map(row::run).collect()
+}
+
+/// The first runs that wait for a node, of `agents`.
+pub(super) fn waiting(
+    conn: &mut SqliteConnection,
+    agents: &[String],
+    limit: usize,
+    now: i64,
+) -> StoreResult<Vec<StoredRun>> {
+    let stored = stored_runs!()
+        .filter(runs::settled_at.is_null())
+        .filter(runs::node_id.is_null())
+        .filter(runs::status.eq(RunStatus::Pending.as_str()))
+        .filter(runs::run_at.le(now))
+        .filter(runs::agent.eq_any(agents))
+        .order((runs::priority.desc(), runs::run_at, runs::run_id))
+        .limit(bound(limit))
+        .load(conn)?;
+    Ok(stored)
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    waiting: i64,
+}
+
+pub(super) fn count_waiting(conn: &mut SqliteConnection, limit: usize) -> StoreResult<usize> {
+    // Diesel has no `FROM (SELECT …)`, and the limit has to be within it to save the work.
+    let count: Count = diesel::sql_query(
+        "SELECT count(*) AS waiting FROM (SELECT 1 FROM runs \
+         WHERE settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' AND run_at <= ? LIMIT ?)",
+    )
+    .bind::<BigInt, _>(now())
+    .bind::<BigInt, _>(bound(limit))
+    .get_result(conn)?;
+    usize::try_from(count.waiting).map_err(unreadable("count"))
+}
+
+pub(super) fn cancel_requests(conn: &mut SqliteConnection, node: NodeId) -> StoreResult<Vec<RunId>> {
+    let ids: Vec<String> = runs::table
+        .filter(runs::node_id.eq(node.to_string()))
+        .filter(runs::settled_at.is_null())
+        .filter(runs::cancel_requested_at.is_not_null())
+        .select(runs::run_id)
+        .load(conn)?;
+    ids.iter().map(|id| id.parse().map_err(unreadable("run_id"))).collect()
+}
+
+pub(super) fn events(
+    conn: &mut SqliteConnection,
+    run_id: RunId,
+    from: u64,
+    limit: usize,
+) -> StoreResult<Vec<RunEvent>> {
+    // No event can have a seq that the column cannot hold.
+    let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
+    let rows: Vec<EventRow> = run_events::table
+        .filter(run_events::run_id.eq(run_id.to_string()))
+        .filter(run_events::seq.ge(from))
+        .order(run_events::seq)
+        .limit(bound(limit))
+        .select(EventRow::as_select())
+        .load(conn)?;
+    rows.into_iter().map(|row| row.read(run_id)).collect()
+}
+
+pub(super) fn history(conn: &mut SqliteConnection, history: &History) -> StoreResult<Vec<Exchange>> {
+    let before = history.before.to_string();
+    let asked_at: Option<i64> = runs::table.find(&before).select(runs::created_at).first(conn).optional()?;
+    let Some(asked_at) = asked_at else { return Ok(Vec::new()) };
+    let user_id = history.user_id.as_ref().map(AsRef::<str>::as_ref);
+    let rows: Vec<(String, Option<String>)> = runs::table
+        .inner_join(run_inputs::table.on(run_inputs::run_id.eq(runs::run_id)))
+        .inner_join(run_outputs::table.on(run_outputs::run_id.eq(runs::run_id)))
+        .filter(runs::session_id.eq(history.session_id.as_str()))
+        .filter(runs::user_id.is(user_id))
+        .filter(runs::status.eq(RunStatus::Completed.as_str()))
+        .filter(run_outputs::content.is_not_null())
+        .filter(runs::created_at.le(asked_at).and(runs::created_at.lt(asked_at).or(runs::run_id.lt(&before))))
+        .order((runs::created_at.desc(), runs::run_id.desc()))
+        .limit(bound(history.limit))
+        .select((run_inputs::input, run_outputs::content))
+        .load(conn)?;
+    let exchange = |(input, content): &(String, Option<String>)| {
+        let content = content.as_deref().unwrap_or("null");
+        Ok(Exchange { input: row::json("input", input)?, content: row::json("content", content)? })
+    };
+    rows.iter().rev().map(exchange).collect()
+}

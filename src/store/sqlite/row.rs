@@ -1,0 +1,242 @@
+//! Rows, and what they say.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sqlite::Sqlite;
+use serde::de::DeserializeOwned;
+
+use super::error::{misfit, unreadable};
+use super::schema::{run_events, run_inputs, run_outputs, runs};
+use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus};
+use crate::store::protocol::{InsertRun, RowFacts};
+use crate::store::{NodeId, StoreError, StoreResult};
+
+/// All that makes up a [`Run`].
+pub(super) type StoredRun = (RunRow, InputRow, Option<OutputRow>);
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = runs, check_for_backend(Sqlite))]
+pub(super) struct RunRow {
+    run_id: String,
+    session_id: String,
+    agent: String,
+    user_id: Option<String>,
+    status: String,
+    attempt: i32,
+    max_attempts: i32,
+    node_id: Option<String>,
+    on_crash: String,
+    priority: i16,
+    run_at: i64,
+    timeout_ms: Option<i64>,
+    next_seq: i64,
+    created_at: i64,
+    started_at: Option<i64>,
+    settled_at: Option<i64>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = run_inputs, check_for_backend(Sqlite))]
+pub(super) struct InputRow {
+    input: String,
+    metadata: String,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = run_outputs, check_for_backend(Sqlite))]
+pub(super) struct OutputRow {
+    pub(super) run_id: String,
+    pub(super) content: Option<String>,
+    pub(super) error_kind: Option<String>,
+    pub(super) error_message: Option<String>,
+    pub(super) metrics: String,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = run_events, check_for_backend(Sqlite))]
+pub(super) struct EventRow {
+    run_id: String,
+    seq: i64,
+    created_at: i64,
+    event: String,
+}
+
+/// What a write to a run meets, in the order of [`super::read::facts_of`].
+#[derive(Queryable)]
+pub(super) struct FactsRow {
+    pub(super) run_id: String,
+    pub(super) on_crash: String,
+    status: String,
+    attempt: i32,
+    node_id: Option<String>,
+    next_seq: i64,
+    starts: i32,
+    max_attempts: i32,
+    cancel_requested_at: Option<i64>,
+    intent: bool,
+}
+
+impl RunRow {
+    /// The row of a new run, and the run as the row tells it.
+    pub(super) fn new(insert: &InsertRun, now: i64) -> StoreResult<(Self, Run)> {
+        let InsertRun { run, delayed, fingerprint: _, node, on_crash } = insert;
+        let RunOutput { run_id, session_id, agent, user_id, .. } = &run.output;
+        let timeout_ms = run.timeout.map(|timeout| i64::try_from(timeout.as_millis()).map_err(misfit("timeout")));
+        let row = Self {
+            run_id: run_id.to_string(),
+            session_id: session_id.to_string(),
+            agent: agent.clone(),
+            user_id: user_id.as_ref().map(ToString::to_string),
+            status: RunStatus::Pending.as_str().to_owned(),
+            attempt: i32::from(node.is_some()),
+            max_attempts: i32::try_from(run.max_attempts).map_err(misfit("max_attempts"))?,
+            node_id: node.map(|node| node.to_string()),
+            on_crash: on_crash.as_str().to_owned(),
+            priority: run.priority,
+            run_at: if *delayed { run.run_at.timestamp_micros() } else { now },
+            timeout_ms: timeout_ms.transpose()?,
+            next_seq: 0,
+            created_at: now,
+            started_at: None,
+            settled_at: None,
+        };
+        let mut stored = run.clone();
+        row.fill(&mut stored)?;
+        Ok((row, stored))
+    }
+
+    /// Sets in `run` what the store says and the caller cannot know.
+    fn fill(&self, run: &mut Run) -> StoreResult<()> {
+        run.output.status = self.status.parse().map_err(unreadable("status"))?;
+        run.output.created_at = time("created_at", self.created_at)?;
+        run.output.started_at = self.started_at.map(|at| time("started_at", at)).transpose()?;
+        run.output.settled_at = self.settled_at.map(|at| time("settled_at", at)).transpose()?;
+        run.run_at = time("run_at", self.run_at)?;
+        run.timeout = self.timeout_ms.map(|ms| unsigned("timeout_ms", ms).map(Duration::from_millis)).transpose()?;
+        run.attempt = unsigned("attempt", self.attempt)?;
+        Ok(())
+    }
+
+    /// Notes that `node` has taken the run up.
+    pub(super) fn take_up(&mut self, node: &str) {
+        self.node_id = Some(node.to_owned());
+        self.attempt = self.attempt.saturating_add(1);
+    }
+
+    pub(super) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    pub(super) fn next_seq(&self) -> StoreResult<u64> {
+        unsigned("next_seq", self.next_seq)
+    }
+
+    pub(super) fn node(&self) -> StoreResult<Option<NodeId>> {
+        self.node_id.as_deref().map(node).transpose()
+    }
+}
+
+/// The run that `stored` tells of.
+pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
+    let (content, error, metrics) = output.map(OutputRow::read).transpose()?.unwrap_or_default();
+    let mut run = Run {
+        output: RunOutput {
+            run_id: row.run_id.parse().map_err(unreadable("run_id"))?,
+            session_id: row.session_id.as_str().into(),
+            agent: row.agent.clone(),
+            user_id: row.user_id.as_deref().map(Into::into),
+            status: RunStatus::Pending,
+            content,
+            error,
+            metrics,
+            created_at: DateTime::UNIX_EPOCH,
+            started_at: None,
+            settled_at: None,
+        },
+        input: json("input", &input.input)?,
+        metadata: json("metadata", &input.metadata)?,
+        priority: row.priority,
+        run_at: DateTime::UNIX_EPOCH,
+        timeout: None,
+        max_attempts: unsigned("max_attempts", row.max_attempts)?,
+        attempt: 0,
+    };
+    row.fill(&mut run)?;
+    Ok(run)
+}
+
+impl OutputRow {
+    fn read(self) -> StoreResult<(Option<crate::run::Content>, Option<RunFailure>, Metrics)> {
+        let content = self.content.map(|text| json("content", &text)).transpose()?;
+        let error = match self.error_kind {
+            Some(kind) => {
+                let kind = serde_json::from_value(kind.into()).map_err(unreadable("error_kind"))?;
+                Some(RunFailure::new(kind, self.error_message.unwrap_or_default()))
+            }
+            None => None,
+        };
+        Ok((content, error, json("metrics", &self.metrics)?))
+    }
+}
+
+impl EventRow {
+    pub(super) fn new(event: &RunEvent) -> StoreResult<Self> {
+        Ok(Self {
+            run_id: event.run_id.to_string(),
+            seq: i64::try_from(event.seq).map_err(misfit("seq"))?,
+            created_at: event.created_at.timestamp_micros(),
+            event: written(&event.kind)?,
+        })
+    }
+
+    pub(super) fn read(self, run_id: RunId) -> StoreResult<RunEvent> {
+        Ok(RunEvent {
+            run_id,
+            seq: unsigned("seq", self.seq)?,
+            created_at: time("created_at", self.created_at)?,
+            kind: json("event", &self.event)?,
+        })
+    }
+}
+
+impl FactsRow {
+    pub(super) fn read(&self) -> StoreResult<RowFacts> {
+        Ok(RowFacts {
+            status: self.status.parse().map_err(unreadable("status"))?,
+            attempt: unsigned("attempt", self.attempt)?,
+            node: self.node_id.as_deref().map(node).transpose()?,
+            next_seq: unsigned("next_seq", self.next_seq)?,
+            starts: unsigned("starts", self.starts)?,
+            max_attempts: unsigned("max_attempts", self.max_attempts)?,
+            cancel_wanted: self.cancel_requested_at.is_some() || self.intent,
+        })
+    }
+}
+
+/// `value` as the JSON text that a column holds.
+pub(super) fn written<T: serde::Serialize>(value: &T) -> StoreResult<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::Data(error.to_string()))
+}
+
+pub(super) fn json<T: DeserializeOwned>(column: &'static str, text: &str) -> StoreResult<T> {
+    // Of serde's messages only the place is told: the rest may quote the text.
+    serde_json::from_str(text)
+        .map_err(|error| unreadable(column)(format!("line {} column {}", error.line(), error.column())))
+}
+
+fn time(column: &'static str, micros: i64) -> StoreResult<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| unreadable(column)("no time"))
+}
+
+fn unsigned<S, U: TryFrom<S>>(column: &'static str, value: S) -> StoreResult<U>
+where
+    U::Error: std::fmt::Display,
+{
+    U::try_from(value).map_err(unreadable(column))
+}
+
+fn node(text: &str) -> StoreResult<NodeId> {
+    uuid::Uuid::parse_str(text).map(NodeId::from).map_err(unreadable("node_id"))
+}

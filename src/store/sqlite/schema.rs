@@ -1,0 +1,63 @@
+//! The tables, as `migrations/sqlite` makes them.
+
+use diesel::{allow_tables_to_appear_in_same_query, table};
+
+table! {
+    runs (run_id) {
+        run_id -> Text,
+        session_id -> Text,
+        agent -> Text,
+        user_id -> Nullable<Text>,
+        status -> Text,
+        attempt -> Integer,
+        starts -> Integer,
+        max_attempts -> Integer,
+        node_id -> Nullable<Text>,
+        on_crash -> Text,
+        priority -> SmallInt,
+        run_at -> BigInt,
+        timeout_ms -> Nullable<BigInt>,
+        next_seq -> BigInt,
+        cancel_requested_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        started_at -> Nullable<BigInt>,
+        settled_at -> Nullable<BigInt>,
+    }
+}
+
+table! {
+    run_inputs (run_id) {
+        run_id -> Text,
+        input -> Text,
+        metadata -> Text,
+        fingerprint -> Binary,
+    }
+}
+
+table! {
+    run_outputs (run_id) {
+        run_id -> Text,
+        content -> Nullable<Text>,
+        error_kind -> Nullable<Text>,
+        error_message -> Nullable<Text>,
+        metrics -> Text,
+    }
+}
+
+table! {
+    run_events (run_id, seq) {
+        run_id -> Text,
+        seq -> BigInt,
+        created_at -> BigInt,
+        event -> Text,
+    }
+}
+
+table! {
+    cancel_intents (run_id) {
+        run_id -> Text,
+        expires_at -> BigInt,
+    }
+}
+
+allow_tables_to_appear_in_same_query!(runs, run_inputs, run_outputs, run_events, cancel_intents);

@@ -1,0 +1,65 @@
+//! What changes hands: runs that a node takes up, and runs that a dead process left.
+
+use diesel::dsl::update;
+use diesel::prelude::*;
+
+use super::connection::transact;
+use super::error::unreadable;
+use super::schema::runs;
+use super::write::{cancel_unowned, settle_unowned};
+use super::{now, read, row};
+use crate::run::{CrashPolicy, FailureKind, Metrics, RunEventKind, RunFailure, RunId, RunStatus};
+use crate::store::protocol::{RowFacts, Settlement, Takeover, take_over, takeover_message};
+use crate::store::{Claim, StoreResult, TakenRun};
+
+/// Takes up runs that wait, in the order in which they are to start.
+pub(super) fn claim(conn: &mut SqliteConnection, claim: &Claim) -> StoreResult<Vec<TakenRun>> {
+    transact(conn, |conn| {
+        let node = claim.node.to_string();
+        let mut taken = Vec::new();
+        for mut stored in read::waiting(conn, &claim.agents, claim.limit, now())? {
+            stored.0.take_up(&node);
+            update(runs::table.find(stored.0.run_id()))
+                .set((runs::node_id.eq(&node), runs::attempt.eq(runs::attempt + 1)))
+                .execute(conn)?;
+            let next_seq = stored.0.next_seq()?;
+            taken.push(TakenRun { run: row::run(stored)?, next_seq });
+        }
+        Ok(taken)
+    })
+}
+
+/// Decides about every run that was taken up: this process has just opened the file, so whoever had them is dead.
+pub(super) fn take_over_all(conn: &mut SqliteConnection) -> StoreResult<()> {
+    transact(conn, |conn| {
+        let now = now();
+        for row in read::taken_up(conn, now)? {
+            let run_id: RunId = row.run_id.parse().map_err(unreadable("run_id"))?;
+            let facts = row.read()?;
+            match take_over(&facts, CrashPolicy::from_word(&row.on_crash)) {
+                Takeover::Requeue => requeue(conn, run_id)?,
+                Takeover::Fail(kind) => fail(conn, run_id, &facts, kind, now)?,
+                Takeover::Cancel => cancel_unowned(conn, run_id, &facts, now)?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn requeue(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<()> {
+    let to = (
+        runs::status.eq(RunStatus::Pending.as_str()),
+        runs::node_id.eq(None::<String>),
+        runs::started_at.eq(None::<i64>),
+    );
+    update(runs::table.find(run_id.to_string())).set(to).execute(conn)?;
+    Ok(())
+}
+
+fn fail(conn: &mut SqliteConnection, run_id: RunId, facts: &RowFacts, kind: FailureKind, now: i64) -> StoreResult<()> {
+    let message = takeover_message(kind);
+    let error = Some(RunFailure::new(kind, message));
+    let settlement = Settlement { status: RunStatus::Error, content: None, error, metrics: Metrics::default() };
+    let last = RunEventKind::RunError { error_type: kind, content: message.to_owned() };
+    settle_unowned(conn, run_id, facts, &settlement, last, now)
+}

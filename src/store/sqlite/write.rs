@@ -1,0 +1,169 @@
+//! What a write does to the tables, once the protocol has decided.
+
+use diesel::dsl::{insert_into, update};
+use diesel::prelude::*;
+
+use super::connection::transact;
+use super::error::misfit;
+use super::row::{EventRow, OutputRow, RunRow, written};
+use super::schema::{run_events, run_inputs, run_outputs, runs};
+use super::{intent, now, read};
+use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
+use crate::store::protocol::{
+    Advance, CANCELLED_BY_CALLER, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement, Verdict,
+    Write, Written, judge,
+};
+use crate::store::{StoreError, StoreLimits, StoreResult};
+
+/// Writes all of `batch` or, after an error, nothing of it.
+pub(super) fn write(conn: &mut SqliteConnection, batch: &[Write], limits: StoreLimits) -> StoreResult<Vec<Written>> {
+    transact(conn, |conn| {
+        let now = now();
+        let one = |write: &Write| match write {
+            Write::Insert(run) => insert(conn, run, now).map(Written::Insert),
+            Write::Advance(step) => advance(conn, step, now).map(Written::Advance),
+            Write::Cancel(run_id) => cancel(conn, *run_id, limits, now).map(Written::Cancel),
+        };
+        batch.iter().map(one).collect()
+    })
+}
+
+fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreResult<Inserted> {
+    let run_id = insert.run.output.run_id;
+    let (row, run) = RunRow::new(insert, now)?;
+    let known: Option<Vec<u8>> =
+        run_inputs::table.find(row.run_id()).select(run_inputs::fingerprint).first(conn).optional()?;
+    if let Some(fingerprint) = known {
+        if fingerprint != insert.fingerprint {
+            return Ok(Inserted::Conflict);
+        }
+        let missing = || StoreError::Corrupt(format!("run {run_id} has an input and no row"));
+        let (run, node) = read::get_owned(conn, run_id)?.ok_or_else(missing)?;
+        return Ok(Inserted::Existing { run: Box::new(run), node });
+    }
+    insert_into(runs::table).values(&row).execute(conn)?;
+    let input = (
+        run_inputs::run_id.eq(row.run_id()),
+        run_inputs::input.eq(written(&run.input)?),
+        run_inputs::metadata.eq(written(&run.metadata)?),
+        run_inputs::fingerprint.eq(&insert.fingerprint[..]),
+    );
+    insert_into(run_inputs::table).values(input).execute(conn)?;
+    Ok(Inserted::New { run: Box::new(run), cancel_wanted: intent::is_there(conn, run_id, now)? })
+}
+
+fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreResult<Result<(), Refusal>> {
+    let facts = read::facts(conn, advance.run_id, now)?;
+    let row = match (judge(advance, facts.as_ref()), facts) {
+        (Verdict::Apply, Some(row)) => row,
+        (Verdict::Applied, _) => return Ok(Ok(())),
+        (Verdict::Refuse(refusal), _) => return Ok(Err(refusal)),
+        (Verdict::Apply, None) => return Ok(Err(Refusal::Missing)),
+    };
+    let next_seq = i64::try_from(advance.next_seq()).map_err(misfit("seq"))?;
+    let target = runs::table.find(advance.run_id.to_string());
+    match &advance.change {
+        Change::Start => {
+            let to = (
+                runs::status.eq(RunStatus::Running.as_str()),
+                runs::starts.eq(runs::starts + 1),
+                runs::started_at.eq(now),
+                runs::next_seq.eq(next_seq),
+            );
+            update(target).set(to).execute(conn)?;
+        }
+        Change::Append => {
+            update(target).set(runs::next_seq.eq(next_seq)).execute(conn)?;
+        }
+        Change::HandBack => hand_back(conn, advance.run_id, &row, next_seq)?,
+        Change::Settle(settlement) => settle(conn, advance.run_id, settlement, next_seq, now)?,
+    }
+    insert_events(conn, &advance.events)?;
+    Ok(Ok(()))
+}
+
+fn hand_back(conn: &mut SqliteConnection, run_id: RunId, row: &RowFacts, next_seq: i64) -> StoreResult<()> {
+    let counted = u32::from(row.status == RunStatus::Running);
+    let starts = i32::try_from(row.starts.saturating_sub(counted)).map_err(misfit("starts"))?;
+    let to = (
+        runs::status.eq(RunStatus::Pending.as_str()),
+        runs::node_id.eq(None::<String>),
+        runs::starts.eq(starts),
+        runs::started_at.eq(None::<i64>),
+        runs::next_seq.eq(next_seq),
+    );
+    update(runs::table.find(run_id.to_string())).set(to).execute(conn)?;
+    Ok(())
+}
+
+fn cancel(conn: &mut SqliteConnection, run_id: RunId, limits: StoreLimits, now: i64) -> StoreResult<CancelWritten> {
+    let Some(row) = read::facts(conn, run_id, now)? else {
+        return intent::store(conn, run_id, limits, now);
+    };
+    if row.status.is_terminal() {
+        return Ok(CancelWritten::Settled(row.status));
+    }
+    if let Some(node) = row.node {
+        update(runs::table.find(run_id.to_string()).filter(runs::cancel_requested_at.is_null()))
+            .set(runs::cancel_requested_at.eq(now))
+            .execute(conn)?;
+        return Ok(CancelWritten::Requested(node));
+    }
+    cancel_unowned(conn, run_id, &row, now)?;
+    Ok(CancelWritten::Cancelled)
+}
+
+/// Settles a run that no process has as `CANCELLED`.
+pub(super) fn cancel_unowned(conn: &mut SqliteConnection, run_id: RunId, row: &RowFacts, now: i64) -> StoreResult<()> {
+    let settlement =
+        Settlement { status: RunStatus::Cancelled, content: None, error: None, metrics: Metrics::default() };
+    let last = RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() };
+    settle_unowned(conn, run_id, row, &settlement, last, now)
+}
+
+/// Settles a run that no process has, with its last event.
+pub(super) fn settle_unowned(
+    conn: &mut SqliteConnection,
+    run_id: RunId,
+    row: &RowFacts,
+    settlement: &Settlement,
+    last: RunEventKind,
+    now: i64,
+) -> StoreResult<()> {
+    let event = RunEvent::new(run_id, row.next_seq, last);
+    let next_seq = i64::try_from(row.next_seq.saturating_add(1)).map_err(misfit("seq"))?;
+    settle(conn, run_id, settlement, next_seq, now)?;
+    insert_events(conn, &[event])
+}
+
+fn settle(
+    conn: &mut SqliteConnection,
+    run_id: RunId,
+    settlement: &Settlement,
+    next_seq: i64,
+    now: i64,
+) -> StoreResult<()> {
+    let id = run_id.to_string();
+    let to = (runs::status.eq(settlement.status.as_str()), runs::settled_at.eq(now), runs::next_seq.eq(next_seq));
+    update(runs::table.find(&id)).set(to).execute(conn)?;
+    let output = OutputRow {
+        run_id: id,
+        content: settlement.content.as_ref().map(written).transpose()?,
+        error_kind: settlement.error.as_ref().map(|error| error.kind.to_string()),
+        error_message: settlement.error.as_ref().map(|error| error.message.clone()),
+        metrics: written(&settlement.metrics)?,
+    };
+    insert_into(run_outputs::table).values(&output).execute(conn)?;
+    if settlement.status == RunStatus::Cancelled {
+        intent::forget(conn, run_id)?;
+    }
+    Ok(())
+}
+
+fn insert_events(conn: &mut SqliteConnection, events: &[RunEvent]) -> StoreResult<()> {
+    // One by one: unlike an insert of many rows, whose text depends on their number, this statement is prepared once.
+    for event in events {
+        insert_into(run_events::table).values(&EventRow::new(event)?).execute(conn)?;
+    }
+    Ok(())
+}
