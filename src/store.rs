@@ -104,7 +104,7 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// The runs of `node` that it has not started: what a claim took up whose answer got lost is among them.
     fn unstarted(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>>;
 
-    /// How many runs wait unowned, counted up to `limit`.
+    /// How many runs wait unowned, those for later included, counted up to `limit`.
     fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>>;
 
     /// The unsettled runs of `node` that another process wants cancelled.

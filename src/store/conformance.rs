@@ -82,6 +82,7 @@ macro_rules! suite {
                     a_claim_leaves_what_is_owned_or_settled_or_for_later
                     a_claim_is_a_new_attempt_that_goes_on_with_the_log
                     claims_at_the_same_time_take_no_run_twice
+                    a_node_finds_again_what_it_has_not_started
                     waiting_runs_are_counted_up_to_the_limit;
                 intents:
                     an_intent_meets_its_run
@@ -128,6 +129,15 @@ async fn sqlite_memory(limits: StoreLimits) -> Fresh {
     Fresh { store: Store::sqlite_in_memory().open(limits).await.unwrap(), _keep: Box::new(()) }
 }
 
+#[cfg(feature = "postgres")]
+async fn postgres(limits: StoreLimits) -> Fresh {
+    let database = crate::test_postgres::fresh_database().await;
+    let store = Store::postgres(database.url()).open(limits).await.unwrap();
+    Fresh { store, _keep: Box::new(database) }
+}
+
+#[cfg(feature = "postgres")]
+suite!(postgres);
 #[cfg(feature = "sqlite")]
 suite!(sqlite_file);
 #[cfg(feature = "sqlite")]

@@ -71,6 +71,10 @@ impl RunStore for Sqlite {
         Box::pin(self.writer.run(move |conn| takeover::claim(conn, &claim)))
     }
 
+    fn unstarted(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
+        Box::pin(self.reader.run(move |conn| read::unstarted(conn, node)))
+    }
+
     fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
         Box::pin(self.reader.run(move |conn| read::count_waiting(conn, limit)))
     }

@@ -71,10 +71,24 @@ pub(super) async fn a_claim_leaves_what_is_owned_or_settled_or_for_later(store: 
     let later = InsertRun { delayed: true, ..with(unowned(), |run| run.run_at = in_an_hour()) };
     submit(store, &later).await;
     assert!(claim(store, NodeId::new(), 100).await.is_empty());
-    assert_eq!(store.count_waiting(100).await.unwrap(), 0);
+    assert_eq!(store.count_waiting(100).await.unwrap(), 1, "the one for later waits as well");
 
     let run_id = waiting(store, 0).await;
     assert_eq!(taken_ids(&claim(store, NodeId::new(), 100).await), [run_id]);
+}
+
+pub(super) async fn a_node_finds_again_what_it_has_not_started(store: &dyn RunStore) {
+    let node = NodeId::new();
+    let submitted = Attempt::submit(store, InsertRun { node: Some(node), ..owned() }).await.run_id;
+    Attempt::start(store, InsertRun { node: Some(node), ..owned() }).await;
+    settled(store, InsertRun { node: Some(node), ..owned() }, Completed).await;
+    Attempt::submit(store, owned()).await;
+    let claimed = waiting(store, 0).await;
+    claim(store, node, 1).await;
+
+    let mut unstarted = taken_ids(&store.unstarted(node).await.unwrap());
+    unstarted.sort_unstable();
+    assert_eq!(unstarted, [submitted, claimed]);
 }
 
 pub(super) async fn a_claim_is_a_new_attempt_that_goes_on_with_the_log(store: &dyn RunStore) {

@@ -83,7 +83,8 @@ impl QueryFragment<Pg> for CancelRuns {
         push!(out,
             "WITH touched AS ( \
                 UPDATE runs SET \
-                    cancel_requested_at = COALESCE(cancel_requested_at, now()), \
+                    cancel_requested_at = CASE WHEN node_id IS NULL THEN cancel_requested_at \
+                                               ELSE COALESCE(cancel_requested_at, now()) END, \
                     status = CASE WHEN node_id IS NULL THEN 'CANCELLED' ELSE status END, \
                     settled_at = CASE WHEN node_id IS NULL THEN now() END, \
                     next_seq = next_seq + CASE WHEN node_id IS NULL THEN 1 ELSE 0 END \

@@ -7,10 +7,10 @@ use diesel::sqlite::Sqlite;
 
 use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StoredRun};
 use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, runs};
-use super::{bound, error::unreadable, now};
+use super::{bound, error::unreadable};
 use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus};
 use crate::store::protocol::RowFacts;
-use crate::store::{History, NodeId, RunQuery, StoreResult};
+use crate::store::{History, NodeId, RunQuery, StoreResult, TakenRun};
 
 /// The columns of a [`FactsRow`], by the intents that are unexpired `$now`.
 macro_rules! facts_of {
@@ -133,12 +133,21 @@ pub(super) fn count_waiting(conn: &mut SqliteConnection, limit: usize) -> StoreR
     // Diesel has no `FROM (SELECT …)`, and the limit has to be within it to save the work.
     let count: Count = diesel::sql_query(
         "SELECT count(*) AS waiting FROM (SELECT 1 FROM runs \
-         WHERE settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' AND run_at <= ? LIMIT ?)",
+         WHERE settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' LIMIT ?)",
     )
-    .bind::<BigInt, _>(now())
     .bind::<BigInt, _>(bound(limit))
     .get_result(conn)?;
     usize::try_from(count.waiting).map_err(unreadable("count"))
+}
+
+/// The runs of a node that it has not started.
+pub(super) fn unstarted(conn: &mut SqliteConnection, node: NodeId) -> StoreResult<Vec<TakenRun>> {
+    let stored: Vec<StoredRun> = stored_runs!()
+        .filter(runs::settled_at.is_null())
+        .filter(runs::node_id.eq(node.to_string()))
+        .filter(runs::status.eq(RunStatus::Pending.as_str()))
+        .load(conn)?;
+    stored.into_iter().map(row::taken).collect()
 }
 
 pub(super) fn cancel_requests(conn: &mut SqliteConnection, node: NodeId) -> StoreResult<Vec<RunId>> {

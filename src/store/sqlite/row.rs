@@ -11,7 +11,7 @@ use super::error::{misfit, unreadable};
 use super::schema::{run_events, run_inputs, run_outputs, runs};
 use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus};
 use crate::store::protocol::{InsertRun, RowFacts};
-use crate::store::{NodeId, StoreError, StoreResult};
+use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// All that makes up a [`Run`].
 pub(super) type StoredRun = (RunRow, InputRow, Option<OutputRow>);
@@ -129,13 +129,15 @@ impl RunRow {
         &self.run_id
     }
 
-    pub(super) fn next_seq(&self) -> StoreResult<u64> {
-        unsigned("next_seq", self.next_seq)
-    }
-
     pub(super) fn node(&self) -> StoreResult<Option<NodeId>> {
         self.node_id.as_deref().map(node).transpose()
     }
+}
+
+/// The run that `stored` tells of, as a node has it.
+pub(super) fn taken(stored: StoredRun) -> StoreResult<TakenRun> {
+    let next_seq = unsigned("next_seq", stored.0.next_seq)?;
+    Ok(TakenRun { run: run(stored)?, next_seq })
 }
 
 /// The run that `stored` tells of.

@@ -22,8 +22,7 @@ pub(super) fn claim(conn: &mut SqliteConnection, claim: &Claim) -> StoreResult<V
             update(runs::table.find(stored.0.run_id()))
                 .set((runs::node_id.eq(&node), runs::attempt.eq(runs::attempt + 1)))
                 .execute(conn)?;
-            let next_seq = stored.0.next_seq()?;
-            taken.push(TakenRun { run: row::run(stored)?, next_seq });
+            taken.push(row::taken(stored)?);
         }
         Ok(taken)
     })
