@@ -16,7 +16,8 @@ use crate::run::Usage;
 ///
 /// ```
 /// use futures_util::StreamExt;
-/// use greenroom::{Message, Model, ModelEvent, ModelRequest, Role, ScriptedModel, ScriptedTurn};
+/// use greenroom::model::{Message, Model, ModelEvent, ModelRequest, Role};
+/// use greenroom::{ScriptedModel, ScriptedTurn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {

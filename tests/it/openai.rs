@@ -6,7 +6,8 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
-use greenroom::{Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, OpenAIResponses, Role, Usage};
+use greenroom::model::{Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Role};
+use greenroom::{OpenAIResponses, Usage};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
