@@ -474,7 +474,9 @@ async fn a_provider_that_does_not_begin_is_asked_again_and_then_given_up() {
     let set_up = |model: OpenAIResponses| model.first_byte_timeout(Duration::from_millis(50)).max_retries(1);
     let (heard, server) = hear_with(|_, _| Reply::stall(), set_up).await;
 
-    assert_eq!(error_of(heard).0, ModelErrorKind::Timeout);
+    let (kind, message) = error_of(heard);
+    assert_eq!(kind, ModelErrorKind::Timeout);
+    assert_eq!(message, "the provider did not answer within 50ms");
     assert_eq!(server.request_count(), 2);
     soon(server.closed(0)).await;
     soon(server.closed(1)).await;
