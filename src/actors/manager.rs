@@ -52,7 +52,9 @@ pub(crate) struct RunManager {
     live: HashMap<RunId, LiveRun>,
     /// How many runs wait unowned in the store, as far as this process knows.
     waiting: usize,
-    /// Among them there may be some that this node can take up now.
+    /// How many inserts are under way of runs that are to wait there as well.
+    arriving: usize,
+    /// Among those that wait there may be some that this node can take up now.
     behind: bool,
     claiming: bool,
     /// A claim or an insert got no answer: this node may have runs that it does not know of.
@@ -102,6 +104,7 @@ impl RunManager {
             limits,
             live: HashMap::new(),
             waiting: 0,
+            arriving: 0,
             behind: true,
             claiming: false,
             lost_answers: false,

@@ -54,12 +54,14 @@ impl Handler<SubmitRun> for RunManager {
         let run_id = insert.run.output.run_id;
         // Runs that wait already come first, by priority and age.
         let reserved = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
-        if !reserved && self.waiting >= self.limits.max_waiting {
+        if !reserved && self.waiting + self.arriving >= self.limits.max_waiting {
             return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting)));
         }
         if reserved {
             insert.node = Some(self.node);
             self.live.insert(run_id, LiveRun::default());
+        } else {
+            self.arriving += 1;
         }
         let delayed = insert.delayed;
         let manager = ctx.address();
@@ -76,6 +78,9 @@ impl Handler<InsertDone> for RunManager {
 
     fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
         let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
+        if !reserved {
+            self.arriving -= 1;
+        }
         match inserted {
             Ok(Inserted::New { run, .. }) if reserved => {
                 self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
