@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers as well")]
 
+mod cancel;
+mod events;
 mod harness;
 mod layering;
 mod openai;
+mod outcome;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
+mod submit;
+mod support;
