@@ -9,7 +9,6 @@ mod run;
 mod runtime;
 mod store;
 #[cfg(all(test, feature = "postgres"))]
-#[allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "shared with the integration tests")]
 #[path = "../tests/support/postgres.rs"]
 mod test_postgres;
 

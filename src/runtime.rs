@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::actors::crew::Crew;
 use crate::actors::hub::Hub;
-use crate::actors::manager::cancel::{CancelRun, Cancelled};
+use crate::actors::manager::cancel::{CancelAnswer, CancelRun};
 use crate::actors::manager::drain::Drain;
 use crate::actors::manager::submit::{SubmitRefusal, SubmitRun};
 use crate::actors::manager::{Agents, Reply};
@@ -176,11 +176,11 @@ impl Runtime {
         let reply = Reply { to, admission: self.admit()? };
         self.inner.manager.do_send(CancelRun { run_id, reply });
         match answer.await.map_err(|_| Error::ShuttingDown)?? {
-            Cancelled::Cancelled => Ok(CancelOutcome::Cancelled),
-            Cancelled::Requested => Ok(CancelOutcome::Requested),
-            Cancelled::AlreadySettled(status) => Ok(CancelOutcome::AlreadySettled(status)),
-            Cancelled::IntentStored => Ok(CancelOutcome::IntentStored),
-            Cancelled::TooManyIntents => Err(Error::TooManyIntents(run_id)),
+            CancelAnswer::Cancelled => Ok(CancelOutcome::Cancelled),
+            CancelAnswer::Requested => Ok(CancelOutcome::Requested),
+            CancelAnswer::AlreadySettled(status) => Ok(CancelOutcome::AlreadySettled(status)),
+            CancelAnswer::IntentStored => Ok(CancelOutcome::IntentStored),
+            CancelAnswer::TooManyIntents => Err(Error::TooManyIntents(run_id)),
         }
     }
 

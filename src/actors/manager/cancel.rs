@@ -17,11 +17,11 @@ pub(crate) struct CancelRun {
     pub(crate) reply: CancelReply,
 }
 
-pub(crate) type CancelReply = Reply<StoreResult<Cancelled>>;
+pub(crate) type CancelReply = Reply<StoreResult<CancelAnswer>>;
 
 /// What became of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cancelled {
+pub(crate) enum CancelAnswer {
     Cancelled,
     /// Another process has the run; the request is durable.
     Requested,
@@ -82,13 +82,13 @@ impl Handler<CancelDone> for RunManager {
                 self.waiting = self.waiting.saturating_sub(1);
                 // Whoever follows the run here finds its last event in the store.
                 self.around.hub.leave(run_id);
-                Ok(Cancelled::Cancelled)
+                Ok(CancelAnswer::Cancelled)
             }
             Ok(CancelWritten::Requested(node)) if node == self.node => return self.cancel_own(run_id, reply),
-            Ok(CancelWritten::Requested(_)) => Ok(Cancelled::Requested),
+            Ok(CancelWritten::Requested(_)) => Ok(CancelAnswer::Requested),
             Ok(CancelWritten::Settled(status)) => Ok(settled(status)),
-            Ok(CancelWritten::IntentStored) => Ok(Cancelled::IntentStored),
-            Ok(CancelWritten::TooManyIntents) => Ok(Cancelled::TooManyIntents),
+            Ok(CancelWritten::IntentStored) => Ok(CancelAnswer::IntentStored),
+            Ok(CancelWritten::TooManyIntents) => Ok(CancelAnswer::TooManyIntents),
             Err(error) => Err(error),
         };
         if let Some(reply) = reply {
@@ -109,7 +109,7 @@ impl RunManager {
     }
 
     /// Answers those who wait for the cancel of a run that has ended.
-    pub(super) fn answer_cancels(replies: Vec<CancelReply>, answer: &StoreResult<Cancelled>) {
+    pub(super) fn answer_cancels(replies: Vec<CancelReply>, answer: &StoreResult<CancelAnswer>) {
         for reply in replies {
             reply.send(answer.clone());
         }
@@ -117,8 +117,8 @@ impl RunManager {
 }
 
 /// What to say to a cancel of a run that has settled with `status`.
-pub(super) fn settled(status: RunStatus) -> Cancelled {
-    Cancelled::AlreadySettled(status)
+pub(super) fn settled(status: RunStatus) -> CancelAnswer {
+    CancelAnswer::AlreadySettled(status)
 }
 
 /// What to say to a cancel of a run that was lost.

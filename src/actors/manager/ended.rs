@@ -3,7 +3,7 @@
 use actix::prelude::*;
 
 use super::RunManager;
-use super::cancel::{self, Cancelled};
+use super::cancel::{self, CancelAnswer};
 use crate::actors::run_actor::RunEnded;
 use crate::actors::run_actor::life::{Ending, Surroundings, last_event};
 use crate::run::{FailureKind, Metrics, RunEvent, RunFailure, RunId, RunStatus};
@@ -18,7 +18,7 @@ impl Handler<RunEnded> for RunManager {
         let replies = self.live.remove(&run_id).unwrap_or_default().cancels;
         self.around.hub.leave(run_id);
         match &ending {
-            Ending::Settled(RunStatus::Cancelled) => Self::answer_cancels(replies, &Ok(Cancelled::Cancelled)),
+            Ending::Settled(RunStatus::Cancelled) => Self::answer_cancels(replies, &Ok(CancelAnswer::Cancelled)),
             Ending::Settled(status) => Self::answer_cancels(replies, &Ok(cancel::settled(*status))),
             Ending::HandedBack => {
                 for reply in replies {

@@ -76,22 +76,24 @@ impl Journal {
 
     /// Notes what user code has said.
     pub(crate) fn note(&mut self, kind: RunEventKind) {
-        let kind = match kind {
-            RunEventKind::RunContent { content } => return self.note_piece(content),
+        match kind {
+            RunEventKind::RunContent { content } => self.note_piece(content),
             RunEventKind::CustomEvent { name, data } => {
-                RunEventKind::CustomEvent { name: name.replace('\0', "\u{fffd}"), data: data.without_nul() }
+                let (name, data) = (name.replace('\0', "\u{fffd}"), data.without_nul());
+                let bytes = name.len() + data.size();
+                self.push(RunEventKind::CustomEvent { name, data }, bytes, Duration::ZERO);
             }
             RunEventKind::ModelRequestCompleted { usage, .. } => {
                 self.said.usage += usage;
-                kind
+                self.push(kind, 0, Duration::ZERO);
             }
-            other => other,
-        };
-        let bytes = match &kind {
-            RunEventKind::CustomEvent { data, .. } => data.size(),
-            _ => 64,
-        };
-        self.push(kind, bytes, Duration::ZERO);
+            RunEventKind::ModelRequestStarted { .. } => self.push(kind, 0, Duration::ZERO),
+            // The runtime's own to tell, not user code's.
+            RunEventKind::RunStarted { .. }
+            | RunEventKind::RunCompleted { .. }
+            | RunEventKind::RunCancelled { .. }
+            | RunEventKind::RunError { .. } => {}
+        }
     }
 
     fn note_piece(&mut self, piece: Content) {

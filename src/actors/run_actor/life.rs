@@ -240,7 +240,8 @@ impl Life {
     async fn end(&mut self, finish: Finish) -> StoreResult<Ending> {
         let partial = || {
             let text = self.journal.text();
-            let text = &text[..text.floor_char_boundary(self.around.max_output)];
+            let whole = |&end: &usize| text.is_char_boundary(end);
+            let text = &text[..(0..=text.len().min(self.around.max_output)).rev().find(whole).unwrap_or_default()];
             (!text.is_empty()).then(|| Content::from(text))
         };
         let failed = |kind, message: String| (RunStatus::Error, partial(), Some(RunFailure::new(kind, message)));
@@ -324,7 +325,9 @@ fn finish_of(done: Result<Result<Result<Content, AgentError>, String>, tokio::ta
 fn ending_of(refusal: Refusal) -> Ending {
     match refusal {
         Refusal::Settled(status) => Ending::Settled(status),
-        other => Ending::Lost(format!("the store refused a write of this attempt: {other:?}")),
+        Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted | Refusal::OutOfStep => {
+            Ending::Lost(format!("the store refused a write of this attempt: {refusal:?}"))
+        }
     }
 }
 
