@@ -61,6 +61,7 @@ impl Handler<SubmitRun> for RunManager {
             insert.node = Some(self.node);
             self.live.insert(run_id, LiveRun::default());
         }
+        self.calls += 1;
         let delayed = insert.delayed;
         let manager = ctx.address();
         let inserted = self.around.writer.insert(insert, deadline);
@@ -76,6 +77,7 @@ impl Handler<InsertDone> for RunManager {
 
     fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
         let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
+        self.calls = self.calls.saturating_sub(1);
         match inserted {
             Ok(Inserted::New { run, .. }) if reserved => {
                 self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
@@ -115,6 +117,7 @@ impl Handler<InsertDone> for RunManager {
                 reply.send(Err(SubmitRefusal::Store(error)));
             }
         }
+        self.finish_draining();
     }
 }
 
