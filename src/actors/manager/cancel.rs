@@ -43,6 +43,7 @@ impl Handler<CancelRun> for RunManager {
     type Result = ();
 
     fn handle(&mut self, CancelRun { run_id, reply }: CancelRun, ctx: &mut Self::Context) {
+        tracing::info!(run.id = %run_id, "cancel asked for");
         if self.live.contains_key(&run_id) {
             self.cancel_live(run_id, Some(reply));
         } else {

@@ -80,10 +80,12 @@ impl Handler<InsertDone> for RunManager {
         self.calls = self.calls.saturating_sub(1);
         match inserted {
             Ok(Inserted::New { run, .. }) if reserved => {
+                log_accepted(&run);
                 self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 reply.send(Ok(*run));
             }
             Ok(Inserted::New { run, cancel_wanted }) => {
+                log_accepted(&run);
                 self.waiting += 1;
                 self.behind |= !delayed;
                 if cancel_wanted {
@@ -130,4 +132,9 @@ impl RunManager {
         }
         self.go_on(ctx);
     }
+}
+
+fn log_accepted(run: &Run) {
+    let output = &run.output;
+    tracing::info!(run.id = %output.run_id, run.agent = output.agent, run.status = %output.status, "run accepted");
 }

@@ -107,7 +107,11 @@ impl Life {
         let lived = self.live_or_lose().await;
         match lived {
             Ok(ending) => {
-                tracing::info!(?ending, "run ended");
+                match &ending {
+                    Ending::Settled(status) => tracing::info!(run.status = %status, "run settled"),
+                    Ending::HandedBack => tracing::info!(run.status = %RunStatus::Pending, "run handed back"),
+                    Ending::Fenced | Ending::Unstored(_) => {}
+                }
                 ending
             }
             Err(error) => {
@@ -130,7 +134,7 @@ impl Life {
             Err(Refusal::Exhausted) => return self.settle(RunStatus::Error, None, Some(exhausted())).await,
             Err(refusal) => return Ok(ending_of(refusal)),
         }
-        tracing::info!("run started");
+        tracing::info!(run.status = %RunStatus::Running, "run started");
         self.journal.start_clock();
         let mut work = self.set_to_work(history);
         let finish = match self.follow(&mut work).await? {
