@@ -9,6 +9,8 @@
 //! inside this process, by the same HTTP client. With `DATABASE_URL` it keeps its runs in that Postgres; without, in a new
 //! SQLite file.
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -16,7 +18,6 @@ use greenroom::{Agent, NewRun, OpenAIResponses, RunId, RunOutput, RunStatus, Run
 
 #[path = "support/capital_and_essay.rs"]
 mod capital_and_essay;
-#[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../tests/support/scripted_openai.rs"]
 mod scripted_openai;
 

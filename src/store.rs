@@ -94,7 +94,7 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// Writes a batch, in which no run occurs twice, and says what became of each write, in the same order.
     ///
     /// All of the batch is durable when this returns `Ok`. After an error, any part of it may be: writing the same batch
-    /// again is always right, and tells for each write what became of it. [`StoreError::is_data`] means that at least one
+    /// again is always right, and tells for each write what became of it. [`StoreError::Data`] means that at least one
     /// write of the batch can never succeed.
     fn write(&self, lane: usize, batch: Arc<[Write]>) -> BoxFuture<'_, StoreResult<Vec<Written>>>;
 

@@ -57,6 +57,8 @@ pub(crate) struct RunManager {
     /// Among those that wait there may be some that this node can take up now.
     behind: bool,
     claiming: bool,
+    /// How many inserts and cancels the persister has not answered yet.
+    calls: usize,
     /// A claim or an insert got no answer: this node may have runs that it does not know of.
     lost_answers: bool,
     /// Cancels of runs that are this node's and not live yet.
@@ -77,7 +79,13 @@ struct LiveRun {
 /// A reply that is owed, and the admission that its caller holds until then.
 pub(crate) struct Reply<T> {
     pub(crate) to: oneshot::Sender<T>,
-    pub(crate) admission: OwnedSemaphorePermit,
+    pub(crate) admission: Admission,
+}
+
+/// The place of a call among those that wait for their answers; free again when dropped.
+pub(crate) struct Admission {
+    pub(crate) _call: OwnedSemaphorePermit,
+    pub(crate) _input: OwnedSemaphorePermit,
 }
 
 impl<T> Reply<T> {
@@ -107,6 +115,7 @@ impl RunManager {
             arriving: 0,
             behind: true,
             claiming: false,
+            calls: 0,
             lost_answers: false,
             early_cancels: HashMap::new(),
             draining: None,

@@ -38,9 +38,4 @@ impl StoreError {
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
     }
-
-    /// Whether the data itself is refused, so that asking again never helps.
-    pub(crate) const fn is_data(&self) -> bool {
-        matches!(self, Self::Data(_))
-    }
 }

@@ -332,8 +332,10 @@ impl RunStore for Postgres {
         Box::pin(async move {
             closing.await.ok();
             let io = self.io.lock().unwrap_or_else(PoisonError::into_inner).take();
-            // Waiting for its threads would block the thread of somebody's runtime.
-            io.map(Runtime::shutdown_background);
+            if let Some(io) = io {
+                // Waiting for its threads would block the thread of somebody's runtime.
+                io.shutdown_background();
+            }
         })
     }
 }

@@ -5,6 +5,7 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     missing_docs,
     missing_debug_implementations,

@@ -17,11 +17,11 @@ pub(crate) struct CancelRun {
     pub(crate) reply: CancelReply,
 }
 
-pub(crate) type CancelReply = Reply<StoreResult<Cancelled>>;
+pub(crate) type CancelReply = Reply<StoreResult<CancelAnswer>>;
 
 /// What became of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cancelled {
+pub(crate) enum CancelAnswer {
     Cancelled,
     /// Another process has the run; the request is durable.
     Requested,
@@ -43,6 +43,7 @@ impl Handler<CancelRun> for RunManager {
     type Result = ();
 
     fn handle(&mut self, CancelRun { run_id, reply }: CancelRun, ctx: &mut Self::Context) {
+        tracing::info!(run.id = %run_id, "cancel asked for");
         if self.live.contains_key(&run_id) {
             self.cancel_live(run_id, Some(reply));
         } else {
@@ -63,7 +64,8 @@ impl RunManager {
     }
 
     /// Cancels a run that is not live here, by a write.
-    pub(super) fn cancel_in_store(&self, run_id: RunId, reply: Option<CancelReply>, ctx: &Context<Self>) {
+    pub(super) fn cancel_in_store(&mut self, run_id: RunId, reply: Option<CancelReply>, ctx: &Context<Self>) {
+        self.calls += 1;
         let manager = ctx.address();
         let written = self.around.writer.cancel(run_id, Instant::now() + self.limits.call_timeout);
         actix::spawn(async move {
@@ -77,23 +79,25 @@ impl Handler<CancelDone> for RunManager {
     type Result = ();
 
     fn handle(&mut self, CancelDone { run_id, written, reply }: CancelDone, _: &mut Self::Context) {
+        self.calls = self.calls.saturating_sub(1);
         let answer = match written {
             Ok(CancelWritten::Cancelled) => {
                 self.waiting = self.waiting.saturating_sub(1);
                 // Whoever follows the run here finds its last event in the store.
                 self.around.hub.leave(run_id);
-                Ok(Cancelled::Cancelled)
+                Ok(CancelAnswer::Cancelled)
             }
             Ok(CancelWritten::Requested(node)) if node == self.node => return self.cancel_own(run_id, reply),
-            Ok(CancelWritten::Requested(_)) => Ok(Cancelled::Requested),
+            Ok(CancelWritten::Requested(_)) => Ok(CancelAnswer::Requested),
             Ok(CancelWritten::Settled(status)) => Ok(settled(status)),
-            Ok(CancelWritten::IntentStored) => Ok(Cancelled::IntentStored),
-            Ok(CancelWritten::TooManyIntents) => Ok(Cancelled::TooManyIntents),
+            Ok(CancelWritten::IntentStored) => Ok(CancelAnswer::IntentStored),
+            Ok(CancelWritten::TooManyIntents) => Ok(CancelAnswer::TooManyIntents),
             Err(error) => Err(error),
         };
         if let Some(reply) = reply {
             reply.send(answer);
         }
+        self.finish_draining();
     }
 }
 
@@ -109,7 +113,7 @@ impl RunManager {
     }
 
     /// Answers those who wait for the cancel of a run that has ended.
-    pub(super) fn answer_cancels(replies: Vec<CancelReply>, answer: &StoreResult<Cancelled>) {
+    pub(super) fn answer_cancels(replies: Vec<CancelReply>, answer: &StoreResult<CancelAnswer>) {
         for reply in replies {
             reply.send(answer.clone());
         }
@@ -117,11 +121,11 @@ impl RunManager {
 }
 
 /// What to say to a cancel of a run that has settled with `status`.
-pub(super) fn settled(status: RunStatus) -> Cancelled {
-    Cancelled::AlreadySettled(status)
+pub(super) fn settled(status: RunStatus) -> CancelAnswer {
+    CancelAnswer::AlreadySettled(status)
 }
 
-/// What to say to a cancel of a run that was lost.
-pub(super) fn lost(why: &str) -> StoreError {
-    StoreError::Unavailable(format!("the run was lost before its cancel was durable: {why}"))
+/// What to say to a cancel of a run that this process lost before the cancel was durable.
+pub(super) fn lost() -> StoreError {
+    StoreError::Unavailable("this process has lost the run; cancel it again".to_owned())
 }

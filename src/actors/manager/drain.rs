@@ -42,7 +42,7 @@ impl Draining {
         match ending {
             Ending::Settled(_) => self.drained.settled += 1,
             Ending::HandedBack => self.drained.handed_back += 1,
-            Ending::Lost(_) => self.drained.lost += 1,
+            Ending::Fenced | Ending::Unstored(_) => self.drained.lost += 1,
         }
     }
 }
@@ -76,13 +76,14 @@ impl RunManager {
             draining.drained.lost += self.live.len();
         }
         self.live.clear();
+        self.calls = 0;
         self.finish_draining();
     }
 
-    /// Answers whoever waits for the shutdown, when nothing is live any more.
+    /// Answers whoever waits for the shutdown, when nothing is live and nothing is being written any more.
     pub(super) fn finish_draining(&mut self) {
         let Some(draining) = &mut self.draining else { return };
-        if self.live.is_empty() {
+        if self.live.is_empty() && self.calls == 0 {
             for reply in draining.replies.drain(..) {
                 reply.send(draining.drained).ok();
             }

@@ -63,6 +63,7 @@ impl Handler<SubmitRun> for RunManager {
         } else {
             self.arriving += 1;
         }
+        self.calls += 1;
         let delayed = insert.delayed;
         let manager = ctx.address();
         let inserted = self.around.writer.insert(insert, deadline);
@@ -78,15 +79,18 @@ impl Handler<InsertDone> for RunManager {
 
     fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
         let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
+        self.calls = self.calls.saturating_sub(1);
         if !reserved {
             self.arriving -= 1;
         }
         match inserted {
             Ok(Inserted::New { run, .. }) if reserved => {
+                log_accepted(&run);
                 self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 reply.send(Ok(*run));
             }
             Ok(Inserted::New { run, cancel_wanted }) => {
+                log_accepted(&run);
                 self.waiting += 1;
                 self.behind |= !delayed;
                 if cancel_wanted {
@@ -120,6 +124,7 @@ impl Handler<InsertDone> for RunManager {
                 reply.send(Err(SubmitRefusal::Store(error)));
             }
         }
+        self.finish_draining();
     }
 }
 
@@ -132,4 +137,9 @@ impl RunManager {
         }
         self.go_on(ctx);
     }
+}
+
+fn log_accepted(run: &Run) {
+    let output = &run.output;
+    tracing::info!(run.id = %output.run_id, run.agent = output.agent, run.status = %output.status, "run accepted");
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
-use crate::run::{Content, Metrics, RunEvent, RunEventKind, RunId, Usage};
+use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, Usage};
 use crate::store::StoreResult;
 use crate::store::protocol::{Advance, Change, Refusal};
 
@@ -46,6 +46,9 @@ struct UnderWay {
 /// What the present attempt has said so far.
 struct Said {
     text: String,
+    max_text: usize,
+    /// It wanted to say more than that.
+    overflowed: bool,
     usage: Usage,
     /// When user code was started; `None` before that.
     started: Option<Instant>,
@@ -53,11 +56,19 @@ struct Said {
 }
 
 impl Journal {
-    pub(crate) fn new(run_id: RunId, attempt: u32, next_seq: u64, writer: Writer, hub: Arc<Hub>) -> Self {
-        let said = Said { text: String::new(), usage: Usage::default(), started: None, first_piece: None };
+    /// A journal of `run` that goes on at `next_seq`, and takes at most `max_text` bytes of content.
+    pub(crate) fn new(run: &Run, next_seq: u64, writer: Writer, hub: Arc<Hub>, max_text: usize) -> Self {
+        let said = Said {
+            text: String::new(),
+            max_text,
+            overflowed: false,
+            usage: Usage::default(),
+            started: None,
+            first_piece: None,
+        };
         Self {
-            run_id,
-            attempt,
+            run_id: run.output.run_id,
+            attempt: run.attempt,
             durable_from: next_seq,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -76,26 +87,33 @@ impl Journal {
 
     /// Notes what user code has said.
     pub(crate) fn note(&mut self, kind: RunEventKind) {
-        let kind = match kind {
-            RunEventKind::RunContent { content } => return self.note_piece(content),
+        match kind {
+            RunEventKind::RunContent { content } => self.note_piece(content),
             RunEventKind::CustomEvent { name, data } => {
-                RunEventKind::CustomEvent { name: name.replace('\0', "\u{fffd}"), data: data.without_nul() }
+                let (name, data) = (name.replace('\0', "\u{fffd}"), data.without_nul());
+                let bytes = name.len() + data.size();
+                self.push(RunEventKind::CustomEvent { name, data }, bytes, Duration::ZERO);
             }
             RunEventKind::ModelRequestCompleted { usage, .. } => {
                 self.said.usage += usage;
-                kind
+                self.push(kind, 0, Duration::ZERO);
             }
-            other => other,
-        };
-        let bytes = match &kind {
-            RunEventKind::CustomEvent { data, .. } => data.size(),
-            _ => 64,
-        };
-        self.push(kind, bytes, Duration::ZERO);
+            RunEventKind::ModelRequestStarted { .. } => self.push(kind, 0, Duration::ZERO),
+            // The runtime's own to tell, not user code's.
+            RunEventKind::RunStarted { .. }
+            | RunEventKind::RunCompleted { .. }
+            | RunEventKind::RunCancelled { .. }
+            | RunEventKind::RunError { .. } => {}
+        }
     }
 
     fn note_piece(&mut self, piece: Content) {
-        let piece = piece.without_nul();
+        let mut piece = piece.without_nul();
+        let room = self.said.max_text - self.said.text.len();
+        if piece.size() > room {
+            self.said.overflowed = true;
+            piece = Content::from(head(piece.as_text().unwrap_or_default(), room));
+        }
         let text = piece.as_text().unwrap_or_default();
         if text.is_empty() {
             return;
@@ -131,7 +149,12 @@ impl Journal {
         self.waiting_bytes < ROOM_BYTES && self.waiting.len() < ROOM_EVENTS
     }
 
-    /// The text that the present attempt has said so far.
+    /// Whether the present attempt wanted to say more than it may.
+    pub(crate) const fn has_overflowed(&self) -> bool {
+        self.said.overflowed
+    }
+
+    /// The text that the present attempt has said so far, as far as it may.
     pub(crate) fn text(&self) -> &str {
         &self.said.text
     }
@@ -211,4 +234,10 @@ impl Journal {
         }
         Ok(answer)
     }
+}
+
+/// As much of the beginning of `text` as fits into `bytes` without cutting a character.
+fn head(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or_default()]
 }

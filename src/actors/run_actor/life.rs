@@ -48,13 +48,15 @@ pub(crate) struct Life {
 }
 
 /// How a run stopped being live here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Ending {
     Settled(RunStatus),
     /// The run waits again, for anybody.
     HandedBack,
-    /// Another attempt has the run, or the store could not be told; why, for the log and for those who wait for an answer.
-    Lost(String),
+    /// Another attempt has the run, and this one has no say any more.
+    Fenced,
+    /// The store did not take what became of the run.
+    Unstored(StoreError),
 }
 
 /// How user code came to an end.
@@ -87,8 +89,7 @@ impl Life {
         stop: watch::Receiver<Option<Stop>>,
     ) -> Self {
         let TakenRun { run, next_seq } = taken;
-        let journal =
-            Journal::new(run.output.run_id, run.attempt, next_seq, around.writer.clone(), Arc::clone(&around.hub));
+        let journal = Journal::new(&run, next_seq, around.writer.clone(), Arc::clone(&around.hub), around.max_output);
         Self { run: Arc::new(run), agent, around, stop, journal }
     }
 
@@ -106,12 +107,16 @@ impl Life {
         let lived = self.live_or_lose().await;
         match lived {
             Ok(ending) => {
-                tracing::info!(?ending, "run ended");
+                match &ending {
+                    Ending::Settled(status) => tracing::info!(run.status = %status, "run settled"),
+                    Ending::HandedBack => tracing::info!(run.status = %RunStatus::Pending, "run handed back"),
+                    Ending::Fenced | Ending::Unstored(_) => {}
+                }
                 ending
             }
             Err(error) => {
-                tracing::error!(%error, "run lost: its outcome could not be stored");
-                Ending::Lost(error.to_string())
+                tracing::error!(%error, "the outcome of the run could not be stored");
+                Ending::Unstored(error)
             }
         }
     }
@@ -129,15 +134,15 @@ impl Life {
             Err(Refusal::Exhausted) => return self.settle(RunStatus::Error, None, Some(exhausted())).await,
             Err(refusal) => return Ok(ending_of(refusal)),
         }
-        tracing::info!("run started");
+        tracing::info!(run.status = %RunStatus::Running, "run started");
         self.journal.start_clock();
         let mut work = self.set_to_work(history);
         let finish = match self.follow(&mut work).await? {
             Ok(finish) => finish,
             Err(refusal) => return Ok(ending_of(refusal)),
         };
-        match self.wind_up(&mut work, &finish).await? {
-            Ok(()) => self.end(finish).await,
+        match self.wind_up(&mut work, finish).await? {
+            Ok(finish) => self.end(finish).await,
             Err(refusal) => Ok(ending_of(refusal)),
         }
     }
@@ -165,7 +170,13 @@ impl Life {
     fn set_to_work(&self, history: Vec<Exchange>) -> Work {
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
         let cancel = CancelSignal::default();
-        let parts = RunContextParts { run: Arc::clone(&self.run), history, events: sender, cancel: cancel.clone() };
+        let parts = RunContextParts {
+            run: Arc::clone(&self.run),
+            history,
+            events: sender,
+            cancel: cancel.clone(),
+            max_event: self.around.max_output,
+        };
         let work = Arc::clone(&self.agent.work);
         // The call itself is user code too: it may panic before it has made a future.
         let code = AssertUnwindSafe(async move { work.run(RunContext::new(parts)).await });
@@ -199,22 +210,25 @@ impl Life {
                 Some(event) = work.events.recv(), if has_room => self.journal.note(event),
                 done = &mut work.task => return Ok(Ok(finish_of(done))),
             }
-            if self.journal.text().len() > self.around.max_output {
+            if self.journal.has_overflowed() {
                 return Ok(Ok(Finish::TooLarge));
             }
         }
     }
 
     /// Stops user code that has to stop, and takes in what it said last.
-    async fn wind_up(&mut self, work: &mut Work, finish: &Finish) -> StoreResult<Result<(), Refusal>> {
-        let stopped = match finish {
-            Finish::Returned(_) | Finish::Panicked(_) => Ok(()),
-            Finish::Stopped(_) | Finish::TimedOut(_) | Finish::TooLarge => self.stop_code(work).await?,
-        };
-        while let Ok(event) = work.events.try_recv() {
+    async fn wind_up(&mut self, work: &mut Work, finish: Finish) -> StoreResult<Result<Finish, Refusal>> {
+        let ended_itself = matches!(finish, Finish::Returned(_) | Finish::Panicked(_));
+        if !ended_itself && let Err(refusal) = self.stop_code(work).await? {
+            return Ok(Err(refusal));
+        }
+        // No more than user code was ahead: a task of its own may go on talking.
+        for _ in 0..=EVENTS_AHEAD {
+            let Ok(event) = work.events.try_recv() else { break };
             self.journal.note(event);
         }
-        Ok(stopped)
+        let too_large = self.journal.has_overflowed() && matches!(finish, Finish::Returned(_));
+        Ok(Ok(if too_large { Finish::TooLarge } else { finish }))
     }
 
     /// Ends user code: by dropping its future, or, when it wants to know, by telling it and waiting for its return.
@@ -248,11 +262,7 @@ impl Life {
 
     /// Makes durable how the run ends.
     async fn end(&mut self, finish: Finish) -> StoreResult<Ending> {
-        let partial = || {
-            let text = self.journal.text();
-            let text = &text[..text.floor_char_boundary(self.around.max_output)];
-            (!text.is_empty()).then(|| Content::from(text))
-        };
+        let partial = || (!self.journal.text().is_empty()).then(|| Content::from(self.journal.text()));
         let failed = |kind, message: String| (RunStatus::Error, partial(), Some(RunFailure::new(kind, message)));
         let (status, content, error) = match finish {
             Finish::Returned(Ok(content)) if content.size() > self.around.max_output => {
@@ -334,7 +344,10 @@ fn finish_of(done: Result<Result<Result<Content, AgentError>, String>, tokio::ta
 fn ending_of(refusal: Refusal) -> Ending {
     match refusal {
         Refusal::Settled(status) => Ending::Settled(status),
-        other => Ending::Lost(format!("the store refused a write of this attempt: {other:?}")),
+        Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted | Refusal::OutOfStep => {
+            tracing::error!(?refusal, "the store refused a write: this attempt has no say any more");
+            Ending::Fenced
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::samples::*;
 use crate::run::RunStatus::{Cancelled, Completed, Error, Pending, Running};
 use crate::run::{Metrics, Usage};
 use crate::store::protocol::{Advance, CancelWritten, Change, InsertRun, Inserted, Refusal, Settlement, Write};
-use crate::store::{NodeId, RunStore};
+use crate::store::{NodeId, RunStore, StoreError};
 
 pub(super) async fn a_life_is_written_step_by_step(store: &dyn RunStore) {
     let mut attempt = Attempt::submit(store, owned()).await;
@@ -112,7 +112,7 @@ pub(super) async fn a_settlement_and_its_last_event_come_together(store: &dyn Ru
         let mut attempt = Attempt::start(store, owned()).await;
         let impossible = with(unowned(), |run| run.max_attempts = u32::MAX);
         let batch = [Write::Advance(Box::new(attempt.next(settle(status)))), Write::Insert(Box::new(impossible))];
-        assert!(store.write(0, batch.into()).await.unwrap_err().is_data());
+        assert!(matches!(store.write(0, batch.into()).await, Err(StoreError::Data(_))));
         let open = get(store, attempt.run_id).await.output;
         assert_eq!((open.status, open.settled_at, open.content), (Running, None, None));
         assert!(!events(store, attempt.run_id).await.iter().any(crate::run::RunEvent::is_terminal));

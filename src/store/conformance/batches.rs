@@ -3,8 +3,8 @@
 use super::samples::*;
 use crate::run::RunId;
 use crate::run::RunStatus::{Cancelled, Completed, Error, Pending, Running};
-use crate::store::RunStore;
 use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal, Write, Written};
+use crate::store::{RunStore, StoreError};
 
 pub(super) async fn an_empty_batch_does_nothing(store: &dyn RunStore) {
     assert!(write_all(store, []).await.is_empty());
@@ -120,7 +120,7 @@ pub(super) async fn one_impossible_write_keeps_all_others_out(store: &dyn RunSto
         let mut batch = possible.to_vec();
         batch.insert(place, inserting(&impossible));
         let error = store.write(0, batch.into()).await.unwrap_err();
-        assert!(error.is_data() && !error.is_retryable(), "{error:?}");
+        assert!(matches!(error, StoreError::Data(_)) && !error.is_retryable(), "{error:?}");
         assert!(store.get(id(&new)).await.unwrap().is_none());
         assert!(store.get(id(&impossible)).await.unwrap().is_none());
         assert_eq!(get(store, running[0]).await.output.status, Running);

@@ -48,6 +48,7 @@ async fn code_that_heeds_a_cancel_may_say_its_last_words() {
             let gate = gate.clone();
             async move {
                 cx.emit_text("so far").await;
+                assert!(!cx.is_cancelled(), "who asks is told");
                 gate.arrive();
                 cx.cancelled().await;
                 for _ in 0..100 {
@@ -75,6 +76,7 @@ async fn code_that_fails_or_panics_upon_a_cancel_is_cancelled() {
         move |cx: RunContext| {
             let gate = gate.clone();
             async move {
+                assert!(!cx.is_cancelled(), "who asks is told");
                 gate.arrive();
                 cx.cancelled().await;
                 assert!(cx.is_cancelled() && cx.input().as_text() != Some("panic"), "as it was told to");
@@ -101,6 +103,7 @@ async fn code_that_heeds_a_cancel_and_does_not_return_is_abandoned() {
             let (gate, guard) = (gate.clone(), DropGuard(dropped.clone()));
             async move {
                 let _guard = guard;
+                assert!(!cx.is_cancelled(), "who asks is told");
                 gate.arrive();
                 cx.cancelled().await;
                 cx.emit_text("no").await;

@@ -104,6 +104,7 @@ async fn a_cancel_that_is_not_answered_yet_counts_among_the_calls() {
         move |cx: RunContext| {
             let gate = gate.clone();
             async move {
+                assert!(!cx.is_cancelled(), "who asks is told");
                 gate.arrive();
                 cx.cancelled().await;
                 gate.pass().await;
