@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers as well")]
 
 mod cancel;
+mod embedding;
 mod events;
 mod harness;
 mod layering;
@@ -12,5 +13,6 @@ mod outcome;
 mod postgres;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
+mod sessions;
 mod submit;
 mod support;
