@@ -9,3 +9,4 @@ mod openai;
 mod postgres;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
+mod secrets;
