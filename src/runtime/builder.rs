@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::admission::Admissions;
 use super::{Inner, Limits, Runtime};
 use crate::actors::crew::{Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
@@ -17,9 +18,6 @@ use crate::store::{Store, StoreLimits};
 
 /// The largest limit for an input or a content: past it, one write would be too much for a message of the database.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// How many bytes of input the calls that wait for their answers may hold together.
-const INPUT_ROOM: usize = 256 * 1024 * 1024;
 
 /// A runtime in the making. Everything is checked by [`start`](Self::start).
 #[derive(Debug)]
@@ -193,10 +191,8 @@ impl RuntimeBuilder {
             manager: crew.manager.clone(),
             timers: crew.user_code.clone(),
             crew: Mutex::new(Some(crew)),
-            admissions: Arc::new(Semaphore::new(self.max_calls)),
-            input_room: Arc::new(Semaphore::new(INPUT_ROOM)),
+            admissions: Admissions::new(self.max_calls),
             limits: Limits {
-                max_calls: self.max_calls,
                 max_input: self.max_input,
                 call_timeout: self.call_timeout,
                 poll_interval: self.poll_interval,

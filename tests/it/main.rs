@@ -13,6 +13,7 @@ mod outcome;
 mod postgres;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
+mod secrets;
 mod sessions;
 mod submit;
 mod support;
