@@ -76,13 +76,19 @@ struct Inner {
     agents: Arc<Agents>,
     store: Arc<dyn RunStore>,
     hub: Arc<Hub>,
-    /// `None` once the actors have been stopped.
-    crew: std::sync::Mutex<Option<Crew>>,
+    stage: tokio::sync::Mutex<Stage>,
     manager: actix::Addr<crate::actors::manager::RunManager>,
     /// Drives the timers of callers who have no tokio runtime of their own.
     timers: Handle,
     admissions: Admissions,
     limits: Limits,
+}
+
+/// How far a runtime has come.
+enum Stage {
+    AtWork(Crew),
+    /// The actors have been stopped; what had become of the runs that were live.
+    Stopped(Drained),
 }
 
 /// The limits that the front door itself keeps.
@@ -314,13 +320,19 @@ impl Runtime {
         // Time for user code to stop, and for a database that is just coming back.
         let patience = self.inner.limits.call_timeout * 2;
         self.inner.manager.do_send(Drain { deadline, patience, reply });
-        let drained = drained.await.unwrap_or_default();
-        let crew = self.inner.crew.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(crew) = crew {
-            crew.stop().await;
-            self.inner.store.close().await;
+        let drained = drained.await;
+        // Whoever comes while the threads are being stopped waits here: afterwards the store is free for the next runtime.
+        let mut stage = self.inner.stage.lock().await;
+        match &mut *stage {
+            Stage::Stopped(drained) => *drained,
+            Stage::AtWork(crew) => {
+                crew.stop().await;
+                self.inner.store.close().await;
+                let drained = drained.unwrap_or_default();
+                *stage = Stage::Stopped(drained);
+                drained
+            }
         }
-        drained
     }
 
     /// Admits a call that brings `bytes` of input along.

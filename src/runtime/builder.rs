@@ -1,14 +1,14 @@
 //! Builds a runtime: its store, its agents, its limits.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::admission::Admissions;
-use super::{Inner, Limits, Runtime};
+use super::{Inner, Limits, Runtime, Stage, context};
 use crate::actors::crew::{Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
 use crate::actors::manager::{Agents, ManagerLimits};
@@ -183,14 +183,15 @@ impl RuntimeBuilder {
             arbiters: processors.clamp(1, 8),
             agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
         };
+        let timers = context::timers().map_err(Error::Threads)?;
         let crew = Crew::start(options).await.map_err(Error::Threads)?;
         let inner = Inner {
             agents,
             store,
             hub,
             manager: crew.manager.clone(),
-            timers: crew.user_code.clone(),
-            crew: Mutex::new(Some(crew)),
+            timers,
+            stage: tokio::sync::Mutex::new(Stage::AtWork(crew)),
             admissions: Admissions::new(self.max_calls),
             limits: Limits {
                 max_input: self.max_input,
