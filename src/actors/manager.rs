@@ -56,7 +56,8 @@ pub(crate) struct RunManager {
     arriving: usize,
     /// Among those that wait there may be some that this node can take up now.
     behind: bool,
-    claiming: bool,
+    /// How many runs the claim that is under way may bring; 0 when there is none.
+    claiming: usize,
     /// How many inserts and cancels the persister has not answered yet.
     calls: usize,
     /// A claim or an insert got no answer: this node may have runs that it does not know of.
@@ -114,7 +115,7 @@ impl RunManager {
             waiting: 0,
             arriving: 0,
             behind: true,
-            claiming: false,
+            claiming: 0,
             calls: 0,
             lost_answers: false,
             early_cancels: HashMap::new(),
@@ -124,7 +125,7 @@ impl RunManager {
     }
 
     fn room(&self) -> usize {
-        self.limits.max_running.saturating_sub(self.live.len())
+        self.limits.max_running.saturating_sub(self.live.len() + self.claiming)
     }
 
     /// Gives a run that is this node's its actor.
@@ -136,6 +137,10 @@ impl RunManager {
             return;
         };
         let live = self.live.entry(run_id).or_default();
+        if live.actor.is_some() {
+            // A claim and a submit of the same run have both brought it.
+            return;
+        }
         if let Some(replies) = self.early_cancels.remove(&run_id) {
             live.cancels.extend(replies);
             live.cancel_wanted = true;

@@ -36,10 +36,10 @@ impl RunManager {
     /// Takes up as many waiting runs as there is room for, when no claim is under way.
     pub(super) fn claim(&mut self, ctx: &Context<Self>) {
         let limit = self.room().min(CLAIM);
-        if self.claiming || self.draining.is_some() || limit == 0 || self.agents.is_empty() {
+        if self.claiming > 0 || self.draining.is_some() || limit == 0 || self.agents.is_empty() {
             return;
         }
-        self.claiming = true;
+        self.claiming = limit;
         // What comes to wait from here on may not be seen by this claim.
         self.behind = false;
         let agents = self.agents.keys().map(ToString::to_string).collect();
@@ -84,14 +84,14 @@ impl Handler<ClaimDone> for RunManager {
     type Result = ();
 
     fn handle(&mut self, ClaimDone { asked, taken }: ClaimDone, ctx: &mut Self::Context) {
-        self.claiming = false;
+        self.claiming = 0;
         let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {
                 tracing::warn!(%error, "waiting runs could not be taken up");
                 self.lost_answers = true;
                 self.behind = true;
-                return;
+                return self.finish_draining();
             }
         };
         self.behind |= taken.len() == asked;
@@ -99,9 +99,7 @@ impl Handler<ClaimDone> for RunManager {
         for one in taken {
             self.enliven(one, ctx);
         }
-        if self.behind {
-            self.claim(ctx);
-        }
+        self.go_on(ctx);
     }
 }
 

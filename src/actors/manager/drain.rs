@@ -77,13 +77,14 @@ impl RunManager {
         }
         self.live.clear();
         self.calls = 0;
+        self.claiming = 0;
         self.finish_draining();
     }
 
     /// Answers whoever waits for the shutdown, when nothing is live and nothing is being written any more.
     pub(super) fn finish_draining(&mut self) {
         let Some(draining) = &mut self.draining else { return };
-        if self.live.is_empty() && self.calls == 0 {
+        if self.live.is_empty() && self.calls == 0 && self.claiming == 0 {
             for reply in draining.replies.drain(..) {
                 reply.send(draining.drained).ok();
             }

@@ -101,9 +101,11 @@ impl Handler<InsertDone> for RunManager {
                 reply.send(Ok(*run));
             }
             Ok(Inserted::Existing { run, node }) => {
-                let own = node == Some(self.node) && run.output.status == RunStatus::Pending;
+                // Attempt 1 is the one that the first try of this very insert has made, or else a claim, whose answer then
+                // finds the run alive. A later attempt was made by a claim, whose answer will bring the run.
+                let fresh = run.output.status == RunStatus::Pending && run.attempt == 1;
+                let own = node == Some(self.node) && fresh;
                 if reserved && own {
-                    // The first try of this very insert was committed, and its answer got lost.
                     self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 } else if reserved {
                     self.release(run_id, ctx);
@@ -131,6 +133,10 @@ impl Handler<InsertDone> for RunManager {
 impl RunManager {
     /// Gives up the place that was kept for a run that did not come.
     fn release(&mut self, run_id: RunId, ctx: &mut Context<Self>) {
+        if self.live.get(&run_id).is_some_and(|live| live.actor.is_some()) {
+            // A claim that was under way at the same time has filled it.
+            return;
+        }
         let live = self.live.remove(&run_id).unwrap_or_default();
         for reply in live.cancels {
             self.cancel_in_store(run_id, Some(reply), ctx);
