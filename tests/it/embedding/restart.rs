@@ -35,8 +35,8 @@ async fn a_run_that_may_run_again_runs_again() {
     gate.arrivals(2).await;
     drop((first, runs));
 
-    gate.open(4);
     let second = start_next(&path, agent).await;
+    gate.open(4);
 
     let mut attempts = Vec::new();
     for (number, run_id) in run_ids.into_iter().enumerate() {
@@ -89,6 +89,32 @@ async fn a_run_whose_attempts_are_used_up_fails() {
     let output = last.wait(run_id, LONG).await.unwrap();
     assert_eq!((output.status, output.error.unwrap().kind), (RunStatus::Error, FailureKind::AttemptsExhausted));
     assert_eq!(gate.unseen(), 0, "user code was started twice");
+}
+
+#[tokio::test]
+async fn a_run_that_is_submitted_again_at_a_start_is_taken_up_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("runs.sqlite");
+    let gate = Gate::new();
+    let agent = || gated(&gate).on_crash(CrashPolicy::Restart).max_attempts(100);
+    let run_id = RunId::new();
+    for _ in 0..20 {
+        let runtime = start_next(&path, agent).await;
+        let again = (0..5).map(|_| NewRun::new("gated", "hi").run_id(run_id).session_id("s"));
+        submit_all(&runtime, again).await;
+        gate.arrivals(1).await;
+    }
+
+    let last = start_next(&path, agent).await;
+    gate.arrivals(1).await;
+    gate.open(1);
+
+    assert_eq!(last.wait(run_id, LONG).await.unwrap().status, RunStatus::Completed);
+    assert_eq!(gate.unseen(), 0);
+    let kinds: Vec<_> = log(&last, run_id).await.into_iter().map(|event| event.kind).collect();
+    let started = (1..=21).map(|attempt| RunEventKind::RunStarted { attempt });
+    assert!(kinds.iter().take(21).cloned().eq(started), "{kinds:?}");
+    assert_eq!(kinds.len(), 22);
 }
 
 #[tokio::test]
