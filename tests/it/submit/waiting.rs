@@ -74,7 +74,7 @@ async fn what_waits_is_taken_up_by_priority_and_then_by_age(store: Store) {
 async fn a_full_runtime_refuses_and_stores_nothing(store: Store) {
     let gate = Gate::new();
     let builder = Runtime::builder().store(store).agent(gated(&gate));
-    let runtime = builder.max_running(1).max_waiting(2).start().await.unwrap();
+    let runtime = builder.max_running(1).max_waiting(2).poll_interval(HOUR).start().await.unwrap();
     let mut runs = vec![runtime.submit(NewRun::new("gated", "runs")).await.unwrap()];
     gate.arrivals(1).await;
 
