@@ -54,7 +54,10 @@ pub(crate) struct RunManager {
     waiting: usize,
     /// Among them there may be some that this node can take up now.
     behind: bool,
-    claiming: bool,
+    /// How many runs the claim that is under way may bring; 0 when there is none.
+    claiming: usize,
+    /// How many answers of the store are still to come that somebody, or some run, depends on.
+    awaited: usize,
     /// A claim or an insert got no answer: this node may have runs that it does not know of.
     lost_answers: bool,
     /// Cancels of runs that are this node's and not live yet.
@@ -103,7 +106,8 @@ impl RunManager {
             live: HashMap::new(),
             waiting: 0,
             behind: true,
-            claiming: false,
+            claiming: 0,
+            awaited: 0,
             lost_answers: false,
             early_cancels: HashMap::new(),
             draining: None,
@@ -112,12 +116,16 @@ impl RunManager {
     }
 
     fn room(&self) -> usize {
-        self.limits.max_running.saturating_sub(self.live.len())
+        self.limits.max_running.saturating_sub(self.live.len() + self.claiming)
     }
 
-    /// Gives a run that is this node's its actor.
+    /// Gives a run that is this node's its actor. It may have one already: a claim, an insert and a look for what was missed
+    /// may all bring the same run.
     fn enliven(&mut self, taken: TakenRun, ctx: &Context<Self>) {
         let run_id = taken.run.output.run_id;
+        if self.live.get(&run_id).is_some_and(|live| live.actor.is_some()) {
+            return;
+        }
         let Some(agent) = self.agents.get(taken.run.output.agent.as_str()).cloned() else {
             // Claims ask for known agents only, and so do submits.
             tracing::error!(run.id = %run_id, run.agent = taken.run.output.agent, "no such agent here");

@@ -12,12 +12,10 @@ use crate::agent::{Agent, RunContext};
 use crate::run::{CrashPolicy, Exchange, Run, RunEvent, RunId};
 use crate::store::conformance::samples;
 use crate::store::protocol::{Change, InsertRun, RowFacts, Write, Written};
-use crate::store::{
-    Claim, History, NodeId, RunQuery, RunStore, Store, StoreError, StoreLimits, StoreResult, TakenRun,
-};
+use crate::store::{Claim, History, NodeId, RunQuery, RunStore, Store, StoreError, StoreLimits, StoreResult, TakenRun};
 
 /// How long a test waits for what must come; only a failure takes that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it comes soon")

@@ -63,7 +63,8 @@ impl RunManager {
     }
 
     /// Cancels a run that is not live here, by a write.
-    pub(super) fn cancel_in_store(&self, run_id: RunId, reply: Option<CancelReply>, ctx: &Context<Self>) {
+    pub(super) fn cancel_in_store(&mut self, run_id: RunId, reply: Option<CancelReply>, ctx: &Context<Self>) {
+        self.awaited += 1;
         let manager = ctx.address();
         let written = self.around.writer.cancel(run_id, Instant::now() + self.limits.call_timeout);
         actix::spawn(async move {
@@ -77,6 +78,7 @@ impl Handler<CancelDone> for RunManager {
     type Result = ();
 
     fn handle(&mut self, CancelDone { run_id, written, reply }: CancelDone, _: &mut Self::Context) {
+        self.awaited -= 1;
         let answer = match written {
             Ok(CancelWritten::Cancelled) => {
                 self.waiting = self.waiting.saturating_sub(1);
@@ -94,6 +96,7 @@ impl Handler<CancelDone> for RunManager {
         if let Some(reply) = reply {
             reply.send(answer);
         }
+        self.finish_draining();
     }
 }
 

@@ -1,14 +1,15 @@
 //! What follows when a run is not live any more, in whichever way.
 
 use actix::prelude::*;
+use backon::Retryable;
 
 use super::RunManager;
 use super::cancel::{self, CancelAnswer};
 use crate::actors::run_actor::RunEnded;
 use crate::actors::run_actor::life::{Ending, Surroundings, last_event};
 use crate::run::{FailureKind, Metrics, RunEvent, RunFailure, RunId, RunStatus};
-use crate::store::StoreError;
 use crate::store::protocol::{Advance, Change, Settlement};
+use crate::store::{NodeId, StoreError};
 
 impl Handler<RunEnded> for RunManager {
     type Result = ();
@@ -48,9 +49,9 @@ impl RunManager {
     fn bury(&self, run_id: RunId, ctx: &Context<Self>) {
         tracing::error!(run.id = %run_id, "the run's actor died");
         let around = std::sync::Arc::clone(&self.around);
-        let manager = ctx.address();
+        let (node, manager) = (self.node, ctx.address());
         actix::spawn(async move {
-            let ending = match settle_dead(&around, run_id).await {
+            let ending = match settle_dead(&around, node, run_id).await {
                 Ok(ending) => ending,
                 Err(error) => Ending::Lost(error.to_string()),
             };
@@ -61,14 +62,18 @@ impl RunManager {
 
 /// Settles the run as `ERROR` at the place where its log stands. A write of the dead actor may still be on its way: it
 /// comes first, since the lane keeps the order, so this one is tried again at the new place.
-async fn settle_dead(around: &Surroundings, run_id: RunId) -> Result<Ending, StoreError> {
+async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId) -> Result<Ending, StoreError> {
     let error = RunFailure::new(FailureKind::Internal, "the actor of the run died");
     for _ in 0..5 {
-        let Some(row) = around.store.facts(run_id).await? else {
+        let look = (|| around.store.facts(run_id)).retry(around.pauses()).when(StoreError::is_retryable);
+        let Some(row) = look.await? else {
             return Ok(Ending::Lost("the run is not in the store".to_owned()));
         };
         if row.status.is_terminal() {
             return Ok(Ending::Settled(row.status));
+        }
+        if row.node != Some(node) {
+            return Ok(Ending::Lost("its actor died when the run was not this node's any more".to_owned()));
         }
         let metrics = Metrics::default();
         let event = RunEvent::new(run_id, row.next_seq, last_event(RunStatus::Error, Some(&error), metrics));

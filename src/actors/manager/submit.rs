@@ -60,7 +60,11 @@ impl Handler<SubmitRun> for RunManager {
         if reserved {
             insert.node = Some(self.node);
             self.live.insert(run_id, LiveRun::default());
+        } else {
+            // Counted from now on, or any number could come while one batch is written.
+            self.waiting += 1;
         }
+        self.awaited += 1;
         let delayed = insert.delayed;
         let manager = ctx.address();
         let inserted = self.around.writer.insert(insert, deadline);
@@ -76,13 +80,16 @@ impl Handler<InsertDone> for RunManager {
 
     fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
         let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
+        self.awaited -= 1;
+        if !reserved && !matches!(inserted, Ok(Inserted::New { .. })) {
+            self.waiting = self.waiting.saturating_sub(1);
+        }
         match inserted {
             Ok(Inserted::New { run, .. }) if reserved => {
                 self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 reply.send(Ok(*run));
             }
             Ok(Inserted::New { run, cancel_wanted }) => {
-                self.waiting += 1;
                 self.behind |= !delayed;
                 if cancel_wanted {
                     // It must not wait for room only to find out that it is cancelled.
@@ -115,12 +122,17 @@ impl Handler<InsertDone> for RunManager {
                 reply.send(Err(SubmitRefusal::Store(error)));
             }
         }
+        self.finish_draining();
     }
 }
 
 impl RunManager {
     /// Gives up the place that was kept for a run that did not come.
     fn release(&mut self, run_id: RunId, ctx: &mut Context<Self>) {
+        if self.live.get(&run_id).is_some_and(|live| live.actor.is_some()) {
+            // It has come by another way, a claim for example.
+            return;
+        }
         let live = self.live.remove(&run_id).unwrap_or_default();
         for reply in live.cancels {
             self.cancel_in_store(run_id, Some(reply), ctx);

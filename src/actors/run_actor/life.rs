@@ -39,6 +39,18 @@ pub(crate) struct Surroundings {
     pub(crate) retry_limit: Duration,
 }
 
+impl Surroundings {
+    /// The pauses between two tries of a read that a run depends on.
+    pub(crate) fn pauses(&self) -> ExponentialBuilder {
+        ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .with_total_delay(Some(self.retry_limit))
+    }
+}
+
 pub(crate) struct Life {
     run: Arc<Run>,
     agent: Agent,
@@ -156,12 +168,8 @@ impl Life {
             user_id: self.run.output.user_id.clone(),
             limit: self.agent.history,
         };
-        let pauses = ExponentialBuilder::new()
-            .with_max_delay(Duration::from_secs(2))
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(self.around.retry_limit));
-        (|| self.around.store.history(asked.clone())).retry(pauses).when(StoreError::is_retryable).await
+        let read = || self.around.store.history(asked.clone());
+        read.retry(self.around.pauses()).when(StoreError::is_retryable).await
     }
 
     /// Starts user code on the threads that are kept for it. A panic in it is caught there.

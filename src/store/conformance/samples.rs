@@ -64,7 +64,7 @@ pub(in crate::store) fn print(run_id: RunId) -> Fingerprint {
     print
 }
 
-pub(in crate::store) fn id(insert: &InsertRun) -> RunId {
+pub(crate) fn id(insert: &InsertRun) -> RunId {
     insert.run.output.run_id
 }
 
@@ -152,7 +152,7 @@ pub(crate) async fn events(store: &dyn RunStore, run_id: RunId) -> Vec<RunEvent>
     store.events(run_id, 0, 10_000).await.unwrap()
 }
 
-pub(in crate::store) fn ids<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<RunId> {
+pub(crate) fn ids<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<RunId> {
     runs.into_iter().map(|run| run.output.run_id).collect()
 }
 
