@@ -42,7 +42,7 @@ pub enum Error {
     /// As many runs wait as may wait. Nothing was stored; later there may be room.
     #[error("runtime is full: {0} runs wait already")]
     Full(usize),
-    /// As many calls wait for their answers as may wait. Nothing was stored; later there may be room.
+    /// As many calls wait for their answers as may wait, or their inputs are too much together (256 MiB). Nothing was stored; later there may be room.
     #[error("runtime is overloaded: {0} calls wait for their answers already")]
     Overloaded(usize),
     /// As many cancels of unknown runs are kept as may be kept. Nothing was stored; later there may be room.

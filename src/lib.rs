@@ -1,6 +1,18 @@
-//! Greenroom.
+#![doc = include_str!("../README.md")]
+//!
+//! # Layout, for those who read the code
+//!
+//! Layers, from the top; each uses only those below it:
+//!
+//! - `runtime`: the front door, [`Runtime`] and its handles, and the crate's [`Error`];
+//! - `actors`: the manager, one actor per run, and the persister; begin with `actors.rs`, which draws their messages, and
+//!   go on with the one `async fn` that is a run's whole life, in `actors/run_actor/life.rs`;
+//! - `agent`: what user code sees: [`Agent`], [`RunContext`], models;
+//! - `store`: what is read and written, on Postgres and SQLite; `store/protocol.rs` decides what a write may do to a run;
+//! - `run`: what a run is: plain data.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod actors;
 mod agent;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::actors::crew::Crew;
@@ -14,7 +14,7 @@ use crate::actors::hub::Hub;
 use crate::actors::manager::cancel::{CancelAnswer, CancelRun};
 use crate::actors::manager::drain::Drain;
 use crate::actors::manager::submit::{SubmitRefusal, SubmitRun};
-use crate::actors::manager::{Agents, Reply};
+use crate::actors::manager::{Admission, Agents, Reply};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::run::{Metrics, NewRun, Run, RunId, RunOutput, RunStatus, SessionId, fingerprint};
@@ -80,6 +80,8 @@ struct Inner {
     timers: Handle,
     /// One permit for each submit and each cancel that waits for its answer.
     admissions: Arc<Semaphore>,
+    /// One permit for each byte of input of the submits among them.
+    input_room: Arc<Semaphore>,
     limits: Limits,
 }
 
@@ -136,7 +138,7 @@ impl Runtime {
         let run_id = insert.run.output.run_id;
         let deadline = Instant::now() + self.inner.limits.call_timeout;
         let (to, answer) = oneshot::channel();
-        let reply = Reply { to, admission: self.admit()? };
+        let reply = Reply { to, admission: self.admit(insert.run.input.size())? };
         // Not `send`: its message is lost when the caller goes away before it was handled.
         self.inner.manager.do_send(SubmitRun { insert, deadline, reply });
         let late = |_| StoreError::Unavailable(format!("no answer within {:?}", self.inner.limits.call_timeout));
@@ -145,7 +147,8 @@ impl Runtime {
         });
         let accepted = match answered.await.map_err(late) {
             Ok(Ok(accepted)) => accepted,
-            Ok(Err(_)) => Err(SubmitRefusal::ShuttingDown),
+            // The actors were stopped before they could answer.
+            Ok(Err(_)) => Err(SubmitRefusal::Store(StoreError::Unavailable("the runtime was stopped".to_owned()))),
             Err(late) => Err(SubmitRefusal::Store(late)),
         };
         match accepted {
@@ -173,9 +176,10 @@ impl Runtime {
     /// When the future is dropped after its first poll, the run is cancelled all the same.
     pub async fn cancel(&self, run_id: RunId) -> Result<CancelOutcome, Error> {
         let (to, answer) = oneshot::channel();
-        let reply = Reply { to, admission: self.admit()? };
+        let reply = Reply { to, admission: self.admit(0)? };
         self.inner.manager.do_send(CancelRun { run_id, reply });
-        match answer.await.map_err(|_| Error::ShuttingDown)?? {
+        let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
+        match answer.await.map_err(stopped)?? {
             CancelAnswer::Cancelled => Ok(CancelOutcome::Cancelled),
             CancelAnswer::Requested => Ok(CancelOutcome::Requested),
             CancelAnswer::AlreadySettled(status) => Ok(CancelOutcome::AlreadySettled(status)),
@@ -320,9 +324,16 @@ impl Runtime {
         drained
     }
 
-    fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let admissions = Arc::clone(&self.inner.admissions);
-        admissions.try_acquire_owned().map_err(|_| Error::Overloaded(self.inner.limits.max_calls))
+    /// Admits a call that brings `bytes` of input along.
+    fn admit(&self, bytes: usize) -> Result<Admission, Error> {
+        if !self.inner.manager.connected() {
+            return Err(Error::ShuttingDown);
+        }
+        let overloaded = |_| Error::Overloaded(self.inner.limits.max_calls);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let call = Arc::clone(&self.inner.admissions).try_acquire_owned().map_err(overloaded)?;
+        let input = Arc::clone(&self.inner.input_room).try_acquire_many_owned(bytes).map_err(overloaded)?;
+        Ok(Admission { _call: call, _input: input })
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct RunManager {
     /// How many runs the claim that is under way may bring; 0 when there is none.
     claiming: usize,
     /// How many answers of the store are still to come that somebody, or some run, depends on.
-    awaited: usize,
+    calls: usize,
     /// A claim or an insert got no answer: this node may have runs that it does not know of.
     lost_answers: bool,
     /// Cancels of runs that are this node's and not live yet.
@@ -78,7 +78,13 @@ struct LiveRun {
 /// A reply that is owed, and the admission that its caller holds until then.
 pub(crate) struct Reply<T> {
     pub(crate) to: oneshot::Sender<T>,
-    pub(crate) admission: OwnedSemaphorePermit,
+    pub(crate) admission: Admission,
+}
+
+/// The place of a call among those that wait for their answers; free again when dropped.
+pub(crate) struct Admission {
+    pub(crate) _call: OwnedSemaphorePermit,
+    pub(crate) _input: OwnedSemaphorePermit,
 }
 
 impl<T> Reply<T> {
@@ -107,7 +113,7 @@ impl RunManager {
             waiting: 0,
             behind: true,
             claiming: 0,
-            awaited: 0,
+            calls: 0,
             lost_answers: false,
             early_cancels: HashMap::new(),
             draining: None,

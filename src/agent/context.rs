@@ -21,6 +21,8 @@ pub(crate) struct RunContextParts {
     pub(crate) history: Vec<Exchange>,
     pub(crate) events: mpsc::Sender<RunEventKind>,
     pub(crate) cancel: CancelSignal,
+    /// The largest data of a custom event, in bytes.
+    pub(crate) max_event: usize,
 }
 
 /// Tells user code that its run is to end, and remembers whether user code wants to know.
@@ -116,13 +118,17 @@ impl RunContext {
     ///
     /// # Errors
     ///
-    /// When `data` cannot be written as JSON.
+    /// When `data` cannot be written as JSON, or is larger than the runtime's limit for content.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped before it is ready, the event may not have been told.
     pub async fn emit(&self, name: impl Into<String>, data: impl Serialize) -> Result<(), AgentError> {
         let data = Content::from(serde_json::to_value(data)?);
+        let (size, most) = (data.size(), self.0.max_event);
+        if size > most {
+            return Err(AgentError::new(format!("data of an event must be at most {most} bytes, found {size}")));
+        }
         self.say(RunEventKind::CustomEvent { name: name.into(), data }).await;
         Ok(())
     }

@@ -101,6 +101,22 @@ impl RunEventKind {
     }
 }
 
+impl RunEventKind {
+    /// About how many bytes the event brings along.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::RunContent { content } => content.size(),
+            Self::CustomEvent { name, data } => name.len() + data.size(),
+            Self::RunError { content, .. } => content.len(),
+            Self::RunStarted { .. }
+            | Self::ModelRequestStarted { .. }
+            | Self::ModelRequestCompleted { .. }
+            | Self::RunCompleted { .. }
+            | Self::RunCancelled { .. } => 0,
+        }
+    }
+}
+
 impl RunEvent {
     pub(crate) fn new(run_id: RunId, seq: u64, kind: RunEventKind) -> Self {
         // What the stores keep is microseconds: an event must read the same before and after it was stored.

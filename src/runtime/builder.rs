@@ -15,6 +15,12 @@ use crate::agent::AgentBuilder;
 use crate::error::Error;
 use crate::store::{Store, StoreLimits};
 
+/// The largest limit for an input or a content: past it, one write would be too much for a message of the database.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many bytes of input the calls that wait for their answers may hold together.
+const INPUT_ROOM: usize = 256 * 1024 * 1024;
+
 /// A runtime in the making. Everything is checked by [`start`](Self::start).
 #[derive(Debug)]
 #[must_use = "a runtime does nothing until it is started"]
@@ -91,13 +97,13 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The largest input, and the largest metadata, in bytes; 1 MiB when left out.
+    /// The largest input, and the largest metadata, in bytes; 1 MiB when left out, at most 64 MiB.
     pub const fn max_input(mut self, bytes: usize) -> Self {
         self.max_input = bytes;
         self
     }
 
-    /// The largest content, in bytes; 4 MiB when left out. A run that says more settles as `ERROR`.
+    /// The largest content, in bytes; 4 MiB when left out, at most 64 MiB. A run that says more settles as `ERROR`.
     pub const fn max_output(mut self, bytes: usize) -> Self {
         self.max_output = bytes;
         self
@@ -188,6 +194,7 @@ impl RuntimeBuilder {
             timers: crew.user_code.clone(),
             crew: Mutex::new(Some(crew)),
             admissions: Arc::new(Semaphore::new(self.max_calls)),
+            input_room: Arc::new(Semaphore::new(INPUT_ROOM)),
             limits: Limits {
                 max_calls: self.max_calls,
                 max_input: self.max_input,
@@ -204,6 +211,11 @@ impl RuntimeBuilder {
         for (option, number) in [("max_running", self.max_running), ("max_calls", self.max_calls)] {
             if number == 0 || number > many {
                 return wrong(option, "must be at least 1, and less than 2^60");
+            }
+        }
+        for (option, bytes) in [("max_input", self.max_input), ("max_output", self.max_output)] {
+            if !(1..=MAX_BYTES).contains(&bytes) {
+                return wrong(option, "must be between 1 byte and 64 MiB");
             }
         }
         if self.agent_threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {

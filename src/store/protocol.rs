@@ -25,6 +25,27 @@ impl Write {
     }
 }
 
+impl Write {
+    /// About how many bytes the write brings along.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Insert(insert) => {
+                let metadata = insert.run.metadata.iter();
+                insert.run.input.size()
+                    + metadata.map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>()
+            }
+            Self::Advance(advance) => {
+                let content = match &advance.change {
+                    Change::Settle(settlement) => settlement.content.as_ref().map_or(0, Content::size),
+                    Change::Start | Change::Append | Change::HandBack => 0,
+                };
+                content + advance.events.iter().map(|event| event.kind.weight()).sum::<usize>()
+            }
+            Self::Cancel(_) => 0,
+        }
+    }
+}
+
 /// What became of a [`Write`], each variant answering the write of the same name.
 #[derive(Clone, Debug)]
 pub(crate) enum Written {

@@ -46,8 +46,8 @@ CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS
 -- What was asked; written once.
 CREATE TABLE run_inputs (
     run_id      uuid  PRIMARY KEY,
-    input       jsonb NOT NULL,
-    metadata    jsonb NOT NULL,
+    input       json NOT NULL,
+    metadata    json NOT NULL,
     fingerprint bytea NOT NULL
 );
 
@@ -56,10 +56,10 @@ COMMENT ON COLUMN run_inputs.fingerprint IS 'SHA-256 of all that was asked; a se
 -- What came of it; written once, in the transaction that settles the run.
 CREATE TABLE run_outputs (
     run_id        uuid  PRIMARY KEY,
-    content       jsonb,
+    content       json,
     error_kind    text,
     error_message text,
-    metrics       jsonb NOT NULL
+    metrics       json NOT NULL
 );
 
 -- The event logs; append-only.
@@ -67,7 +67,7 @@ CREATE TABLE run_events (
     run_id     uuid        NOT NULL,
     seq        bigint      NOT NULL,
     created_at timestamptz NOT NULL,
-    event      jsonb       NOT NULL,
+    event      json       NOT NULL,
     PRIMARY KEY (run_id, seq)
 );
 

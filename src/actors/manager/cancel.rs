@@ -43,6 +43,7 @@ impl Handler<CancelRun> for RunManager {
     type Result = ();
 
     fn handle(&mut self, CancelRun { run_id, reply }: CancelRun, ctx: &mut Self::Context) {
+        tracing::info!(run.id = %run_id, "cancel asked for");
         if self.live.contains_key(&run_id) {
             self.cancel_live(run_id, Some(reply));
         } else {
@@ -64,7 +65,7 @@ impl RunManager {
 
     /// Cancels a run that is not live here, by a write.
     pub(super) fn cancel_in_store(&mut self, run_id: RunId, reply: Option<CancelReply>, ctx: &Context<Self>) {
-        self.awaited += 1;
+        self.calls += 1;
         let manager = ctx.address();
         let written = self.around.writer.cancel(run_id, Instant::now() + self.limits.call_timeout);
         actix::spawn(async move {
@@ -78,7 +79,7 @@ impl Handler<CancelDone> for RunManager {
     type Result = ();
 
     fn handle(&mut self, CancelDone { run_id, written, reply }: CancelDone, _: &mut Self::Context) {
-        self.awaited -= 1;
+        self.calls = self.calls.saturating_sub(1);
         let answer = match written {
             Ok(CancelWritten::Cancelled) => {
                 self.waiting = self.waiting.saturating_sub(1);
@@ -124,7 +125,7 @@ pub(super) fn settled(status: RunStatus) -> CancelAnswer {
     CancelAnswer::AlreadySettled(status)
 }
 
-/// What to say to a cancel of a run that was lost.
-pub(super) fn lost(why: &str) -> StoreError {
-    StoreError::Unavailable(format!("the run was lost before its cancel was durable: {why}"))
+/// What to say to a cancel of a run that this process lost before the cancel was durable.
+pub(super) fn lost() -> StoreError {
+    StoreError::Unavailable("this process has lost the run; cancel it again".to_owned())
 }

@@ -40,7 +40,7 @@ impl RunManager {
             return;
         }
         self.claiming = limit;
-        self.awaited += 1;
+        self.calls += 1;
         // What comes to wait from here on may not be seen by this claim.
         self.behind = false;
         let agents = self.agents.keys().map(ToString::to_string).collect();
@@ -63,7 +63,7 @@ impl RunManager {
         let (any_live, lost_answers) = (!self.live.is_empty(), std::mem::take(&mut self.lost_answers));
         // What other processes leave waiting counts as well, so the first tick looks too.
         let (count, most) = (self.waiting > 0 || self.ticks == 1, self.limits.max_waiting);
-        self.awaited += usize::from(lost_answers);
+        self.calls += usize::from(lost_answers);
         let clean = self.ticks.is_multiple_of(TICKS_BETWEEN_CLEANINGS);
         actix::spawn(async move {
             if any_live && let Ok(run_ids) = store.cancel_requests(node).await {
@@ -87,7 +87,7 @@ impl Handler<ClaimDone> for RunManager {
 
     fn handle(&mut self, ClaimDone { asked, taken }: ClaimDone, ctx: &mut Self::Context) {
         self.claiming = 0;
-        self.awaited -= 1;
+        self.calls -= 1;
         match taken {
             Ok(taken) => {
                 self.behind |= taken.len() == asked;
@@ -118,11 +118,11 @@ impl Handler<Seen> for RunManager {
             }
             Seen::Waiting(waiting) => self.waiting = waiting,
             Seen::Unstarted(None) => {
-                self.awaited -= 1;
+                self.calls -= 1;
                 self.lost_answers = true;
             }
             Seen::Unstarted(Some(unstarted)) => {
-                self.awaited -= 1;
+                self.calls -= 1;
                 for taken in unstarted {
                     self.enliven(taken, ctx);
                 }

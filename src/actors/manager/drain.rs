@@ -42,7 +42,7 @@ impl Draining {
         match ending {
             Ending::Settled(_) => self.drained.settled += 1,
             Ending::HandedBack => self.drained.handed_back += 1,
-            Ending::Lost(_) => self.drained.lost += 1,
+            Ending::Fenced | Ending::Unstored(_) => self.drained.lost += 1,
         }
     }
 
@@ -89,7 +89,7 @@ impl RunManager {
     /// answered, and this node has no run that it does not know of.
     pub(super) fn finish_draining(&mut self) {
         let Some(draining) = &mut self.draining else { return };
-        if self.live.is_empty() && self.awaited == 0 && !self.lost_answers && self.early_cancels.is_empty() {
+        if self.live.is_empty() && self.calls == 0 && !self.lost_answers && self.early_cancels.is_empty() {
             draining.answer();
         }
     }

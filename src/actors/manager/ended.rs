@@ -1,21 +1,27 @@
 //! What follows when a run is not live any more, in whichever way.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
-use backon::Retryable;
 
 use super::RunManager;
 use super::cancel::{self, CancelAnswer};
 use crate::actors::run_actor::RunEnded;
 use crate::actors::run_actor::life::{Ending, Surroundings, last_event};
 use crate::run::{FailureKind, Metrics, RunEvent, RunFailure, RunId, RunStatus};
-use crate::store::protocol::{Advance, Change, Settlement};
-use crate::store::{NodeId, StoreError};
+use crate::store::protocol::{Advance, Change, Refusal, Settlement};
+use crate::store::{NodeId, StoreError, StoreResult};
 
 impl Handler<RunEnded> for RunManager {
     type Result = ();
 
     fn handle(&mut self, RunEnded { run_id, ending }: RunEnded, ctx: &mut Self::Context) {
-        let Some(ending) = ending else { return self.bury(run_id, ctx) };
+        let ending = match ending {
+            Some(Ending::Unstored(StoreError::Closed)) => Ending::Fenced,
+            Some(Ending::Unstored(error)) => return self.bury(run_id, format!("its outcome was lost: {error}"), ctx),
+            None => return self.bury(run_id, "its actor died".to_owned(), ctx),
+            Some(ending) => ending,
+        };
         let replies = self.live.remove(&run_id).unwrap_or_default().cancels;
         self.around.hub.leave(run_id);
         match &ending {
@@ -26,7 +32,7 @@ impl Handler<RunEnded> for RunManager {
                     self.cancel_in_store(run_id, Some(reply), ctx);
                 }
             }
-            Ending::Lost(why) => Self::answer_cancels(replies, &Err(cancel::lost(why))),
+            Ending::Fenced | Ending::Unstored(_) => Self::answer_cancels(replies, &Err(cancel::lost())),
         }
         if let Some(draining) = &mut self.draining {
             draining.count(&ending);
@@ -45,35 +51,39 @@ impl RunManager {
         }
     }
 
-    /// Settles a run whose actor died: its user code may have been in the middle of anything.
-    fn bury(&self, run_id: RunId, ctx: &Context<Self>) {
-        tracing::error!(run.id = %run_id, "the run's actor died");
-        let around = std::sync::Arc::clone(&self.around);
+    /// Settles a run of which nobody knows any more what became of it, as soon as the store lets it. Until then it keeps
+    /// its place among the live ones.
+    fn bury(&self, run_id: RunId, why: String, ctx: &Context<Self>) {
+        tracing::error!(run.id = %run_id, "the run is settled as an internal error: {why}");
+        let around = Arc::clone(&self.around);
+        let pause = self.limits.poll_interval;
         let (node, manager) = (self.node, ctx.address());
         actix::spawn(async move {
-            let ending = match settle_dead(&around, node, run_id).await {
-                Ok(ending) => ending,
-                Err(error) => Ending::Lost(error.to_string()),
+            let ending = loop {
+                match settle_dead(&around, node, run_id, &why).await {
+                    Ok(ending) => break ending,
+                    Err(StoreError::Closed) => break Ending::Fenced,
+                    Err(error) => tracing::warn!(run.id = %run_id, %error, "the run could not be settled yet"),
+                }
+                tokio::time::sleep(pause).await;
             };
             manager.do_send(RunEnded { run_id, ending: Some(ending) });
         });
     }
 }
 
-/// Settles the run as `ERROR` at the place where its log stands. A write of the dead actor may still be on its way: it
-/// comes first, since the lane keeps the order, so this one is tried again at the new place.
-async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId) -> Result<Ending, StoreError> {
-    let error = RunFailure::new(FailureKind::Internal, "the actor of the run died");
-    for _ in 0..5 {
-        let look = (|| around.store.facts(run_id)).retry(around.pauses()).when(StoreError::is_retryable);
-        let Some(row) = look.await? else {
-            return Ok(Ending::Lost("the run is not in the store".to_owned()));
-        };
+/// Settles the run as `ERROR` at the place where its log stands. A write of its actor may still be on its way: it comes
+/// first, since the lane keeps the order, so this one is tried again at the new place.
+async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId, why: &str) -> StoreResult<Ending> {
+    let error = RunFailure::new(FailureKind::Internal, why);
+    loop {
+        let Some(row) = around.store.facts(run_id).await? else { return Ok(Ending::Fenced) };
         if row.status.is_terminal() {
             return Ok(Ending::Settled(row.status));
         }
+        // Another attempt's row must not be settled by whoever reads its number there.
         if row.node != Some(node) {
-            return Ok(Ending::Lost("its actor died when the run was not this node's any more".to_owned()));
+            return Ok(Ending::Fenced);
         }
         let metrics = Metrics::default();
         let event = RunEvent::new(run_id, row.next_seq, last_event(RunStatus::Error, Some(&error), metrics));
@@ -85,9 +95,13 @@ async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId) -> Resu
             events: vec![event],
             change: Change::Settle(settlement),
         };
-        if around.writer.advance(advance).await?.is_ok() {
-            return Ok(Ending::Settled(RunStatus::Error));
+        match around.writer.advance(advance).await? {
+            Ok(()) => return Ok(Ending::Settled(RunStatus::Error)),
+            Err(Refusal::OutOfStep) => {}
+            Err(Refusal::Settled(status)) => return Ok(Ending::Settled(status)),
+            Err(Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted) => {
+                return Ok(Ending::Fenced);
+            }
         }
     }
-    Ok(Ending::Lost("its log keeps growing though its actor died".to_owned()))
 }

@@ -64,7 +64,7 @@ impl Handler<SubmitRun> for RunManager {
             // Counted from now on, or any number could come while one batch is written.
             self.waiting += 1;
         }
-        self.awaited += 1;
+        self.calls += 1;
         let delayed = insert.delayed;
         let manager = ctx.address();
         let inserted = self.around.writer.insert(insert, deadline);
@@ -80,16 +80,18 @@ impl Handler<InsertDone> for RunManager {
 
     fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
         let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
-        self.awaited -= 1;
+        self.calls = self.calls.saturating_sub(1);
         if !reserved && !matches!(inserted, Ok(Inserted::New { .. })) {
             self.waiting = self.waiting.saturating_sub(1);
         }
         match inserted {
             Ok(Inserted::New { run, .. }) if reserved => {
+                log_accepted(&run);
                 self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 reply.send(Ok(*run));
             }
             Ok(Inserted::New { run, cancel_wanted }) => {
+                log_accepted(&run);
                 self.behind |= !delayed;
                 if cancel_wanted {
                     // It must not wait for room only to find out that it is cancelled.
@@ -139,4 +141,9 @@ impl RunManager {
         }
         self.go_on(ctx);
     }
+}
+
+fn log_accepted(run: &Run) {
+    let output = &run.output;
+    tracing::info!(run.id = %output.run_id, run.agent = output.agent, run.status = %output.status, "run accepted");
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::cancel::{CancelAnswer, CancelRun};
 use super::drain::{Drain, Drained};
 use super::submit::{SubmitRefusal, SubmitRun};
-use super::{ManagerLimits, Reply, RunManager};
+use super::{Admission, ManagerLimits, Reply, RunManager};
 use crate::actors::crew::{Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
 use crate::actors::run_actor::Die;
@@ -133,7 +133,8 @@ impl Scene {
 
     fn reply<T>(&self) -> (Reply<T>, oneshot::Receiver<T>) {
         let (to, answer) = oneshot::channel();
-        (Reply { to, admission: Arc::clone(&self.admissions).try_acquire_owned().unwrap() }, answer)
+        let permit = || Arc::clone(&self.admissions).try_acquire_owned().unwrap();
+        (Reply { to, admission: Admission { _call: permit(), _input: permit() } }, answer)
     }
 
     fn submit(&self, insert: &InsertRun) -> Submitted {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
-use crate::run::{Content, Metrics, RunEvent, RunEventKind, RunId, Usage};
+use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, Usage};
 use crate::store::StoreResult;
 use crate::store::protocol::{Advance, Change, Refusal};
 
@@ -46,6 +46,9 @@ struct UnderWay {
 /// What the present attempt has said so far.
 struct Said {
     text: String,
+    max_text: usize,
+    /// It wanted to say more than that.
+    overflowed: bool,
     usage: Usage,
     /// When user code was started; `None` before that.
     started: Option<Instant>,
@@ -53,11 +56,19 @@ struct Said {
 }
 
 impl Journal {
-    pub(crate) fn new(run_id: RunId, attempt: u32, next_seq: u64, writer: Writer, hub: Arc<Hub>) -> Self {
-        let said = Said { text: String::new(), usage: Usage::default(), started: None, first_piece: None };
+    /// A journal of `run` that goes on at `next_seq`, and takes at most `max_text` bytes of content.
+    pub(crate) fn new(run: &Run, next_seq: u64, writer: Writer, hub: Arc<Hub>, max_text: usize) -> Self {
+        let said = Said {
+            text: String::new(),
+            max_text,
+            overflowed: false,
+            usage: Usage::default(),
+            started: None,
+            first_piece: None,
+        };
         Self {
-            run_id,
-            attempt,
+            run_id: run.output.run_id,
+            attempt: run.attempt,
             durable_from: next_seq,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -97,7 +108,12 @@ impl Journal {
     }
 
     fn note_piece(&mut self, piece: Content) {
-        let piece = piece.without_nul();
+        let mut piece = piece.without_nul();
+        let room = self.said.max_text - self.said.text.len();
+        if piece.size() > room {
+            self.said.overflowed = true;
+            piece = Content::from(head(piece.as_text().unwrap_or_default(), room));
+        }
         let text = piece.as_text().unwrap_or_default();
         if text.is_empty() {
             return;
@@ -133,7 +149,12 @@ impl Journal {
         self.waiting_bytes < ROOM_BYTES && self.waiting.len() < ROOM_EVENTS
     }
 
-    /// The text that the present attempt has said so far.
+    /// Whether the present attempt wanted to say more than it may.
+    pub(crate) const fn has_overflowed(&self) -> bool {
+        self.said.overflowed
+    }
+
+    /// The text that the present attempt has said so far, as far as it may.
     pub(crate) fn text(&self) -> &str {
         &self.said.text
     }
@@ -217,4 +238,10 @@ impl Journal {
         }
         Ok(answer)
     }
+}
+
+/// As much of the beginning of `text` as fits into `bytes` without cutting a character.
+fn head(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or_default()]
 }

@@ -39,18 +39,6 @@ pub(crate) struct Surroundings {
     pub(crate) retry_limit: Duration,
 }
 
-impl Surroundings {
-    /// The pauses between two tries of a read that a run depends on.
-    pub(crate) fn pauses(&self) -> ExponentialBuilder {
-        ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(2))
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(self.retry_limit))
-    }
-}
-
 pub(crate) struct Life {
     run: Arc<Run>,
     agent: Agent,
@@ -60,13 +48,15 @@ pub(crate) struct Life {
 }
 
 /// How a run stopped being live here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Ending {
     Settled(RunStatus),
     /// The run waits again, for anybody.
     HandedBack,
-    /// Another attempt has the run, or the store could not be told; why, for the log and for those who wait for an answer.
-    Lost(String),
+    /// Another attempt has the run, and this one has no say any more.
+    Fenced,
+    /// The store did not take what became of the run.
+    Unstored(StoreError),
 }
 
 /// How user code came to an end.
@@ -99,8 +89,7 @@ impl Life {
         stop: watch::Receiver<Option<Stop>>,
     ) -> Self {
         let TakenRun { run, next_seq } = taken;
-        let journal =
-            Journal::new(run.output.run_id, run.attempt, next_seq, around.writer.clone(), Arc::clone(&around.hub));
+        let journal = Journal::new(&run, next_seq, around.writer.clone(), Arc::clone(&around.hub), around.max_output);
         Self { run: Arc::new(run), agent, around, stop, journal }
     }
 
@@ -118,12 +107,16 @@ impl Life {
         let lived = self.live_or_lose().await;
         match lived {
             Ok(ending) => {
-                tracing::info!(?ending, "run ended");
+                match &ending {
+                    Ending::Settled(status) => tracing::info!(run.status = %status, "run settled"),
+                    Ending::HandedBack => tracing::info!(run.status = %RunStatus::Pending, "run handed back"),
+                    Ending::Fenced | Ending::Unstored(_) => {}
+                }
                 ending
             }
             Err(error) => {
-                tracing::error!(%error, "run lost: its outcome could not be stored");
-                Ending::Lost(error.to_string())
+                tracing::error!(%error, "the outcome of the run could not be stored");
+                Ending::Unstored(error)
             }
         }
     }
@@ -146,7 +139,7 @@ impl Life {
         if let Some(stop) = stop {
             return self.end_unstarted(stop).await;
         }
-        tracing::info!("run started");
+        tracing::info!(run.status = %RunStatus::Running, "run started");
         self.journal.start_clock();
         let mut work = self.set_to_work(history);
         let finish = match self.follow(&mut work).await? {
@@ -168,15 +161,25 @@ impl Life {
             user_id: self.run.output.user_id.clone(),
             limit: self.agent.history,
         };
-        let read = || self.around.store.history(asked.clone());
-        read.retry(self.around.pauses()).when(StoreError::is_retryable).await
+        let pauses = ExponentialBuilder::new()
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .with_total_delay(Some(self.around.retry_limit));
+        (|| self.around.store.history(asked.clone())).retry(pauses).when(StoreError::is_retryable).await
     }
 
     /// Starts user code on the threads that are kept for it. A panic in it is caught there.
     fn set_to_work(&self, history: Vec<Exchange>) -> Work {
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
         let cancel = CancelSignal::default();
-        let parts = RunContextParts { run: Arc::clone(&self.run), history, events: sender, cancel: cancel.clone() };
+        let parts = RunContextParts {
+            run: Arc::clone(&self.run),
+            history,
+            events: sender,
+            cancel: cancel.clone(),
+            max_event: self.around.max_output,
+        };
         let work = Arc::clone(&self.agent.work);
         // The call itself is user code too: it may panic before it has made a future.
         let code = AssertUnwindSafe(async move { work.run(RunContext::new(parts)).await });
@@ -206,7 +209,7 @@ impl Life {
                 Some(event) = work.events.recv(), if has_room => self.journal.note(event),
                 done = &mut work.task => return Ok(Ok(finish_of(done))),
             }
-            if self.journal.text().len() > self.around.max_output {
+            if self.journal.has_overflowed() {
                 return Ok(Ok(Finish::TooLarge));
             }
         }
@@ -221,10 +224,12 @@ impl Life {
                 finish
             }
         };
-        while let Ok(event) = work.events.try_recv() {
+        // No more than user code was ahead: a task of its own may go on talking.
+        for _ in 0..=EVENTS_AHEAD {
+            let Ok(event) = work.events.try_recv() else { break };
             self.journal.note(event);
         }
-        finish
+        if self.journal.has_overflowed() && matches!(finish, Finish::Returned(_)) { Finish::TooLarge } else { finish }
     }
 
     /// Ends user code: by dropping its future, or, when it wants to know, by telling it and waiting for its return.
@@ -244,19 +249,14 @@ impl Life {
                     return work.task.abort();
                 }
                 // Otherwise code that wants to say something before it returns would wait for ever.
-                Some(event) = work.events.recv() => self.journal.note(event),
+                Some(event) = work.events.recv(), if self.journal.has_room() => self.journal.note(event),
             }
         }
     }
 
     /// Makes durable how the run ends.
     async fn end(&mut self, finish: Finish) -> StoreResult<Ending> {
-        let partial = || {
-            let text = self.journal.text();
-            let whole = |&end: &usize| text.is_char_boundary(end);
-            let text = &text[..(0..=text.len().min(self.around.max_output)).rev().find(whole).unwrap_or_default()];
-            (!text.is_empty()).then(|| Content::from(text))
-        };
+        let partial = || (!self.journal.text().is_empty()).then(|| Content::from(self.journal.text()));
         let failed = |kind, message: String| (RunStatus::Error, partial(), Some(RunFailure::new(kind, message)));
         let (status, content, error) = match finish {
             Finish::Returned(Ok(content)) if content.size() > self.around.max_output => {
@@ -339,7 +339,8 @@ fn ending_of(refusal: Refusal) -> Ending {
     match refusal {
         Refusal::Settled(status) => Ending::Settled(status),
         Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted | Refusal::OutOfStep => {
-            Ending::Lost(format!("the store refused a write of this attempt: {refusal:?}"))
+            tracing::error!(?refusal, "the store refused a write: this attempt has no say any more");
+            Ending::Fenced
         }
     }
 }

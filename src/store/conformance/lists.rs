@@ -22,6 +22,7 @@ async fn paged(store: &dyn RunStore, query: &RunQuery) -> Vec<Run> {
         let page = Page::cut(found, query.page_size());
         all.extend(page.runs);
         let Some(next) = page.next else { return all };
+        assert_ne!(query.after, Some(next), "the page after a place begins at that place");
         query = query.after(next.to_string().parse().unwrap());
     }
 }

@@ -146,14 +146,14 @@ impl QueryFragment<Pg> for AdvanceRuns {
                 RETURNING r.run_id), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \
-                SELECT e.run_id, e.seq, e.created_at, e.event::jsonb FROM unnest(", &self.event_runs => Array<SqlUuid>,
+                SELECT e.run_id, e.seq, e.created_at, e.event::json FROM unnest(", &self.event_runs => Array<SqlUuid>,
             ", ", &self.event_seqs => Array<BigInt>,
             ", ", &self.event_times => Array<Timestamptz>,
             ", ", &self.events => Array<Text>,
             ") AS e (run_id, seq, created_at, event) JOIN done USING (run_id)), \
              outputs AS ( \
                 INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics) \
-                SELECT a.run_id, a.content::jsonb, a.error_kind, a.error_message, a.metrics::jsonb \
+                SELECT a.run_id, a.content::json, a.error_kind, a.error_message, a.metrics::json \
                 FROM asked a JOIN done USING (run_id) WHERE a.metrics IS NOT NULL) \
              SELECT run_id FROM done"
         );

@@ -92,7 +92,7 @@ impl QueryFragment<Pg> for CancelRuns {
                 RETURNING run_id, node_id, next_seq), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \
-                SELECT run_id, next_seq - 1, now(), ", &self.event => Text, "::jsonb FROM touched WHERE node_id IS NULL), \
+                SELECT run_id, next_seq - 1, now(), ", &self.event => Text, "::json FROM touched WHERE node_id IS NULL), \
              spent AS ( \
                 DELETE FROM cancel_intents c USING touched t WHERE c.run_id = t.run_id AND t.node_id IS NULL) \
              SELECT run_id, node_id FROM touched"

@@ -88,7 +88,7 @@ impl QueryFragment<Pg> for InsertRuns {
                 RETURNING run_id, created_at, run_at), \
              inputs AS ( \
                 INSERT INTO run_inputs (run_id, input, metadata, fingerprint) \
-                SELECT a.run_id, a.input::jsonb, a.metadata::jsonb, a.fingerprint FROM asked a JOIN new USING (run_id)) \
+                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint FROM asked a JOIN new USING (run_id)) \
              SELECT run_id, created_at, run_at, EXISTS ( \
                 SELECT FROM cancel_intents c WHERE c.run_id = new.run_id AND c.expires_at > now()) FROM new"
         );

@@ -142,7 +142,7 @@ impl Documents {
     }
 
     async fn are_refused(self, conn: &mut AsyncPgConnection) -> bool {
-        let tried = diesel::dsl::sql::<BigInt>("SELECT count(document::jsonb) FROM unnest(")
+        let tried = diesel::dsl::sql::<BigInt>("SELECT count(document::json) FROM unnest(")
             .bind::<Array<Text>, _>(self.0)
             .sql(") AS t (document)")
             .get_result::<i64>(conn)
