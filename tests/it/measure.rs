@@ -11,6 +11,7 @@ use crate::scripted_openai::{Reply, ScriptedOpenAi};
 
 const LONG: Duration = Duration::from_secs(60);
 
+#[allow(clippy::print_stdout, reason = "a measurement is there to be read")]
 fn print(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
