@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::content::Content;
 pub use self::crash_policy::CrashPolicy;
+pub(crate) use self::error_chain::error_chain;
 pub use self::event::{RunEvent, RunEventKind};
 pub use self::exchange::Exchange;
 pub use self::id::{InvalidRunId, RunId, SessionId, UserId};
@@ -33,6 +34,7 @@ pub use self::status::{RunStatus, UnknownStatus};
 
 mod content;
 mod crash_policy;
+mod error_chain;
 mod event;
 mod exchange;
 pub(crate) mod fingerprint;

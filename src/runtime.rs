@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::actors::crew::Crew;
@@ -17,9 +17,10 @@ use crate::actors::manager::submit::{SubmitRefusal, SubmitRun};
 use crate::actors::manager::{Admission, Agents, Reply};
 use crate::agent::Agent;
 use crate::error::Error;
-use crate::run::{Metrics, NewRun, Run, RunId, RunOutput, RunStatus, SessionId, fingerprint};
-use crate::store::protocol::InsertRun;
+use crate::run::{NewRun, Run, RunId, RunOutput, SessionId};
 use crate::store::{Page, RunQuery, RunStore, StoreError};
+
+use self::admission::Admissions;
 
 pub use self::builder::RuntimeBuilder;
 pub use self::cancel_outcome::CancelOutcome;
@@ -27,11 +28,13 @@ pub use self::events::EventStream;
 pub use self::handle::{AgentHandle, RunHandle};
 pub use crate::actors::manager::drain::Drained;
 
+mod admission;
 mod builder;
 mod cancel_outcome;
 mod context;
 mod events;
 mod handle;
+mod insert;
 
 /// How much longer than its deadline a call waits for the actors to say that the deadline has passed.
 const ANSWER_SLACK: Duration = Duration::from_millis(250);
@@ -73,22 +76,24 @@ struct Inner {
     agents: Arc<Agents>,
     store: Arc<dyn RunStore>,
     hub: Arc<Hub>,
-    /// `None` once the actors have been stopped.
-    crew: std::sync::Mutex<Option<Crew>>,
+    stage: tokio::sync::Mutex<Stage>,
     manager: actix::Addr<crate::actors::manager::RunManager>,
     /// Drives the timers of callers who have no tokio runtime of their own.
     timers: Handle,
-    /// One permit for each submit and each cancel that waits for its answer.
-    admissions: Arc<Semaphore>,
-    /// One permit for each byte of input of the submits among them.
-    input_room: Arc<Semaphore>,
+    admissions: Admissions,
     limits: Limits,
+}
+
+/// How far a runtime has come.
+enum Stage {
+    AtWork(Crew),
+    /// The actors have been stopped; what had become of the runs that were live.
+    Stopped(Drained),
 }
 
 /// The limits that the front door itself keeps.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    max_calls: usize,
     max_input: usize,
     call_timeout: Duration,
     /// How long a cancel may take: user code has a time to return before what it comes to is written.
@@ -136,7 +141,7 @@ impl Runtime {
     pub async fn submit(&self, run: NewRun) -> Result<RunHandle, Error> {
         run.check(self.inner.limits.max_input)?;
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
-        let insert = insert_of(run, agent);
+        let insert = insert::insert_of(run, agent);
         let run_id = insert.run.output.run_id;
         let deadline = Instant::now() + self.inner.limits.call_timeout;
         let (to, answer) = oneshot::channel();
@@ -321,25 +326,24 @@ impl Runtime {
         // Time for user code to stop, and for a database that is just coming back.
         let patience = self.inner.limits.call_timeout * 2;
         self.inner.manager.do_send(Drain { deadline, patience, reply });
-        let drained = drained.await.unwrap_or_default();
-        let crew = self.inner.crew.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(crew) = crew {
-            crew.stop().await;
-            self.inner.store.close().await;
+        let drained = drained.await;
+        // Whoever comes while the threads are being stopped waits here: afterwards the store is free for the next runtime.
+        let mut stage = self.inner.stage.lock().await;
+        match &mut *stage {
+            Stage::Stopped(drained) => *drained,
+            Stage::AtWork(crew) => {
+                crew.stop().await;
+                self.inner.store.close().await;
+                let drained = drained.unwrap_or_default();
+                *stage = Stage::Stopped(drained);
+                drained
+            }
         }
-        drained
     }
 
     /// Admits a call that brings `bytes` of input along.
     fn admit(&self, bytes: usize) -> Result<Admission, Error> {
-        if !self.inner.manager.connected() {
-            return Err(Error::ShuttingDown);
-        }
-        let overloaded = |_| Error::Overloaded(self.inner.limits.max_calls);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let call = Arc::clone(&self.inner.admissions).try_acquire_owned().map_err(overloaded)?;
-        let input = Arc::clone(&self.inner.input_room).try_acquire_many_owned(bytes).map_err(overloaded)?;
-        Ok(Admission { _call: call, _input: input })
+        if self.inner.manager.connected() { self.inner.admissions.admit(bytes) } else { Err(Error::ShuttingDown) }
     }
 }
 
@@ -347,36 +351,4 @@ impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime").field("agents", &self.inner.agents.keys()).finish_non_exhaustive()
     }
-}
-
-/// The run as it is to be stored, with everything made up that the caller left out.
-fn insert_of(new: NewRun, agent: &Agent) -> InsertRun {
-    let fingerprint = fingerprint::of(&new);
-    let now = chrono::Utc::now();
-    let output = RunOutput {
-        run_id: new.run_id.unwrap_or_else(RunId::new),
-        session_id: new.session_id.unwrap_or_else(SessionId::random),
-        agent: new.agent,
-        user_id: new.user_id,
-        status: RunStatus::Pending,
-        content: None,
-        error: None,
-        metrics: Metrics::default(),
-        created_at: now,
-        started_at: None,
-        settled_at: None,
-    };
-    let run = Run {
-        output,
-        input: new.input,
-        metadata: new.metadata,
-        priority: new.priority,
-        run_at: new.run_at.unwrap_or(now),
-        timeout: new.timeout.or(agent.timeout),
-        max_attempts: new.max_attempts.unwrap_or(agent.max_attempts),
-        attempt: 0,
-    };
-    // What may start by now need not wait for a claim; the database's clock is asked about everything else.
-    let delayed = new.run_at.is_some_and(|run_at| run_at > now);
-    InsertRun { run, delayed, fingerprint, node: None, on_crash: agent.crash_policy }
 }

@@ -35,11 +35,9 @@ pub(crate) struct CrewOptions {
 #[derive(Debug)]
 pub(crate) struct Crew {
     pub(crate) manager: Addr<RunManager>,
-    /// The threads for user code.
-    pub(crate) user_code: Handle,
     system: System,
-    /// Answers, with an error, when the system thread has ended.
-    ended: oneshot::Receiver<std::convert::Infallible>,
+    /// Answers, with an error, when the system thread has ended; `None` when it has answered.
+    ended: Option<oneshot::Receiver<std::convert::Infallible>>,
 }
 
 /// The arbiters that run actors are spread over, in turn.
@@ -64,7 +62,6 @@ impl Crew {
             .thread_name("greenroom-agent")
             .enable_all()
             .build()?;
-        let handle = user_code.handle().clone();
         let (started, starting) = oneshot::channel();
         let (alive, ended) = oneshot::channel();
         thread::Builder::new().name("greenroom-system".to_owned()).spawn(move || {
@@ -73,14 +70,21 @@ impl Crew {
         })?;
         let (manager, system) =
             starting.await.map_err(|_| std::io::Error::other("the system thread ended before it had started"))?;
-        Ok(Self { manager, user_code: handle, system, ended })
+        Ok(Self { manager, system, ended: Some(ended) })
     }
 
     /// Stops every actor where it is, and waits for the threads.
-    pub(crate) async fn stop(mut self) {
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped and called again at any time.
+    pub(crate) async fn stop(&mut self) {
         self.system.stop();
-        // The other half is never used to send, only dropped.
-        (&mut self.ended).await.ok();
+        if let Some(ended) = &mut self.ended {
+            // The other half is never used to send, only dropped.
+            ended.await.ok();
+            self.ended = None;
+        }
     }
 }
 

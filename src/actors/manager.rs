@@ -52,7 +52,9 @@ pub(crate) struct RunManager {
     live: HashMap<RunId, LiveRun>,
     /// How many runs wait unowned in the store, as far as this process knows.
     waiting: usize,
-    /// Among them there may be some that this node can take up now.
+    /// How many inserts are under way of runs that are to wait there as well.
+    arriving: usize,
+    /// Among those that wait there may be some that this node can take up now.
     behind: bool,
     /// How many runs the claim that is under way may bring; 0 when there is none.
     claiming: usize,
@@ -111,6 +113,7 @@ impl RunManager {
             limits,
             live: HashMap::new(),
             waiting: 0,
+            arriving: 0,
             behind: true,
             claiming: 0,
             calls: 0,
@@ -138,6 +141,10 @@ impl RunManager {
             return;
         };
         let live = self.live.entry(run_id).or_default();
+        if live.actor.is_some() {
+            // A claim and a submit of the same run have both brought it.
+            return;
+        }
         if let Some(replies) = self.early_cancels.remove(&run_id) {
             live.cancels.extend(replies);
             live.cancel_wanted = true;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::ModelError;
-use crate::run::{FailureKind, RunFailure};
+use crate::run::{FailureKind, RunFailure, error_chain};
 
 /// The failure of an agent's own code. Any error becomes one by `?`; the run settles as `ERROR` with its message.
 ///
@@ -27,16 +27,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for AgentError {
     fn from(error: E) -> Self {
         let outer: &(dyn Error + 'static) = &error;
         let kind = if outer.is::<ModelError>() { FailureKind::ModelError } else { FailureKind::AgentError };
-        let mut message = outer.to_string();
-        let mut source = outer.source();
-        while let Some(inner) = source {
-            let inner_message = inner.to_string();
-            if !message.ends_with(&inner_message) {
-                message = format!("{message}: {inner_message}");
-            }
-            source = inner.source();
-        }
-        Self(RunFailure::new(kind, message))
+        Self(RunFailure::new(kind, error_chain(outer)))
     }
 }
 

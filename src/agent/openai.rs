@@ -13,6 +13,7 @@ use secrecy::SecretString;
 
 use self::request::Call;
 use super::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest};
+use crate::run::error_chain;
 
 mod answer;
 mod body;
@@ -227,7 +228,7 @@ impl OpenAIResponses {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| {
-                let chain = failure::chain(&error.without_url());
+                let chain = error_chain(&error.without_url());
                 ModelError::new(ModelErrorKind::Connect, format!("the HTTP client cannot be made: {chain}"))
             })?;
         Ok(self.own_client.get_or_init(|| client))

@@ -1,13 +1,14 @@
 //! Builds a runtime: its store, its agents, its limits.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Inner, Limits, Runtime};
+use super::admission::Admissions;
+use super::{Inner, Limits, Runtime, Stage, context};
 use crate::actors::crew::{Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
 use crate::actors::manager::{Agents, ManagerLimits};
@@ -17,9 +18,6 @@ use crate::store::{Store, StoreLimits};
 
 /// The largest limit for an input or a content: past it, one write would be too much for a message of the database.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// How many bytes of input the calls that wait for their answers may hold together.
-const INPUT_ROOM: usize = 256 * 1024 * 1024;
 
 /// A runtime in the making. Everything is checked by [`start`](Self::start).
 #[derive(Debug)]
@@ -186,18 +184,17 @@ impl RuntimeBuilder {
             arbiters: processors.clamp(1, 8),
             agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
         };
+        let timers = context::timers().map_err(Error::Threads)?;
         let crew = Crew::start(options).await.map_err(Error::Threads)?;
         let inner = Inner {
             agents,
             store,
             hub,
             manager: crew.manager.clone(),
-            timers: crew.user_code.clone(),
-            crew: Mutex::new(Some(crew)),
-            admissions: Arc::new(Semaphore::new(self.max_calls)),
-            input_room: Arc::new(Semaphore::new(INPUT_ROOM)),
+            timers,
+            stage: tokio::sync::Mutex::new(Stage::AtWork(crew)),
+            admissions: Admissions::new(self.max_calls),
             limits: Limits {
-                max_calls: self.max_calls,
                 max_input: self.max_input,
                 call_timeout: self.call_timeout,
                 cancel_timeout: self.call_timeout + self.cancel_grace,

@@ -1,9 +1,30 @@
 //! Lets the front door work from any thread, also from one without a tokio runtime.
 
-use tokio::runtime::Handle;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use tokio::runtime::{Builder, Handle};
 use tokio_util::context::TokioContext;
 
 /// Runs `work`, whose timers need a tokio runtime: the caller's where there is one, else the one that `own` belongs to.
 pub(super) async fn anywhere<F: Future>(own: &Handle, work: F) -> F::Output {
     if Handle::try_current().is_ok() { work.await } else { TokioContext::new(work, own.clone()).await }
+}
+
+/// A tokio runtime for the timers of callers who have none. It is the process's own and ends with it: user code cannot hold
+/// it up, and no shutdown takes it away from those who wait.
+pub(super) fn timers() -> io::Result<Handle> {
+    static TIMERS: Mutex<Option<Handle>> = Mutex::new(None);
+    let mut timers = TIMERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(timers) = &*timers {
+        return Ok(timers.clone());
+    }
+    let runtime = Builder::new_current_thread().enable_time().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name("greenroom-timers".to_owned())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    *timers = Some(handle.clone());
+    Ok(handle)
 }

@@ -2,13 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers as well")]
 
+mod cancel;
 mod crash;
+mod embedding;
+mod events;
 mod harness;
 mod layering;
 mod measure;
 mod openai;
 mod outage;
+mod outcome;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
+mod secrets;
+mod sessions;
+mod submit;
+mod support;

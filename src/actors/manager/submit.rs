@@ -54,15 +54,14 @@ impl Handler<SubmitRun> for RunManager {
         let run_id = insert.run.output.run_id;
         // Runs that wait already come first, by priority and age.
         let reserved = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
-        if !reserved && self.waiting >= self.limits.max_waiting {
+        if !reserved && self.waiting + self.arriving >= self.limits.max_waiting {
             return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting)));
         }
         if reserved {
             insert.node = Some(self.node);
             self.live.insert(run_id, LiveRun::default());
         } else {
-            // Counted from now on, or any number could come while one batch is written.
-            self.waiting += 1;
+            self.arriving += 1;
         }
         self.calls += 1;
         let delayed = insert.delayed;
@@ -81,8 +80,8 @@ impl Handler<InsertDone> for RunManager {
     fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
         let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
         self.calls = self.calls.saturating_sub(1);
-        if !reserved && !matches!(inserted, Ok(Inserted::New { .. })) {
-            self.waiting = self.waiting.saturating_sub(1);
+        if !reserved {
+            self.arriving -= 1;
         }
         match inserted {
             Ok(Inserted::New { run, .. }) if reserved => {
@@ -92,6 +91,7 @@ impl Handler<InsertDone> for RunManager {
             }
             Ok(Inserted::New { run, cancel_wanted }) => {
                 log_accepted(&run);
+                self.waiting += 1;
                 self.behind |= !delayed;
                 if cancel_wanted {
                     // It must not wait for room only to find out that it is cancelled.
@@ -101,9 +101,11 @@ impl Handler<InsertDone> for RunManager {
                 reply.send(Ok(*run));
             }
             Ok(Inserted::Existing { run, node }) => {
-                let own = node == Some(self.node) && run.output.status == RunStatus::Pending;
+                // Attempt 1 is the one that the first try of this very insert has made, or else a claim, whose answer then
+                // finds the run alive. A later attempt was made by a claim, whose answer will bring the run.
+                let fresh = run.output.status == RunStatus::Pending && run.attempt == 1;
+                let own = node == Some(self.node) && fresh;
                 if reserved && own {
-                    // The first try of this very insert was committed, and its answer got lost.
                     self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 } else if reserved {
                     self.release(run_id, ctx);
@@ -132,7 +134,7 @@ impl RunManager {
     /// Gives up the place that was kept for a run that did not come.
     fn release(&mut self, run_id: RunId, ctx: &mut Context<Self>) {
         if self.live.get(&run_id).is_some_and(|live| live.actor.is_some()) {
-            // It has come by another way, a claim for example.
+            // A claim that was under way at the same time has filled it.
             return;
         }
         let live = self.live.remove(&run_id).unwrap_or_default();

@@ -167,24 +167,20 @@ impl Journal {
         }
     }
 
-    /// Keeps the log moving: writes what is due, and publishes what was written. Never ready but with a refusal.
+    /// Keeps the log moving: writes what is due, and publishes it. Ready when that is done, so that there is room again.
     ///
     /// # Cancel safety
     ///
     /// Can be dropped and called again at any time.
-    pub(crate) async fn keep(&mut self) -> StoreResult<Refusal> {
-        loop {
-            if self.under_way.is_some() {
-                if let Err(refusal) = self.answered().await? {
-                    return Ok(refusal);
-                }
-            } else if let Some(due) = self.due {
-                tokio::time::sleep_until(due).await;
-                self.begin(Change::Append);
-            } else {
-                std::future::pending::<()>().await;
+    pub(crate) async fn keep(&mut self) -> StoreResult<Result<(), Refusal>> {
+        if self.under_way.is_none() {
+            match self.due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
             }
+            self.begin(Change::Append);
         }
+        self.answered().await
     }
 
     /// Makes `change` durable together with everything that waits, and publishes it.

@@ -146,8 +146,10 @@ impl Life {
             Ok(finish) => finish,
             Err(refusal) => return Ok(ending_of(refusal)),
         };
-        let finish = self.wind_up(&mut work, finish).await;
-        self.end(finish).await
+        match self.wind_up(&mut work, finish).await? {
+            Ok(finish) => self.end(finish).await,
+            Err(refusal) => Ok(ending_of(refusal)),
+        }
     }
 
     /// The earlier runs that the agent asks for.
@@ -204,7 +206,11 @@ impl Life {
             tokio::select! {
                 biased;
                 stop = stopped(&mut self.stop) => return Ok(Ok(Finish::Stopped(stop))),
-                refusal = self.journal.keep() => return refusal.map(Err),
+                kept = self.journal.keep() => {
+                    if let Err(refusal) = kept? {
+                        return Ok(Err(refusal));
+                    }
+                }
                 after = &mut timed_out => return Ok(Ok(Finish::TimedOut(after))),
                 Some(event) = work.events.recv(), if has_room => self.journal.note(event),
                 done = &mut work.task => return Ok(Ok(finish_of(done))),
@@ -216,24 +222,22 @@ impl Life {
     }
 
     /// Stops user code that has to stop, and takes in what it said last.
-    async fn wind_up(&mut self, work: &mut Work, finish: Finish) -> Finish {
-        let finish = match finish {
-            Finish::Returned(_) | Finish::Panicked(_) => finish,
-            Finish::Stopped(_) | Finish::TimedOut(_) | Finish::TooLarge => {
-                self.stop_code(work).await;
-                finish
-            }
-        };
+    async fn wind_up(&mut self, work: &mut Work, finish: Finish) -> StoreResult<Result<Finish, Refusal>> {
+        let ended_itself = matches!(finish, Finish::Returned(_) | Finish::Panicked(_));
+        if !ended_itself && let Err(refusal) = self.stop_code(work).await? {
+            return Ok(Err(refusal));
+        }
         // No more than user code was ahead: a task of its own may go on talking.
         for _ in 0..=EVENTS_AHEAD {
             let Ok(event) = work.events.try_recv() else { break };
             self.journal.note(event);
         }
-        if self.journal.has_overflowed() && matches!(finish, Finish::Returned(_)) { Finish::TooLarge } else { finish }
+        let too_large = self.journal.has_overflowed() && matches!(finish, Finish::Returned(_));
+        Ok(Ok(if too_large { Finish::TooLarge } else { finish }))
     }
 
     /// Ends user code: by dropping its future, or, when it wants to know, by telling it and waiting for its return.
-    async fn stop_code(&mut self, work: &mut Work) {
+    async fn stop_code(&mut self, work: &mut Work) -> StoreResult<Result<(), Refusal>> {
         work.cancel.send();
         if !work.cancel.is_heeded() {
             work.task.abort();
@@ -241,15 +245,22 @@ impl Life {
         let grace = tokio::time::sleep(self.around.cancel_grace);
         tokio::pin!(grace);
         loop {
+            let has_room = self.journal.has_room();
             tokio::select! {
                 biased;
-                _ = &mut work.task => return,
+                _ = &mut work.task => return Ok(Ok(())),
                 () = &mut grace => {
                     tracing::warn!("user code did not stop in time and is abandoned");
-                    return work.task.abort();
+                    work.task.abort();
+                    return Ok(Ok(()));
                 }
                 // Otherwise code that wants to say something before it returns would wait for ever.
-                Some(event) = work.events.recv(), if self.journal.has_room() => self.journal.note(event),
+                kept = self.journal.keep() => {
+                    if let Err(refusal) = kept? {
+                        return Ok(Err(refusal));
+                    }
+                }
+                Some(event) = work.events.recv(), if has_room => self.journal.note(event),
             }
         }
     }

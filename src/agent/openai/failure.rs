@@ -1,6 +1,5 @@
 //! How a turn fails, in words that hold neither the key nor the conversation.
 
-use std::error::Error;
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
@@ -8,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::agent::{ModelError, ModelErrorKind, ModelRequest};
+use crate::run::error_chain;
 
 /// The most characters of a provider's message that are passed on.
 const LONGEST_MESSAGE: usize = 500;
@@ -140,17 +140,6 @@ pub(super) async fn read_refusal(mut response: Response) -> ProviderError {
     serde_json::from_slice::<Refusal>(&text).map(|refusal| refusal.error).unwrap_or_default()
 }
 
-/// An error and all its sources in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
-}
-
 /// The provider was silent for `limit`.
 pub(super) fn silent(limit: Duration, what: &str) -> ModelError {
     ModelError::new(ModelErrorKind::Timeout, format!("{what} within {limit:?}"))
@@ -163,7 +152,7 @@ pub(super) fn protocol(message: impl Into<String>) -> ModelError {
 
 /// The answer ended before it was complete.
 pub(super) fn cut(reason: Option<reqwest::Error>) -> ModelError {
-    let reason = reason.map(|error| format!(": {}", chain(&error.without_url()))).unwrap_or_default();
+    let reason = reason.map(|error| format!(": {}", error_chain(&error.without_url()))).unwrap_or_default();
     ModelError::new(ModelErrorKind::Cut, format!("the answer was cut off before its end{reason}"))
 }
 

@@ -14,10 +14,11 @@ use tokio_util::bytes::Bytes;
 
 use super::answer::{Heard, parse_whole};
 use super::body::{Events, lost, read_whole};
-use super::failure::{chain, cut, protocol, read_refusal, silent};
+use super::failure::{cut, protocol, read_refusal, silent};
 use super::request::Call;
 use super::retry::{self, Again};
 use crate::agent::{ModelError, ModelErrorKind, ModelEvent};
+use crate::run::error_chain;
 
 /// The events of the turn that `call` asks for.
 pub(super) fn events(call: Call) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
@@ -175,7 +176,7 @@ async fn open(call: &Call) -> Result<Opened, Setback> {
 
 /// The request got no answer at all.
 fn unanswered(error: reqwest::Error) -> Setback {
-    let message = |what: &str, error: reqwest::Error| format!("{what}: {}", chain(&error.without_url()));
+    let message = |what: &str, error: reqwest::Error| format!("{what}: {}", error_chain(&error.without_url()));
     if error.is_connect() {
         let message = message("no connection to the provider", error);
         return Setback::passing(ModelError::new(ModelErrorKind::Connect, message));

@@ -10,6 +10,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresOptions;
 use super::tls::{self, Verify};
+use crate::run::error_chain;
 use crate::store::{StoreError, StoreResult};
 
 /// Makes connections to one database with one set of options.
@@ -112,17 +113,8 @@ fn escape(value: &str) -> String {
 }
 
 /// An error without a server that answers; its message names causes, never the URL.
-fn unreachable(error: &(dyn std::error::Error + 'static)) -> StoreError {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_message = inner.to_string();
-        if !message.contains(&inner_message) {
-            message = format!("{message}: {inner_message}");
-        }
-        source = inner.source();
-    }
-    StoreError::Unavailable(message)
+fn unreachable(error: &dyn std::error::Error) -> StoreError {
+    StoreError::Unavailable(error_chain(error))
 }
 
 #[cfg(test)]

@@ -92,6 +92,8 @@ async fn no_more_runs_wait_than_may_wait() {
         }
     }
     assert_eq!(accepted, 3);
+    let late = answer(scene.submit(&run_of("instant"))).await;
+    assert!(matches!(late, Err(SubmitRefusal::Full(3))), "{late:?}");
 }
 
 #[tokio::test]

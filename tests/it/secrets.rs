@@ -1,0 +1,98 @@
+//! Keys, passwords and what people say stay out of logs, errors and `Debug` texts.
+
+use std::io::Write;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use greenroom::{Agent, NewRun, OpenAIResponses, PostgresOptions, RunStatus, Runtime, Store};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::scripted_openai::{Reply, ScriptedOpenAi};
+
+/// Everything that Greenroom logs in this process, at every level.
+static LOG: LazyLock<Log> = LazyLock::new(|| {
+    let log = Log::default();
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter("greenroom=trace").with_ansi(false).with_writer(log.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    log
+});
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_logged_by_its_id_and_not_by_what_is_said() {
+    LazyLock::force(&LOG);
+    let server = ScriptedOpenAi::start(|_, body| {
+        if body["input"].to_string().contains("fail") {
+            Reply::status(400, "bad", "refused: please-fail-my-secret-question")
+        } else {
+            Reply::text(["my-secret", "-answer"])
+        }
+    })
+    .await;
+    let model = OpenAIResponses::new("gpt-5-mini").api_key("sk-my-secret-key").base_url(server.base_url());
+    let runtime = Runtime::builder()
+        .store(Store::sqlite_in_memory())
+        .agent(Agent::builder("discreet").model(model).description("my-secret-description"))
+        .start()
+        .await
+        .unwrap();
+
+    let good = runtime.submit(NewRun::new("discreet", "my-secret-question")).await.unwrap();
+    let bad = runtime.submit(NewRun::new("discreet", "please-fail-my-secret-question")).await.unwrap();
+    let output = good.wait(Duration::from_secs(30)).await.unwrap();
+    let failure = bad.wait(Duration::from_secs(30)).await.unwrap();
+    let events: Vec<_> = good.subscribe(None).await.unwrap().collect().await;
+    let run = runtime.get(good.run_id()).await.unwrap();
+    assert_eq!((output.status, failure.status), (RunStatus::Completed, RunStatus::Error));
+    let shown = format!("{runtime:?} {good:?} {output:?} {failure:?} {events:?} {run:?}");
+    runtime.shutdown(Duration::from_secs(5)).await;
+
+    let log = LOG.text();
+    assert!(log.contains(&good.run_id().to_string()) && log.contains("run.agent=\"discreet\""), "{log}");
+    assert!(log.contains("run.status=COMPLETED") && log.contains("run.status=ERROR"), "{log}");
+    for (place, text) in [("the log", log), ("a debug text", shown)] {
+        assert!(!text.contains("my-secret"), "{place} tells a secret");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_reached_is_reported_without_its_password() {
+    let url = "postgres://someone:my-secret-password@127.0.0.1:1/nowhere";
+    let options = PostgresOptions::new(url).connect_timeout(Duration::from_millis(500));
+    let builder = Runtime::builder().store(options);
+    let shown = format!("{builder:?}");
+
+    let error = builder.start().await.unwrap_err();
+
+    assert!(error.is_retryable(), "{error:?}");
+    assert!(!format!("{shown} {error} {error:?}").contains("my-secret"), "{error:?}");
+}
