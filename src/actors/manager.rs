@@ -132,9 +132,6 @@ impl RunManager {
     /// may all bring the same run.
     fn enliven(&mut self, taken: TakenRun, ctx: &Context<Self>) {
         let run_id = taken.run.output.run_id;
-        if self.live.get(&run_id).is_some_and(|live| live.actor.is_some()) {
-            return;
-        }
         let Some(agent) = self.agents.get(taken.run.output.agent.as_str()).cloned() else {
             // Claims ask for known agents only, and so do submits.
             tracing::error!(run.id = %run_id, run.agent = taken.run.output.agent, "no such agent here");
@@ -142,7 +139,6 @@ impl RunManager {
         };
         let live = self.live.entry(run_id).or_default();
         if live.actor.is_some() {
-            // A claim and a submit of the same run have both brought it.
             return;
         }
         if let Some(replies) = self.early_cancels.remove(&run_id) {

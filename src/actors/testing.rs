@@ -291,12 +291,12 @@ pub(crate) fn agents(tally: &Arc<Tally>) -> Vec<Agent> {
         let code = move |cx: RunContext| {
             let tally = Arc::clone(&tally);
             async move {
+                // Whoever has asked once is not dropped at an await; asked before a test can know that the code is at work.
+                let _asked = asks && cx.is_cancelled();
                 let _present = tally.enter(&cx);
                 if says {
                     cx.emit_text("so far").await;
                 }
-                // Whoever has asked once is not dropped at an await.
-                let _asked = asks && cx.is_cancelled();
                 match gated {
                     None => {}
                     Some(true) => drop(tally.gate.subscribe().wait_for(|open| *open).await),

@@ -13,7 +13,8 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::postgres::{Server, fresh_database};
 
-const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// What it is when left out.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(60);
 
 /// Speaks, waits for the gate, speaks again and returns; counts how often it was started.
@@ -172,17 +173,19 @@ async fn connections_that_are_cut_under_load_are_hardly_noticed() {
                WHERE application_name = 'greenroom' AND datname = current_database()";
 
     let mut accepted = Vec::new();
-    for round in 0..5 {
+    for _ in 0..5 {
+        // There are connections to cut by then: those of the last round are gone.
+        accepted.extend(submit_many(&runtime, 20).await);
         let submits = (0..100).map(|_| runtime.submit(NewRun::new("speaker", "speak")));
         let (submitted, cut) = tokio::join!(futures_util::future::join_all(submits), client.query_one(cut, &[]));
-        assert!(round == 0 || cut.unwrap().get::<_, i64>(0) > 0, "there were connections to cut");
+        assert!(cut.unwrap().get::<_, i64>(0) > 0, "there were connections to cut");
         for run in submitted {
             accepted.push(run.expect("a submit that waits sees nothing of it").run_id());
         }
     }
 
     assert_completed_once(&runtime, database.url(), &accepted).await;
-    assert_eq!(speaker.starts.load(Ordering::SeqCst), 500);
+    assert_eq!(speaker.starts.load(Ordering::SeqCst), 5 * 120);
     runtime.shutdown(SOON).await;
 }
 
@@ -200,7 +203,7 @@ async fn a_cancel_during_the_outage_is_answered_in_time_and_done_afterwards() {
     let (live, unknown) = tokio::join!(tokio::time::timeout(SOON / 2, live), unknown);
     let live = live.expect("an answer within the timeout").unwrap_err();
     assert!(live.is_retryable() && unknown.is_err_and(|error| error.is_retryable()), "{live}");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     server.start_again().await;
 
     assert_eq!(wait(&runtime, accepted[0]).await, RunStatus::Cancelled);

@@ -39,7 +39,8 @@ async fn a_cancel_of_an_insert_that_is_not_done_in_time_becomes_an_intent() {
     scene.all_taken_in().await;
     scene.store.let_go();
 
-    assert!(answer(block).await.is_ok());
+    let first = answer(block).await.unwrap().output.run_id;
+    assert_eq!(scene.settled(first).await.output.status, RunStatus::Completed);
     assert!(answer(submitted).await.is_err());
     assert_eq!(answer(cancelled).await.unwrap(), CancelAnswer::IntentStored);
     let again = answer(scene.submit(&run)).await.unwrap();
