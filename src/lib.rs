@@ -14,6 +14,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+compile_error!("greenroom needs a store: enable the feature `postgres`, the feature `sqlite`, or both");
+
 mod actors;
 mod agent;
 mod error;

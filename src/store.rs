@@ -67,6 +67,7 @@ impl NodeId {
         Self(uuid::Uuid::now_v7())
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) const fn as_uuid(self) -> uuid::Uuid {
         self.0
     }

@@ -1,6 +1,7 @@
 //! Which store a runtime uses.
 
 use std::fmt;
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::Arc;
 

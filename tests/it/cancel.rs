@@ -1,15 +1,14 @@
 //! What a cancel does to a run, and what it answers.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
-use futures_util::{FutureExt, StreamExt};
 use greenroom::{
-    Agent, AgentBuilder, CancelOutcome, NewRun, RunContext, RunEventKind, RunHandle, RunStatus, Runtime, ScriptedModel,
-    ScriptedTurn, Store,
+    Agent, AgentBuilder, CancelOutcome, NewRun, RunContext, RunStatus, Runtime, ScriptedModel, ScriptedTurn, Store,
 };
 
-use crate::support::{Gate, gated, log, names, on_each_store, settled, soon, start, text};
+use crate::support::{Gate, gated, has_spoken, log, names, on_each_store, settled, start, text};
 
 mod code;
 mod intent;
@@ -27,17 +26,6 @@ on_each_store!(
 /// An agent whose model says something, and then nothing more for ever.
 fn stalling() -> AgentBuilder {
     Agent::builder("stalling").model(ScriptedModel::new([ScriptedTurn::text("partly").then_stall()]))
-}
-
-/// Waits until the run has said something that is durable.
-async fn has_spoken(run: &RunHandle) {
-    let mut events = run.subscribe(None).await.unwrap();
-    while let Some(event) = soon(events.next()).await {
-        if let RunEventKind::RunContent { .. } = event.unwrap().kind {
-            return;
-        }
-    }
-    panic!("the run ended without a word");
 }
 
 async fn a_running_run_is_cancelled_durably_and_keeps_what_it_has_said(store: Store) {
@@ -114,31 +102,30 @@ async fn a_cancel_after_the_end_says_how_the_run_ended(store: Store) {
 async fn a_cancel_that_races_the_end_says_what_became_of_the_run(store: Store) {
     let gate = Gate::new();
     let runtime = start(store, gated(&gate)).await;
-    let mut answers = HashMap::new();
+    let mut seen = HashSet::new();
     for round in 0..200 {
         let run = runtime.submit(NewRun::new("gated", round)).await.unwrap();
         gate.arrivals(1).await;
 
         let mut cancel = Box::pin(run.cancel());
-        if round % 2 == 0 {
-            assert!(cancel.as_mut().now_or_never().is_none());
-        }
+        let early = if round % 2 == 0 { cancel.as_mut().now_or_never() } else { None };
         gate.open(1);
-        let answer = cancel.await.unwrap();
+        let answer = if let Some(answer) = early { answer } else { cancel.await };
+        let answer = answer.unwrap();
 
         let status = run.output().await.unwrap().status;
         let expected = match answer {
             CancelOutcome::Cancelled => RunStatus::Cancelled,
             CancelOutcome::AlreadySettled(status) => status,
-            other => panic!("the run was known and live here: {other:?}"),
+            CancelOutcome::Requested | CancelOutcome::IntentStored | _ => panic!("the run is live here: {answer:?}"),
         };
         assert_eq!(status, expected, "round {round}");
         assert_eq!(settled(&run).await.status, status);
         assert_eq!(names(&log(&runtime, run.run_id()).await).len(), 2, "round {round}");
-        *answers.entry(status).or_insert(0) += 1;
+        seen.insert(status);
         gate.close();
     }
-    assert_eq!(answers.values().sum::<i32>(), 200, "{answers:?}");
+    assert_eq!(seen.len(), 2, "the race was always won by the same side: {seen:?}");
 }
 
 async fn a_session_goes_on_after_a_cancel(store: Store) {
@@ -161,9 +148,8 @@ async fn a_cancel_whose_caller_goes_away_happens_all_the_same() {
     let run = runtime.submit(NewRun::new("stalling", "hi")).await.unwrap();
     has_spoken(&run).await;
 
-    let mut cancel = Box::pin(run.cancel());
-    assert!(cancel.as_mut().now_or_never().is_none());
-    drop(cancel);
+    // Polled once, and dropped.
+    run.cancel().now_or_never();
 
     assert_eq!(settled(&run).await.status, RunStatus::Cancelled);
 }

@@ -8,7 +8,7 @@ use greenroom::{
 };
 use serde_json::json;
 
-use crate::support::{Gate, LONG, gated, log, names, on_each_store, settled, soon, start, text};
+use crate::support::{Gate, LONG, gated, log, names, on_each_store, pieces, settled, soon, start, text};
 
 mod live;
 
@@ -18,15 +18,6 @@ on_each_store!(
     a_settled_log_is_read_from_any_place,
     a_wait_is_woken_and_not_polled,
 );
-
-/// The pieces that a log has.
-fn pieces(log: &[RunEvent]) -> Vec<&str> {
-    let piece = |event| match event {
-        &RunEvent { kind: RunEventKind::RunContent { ref content }, .. } => content.as_text(),
-        _ => None,
-    };
-    log.iter().filter_map(piece).collect()
-}
 
 async fn a_log_counts_from_zero_and_ends_with_the_end(store: Store) {
     let usage = Usage { input_tokens: 1, output_tokens: 2, total_tokens: 3 };
@@ -44,11 +35,8 @@ async fn a_log_counts_from_zero_and_ends_with_the_end(store: Store) {
     assert_eq!(log[0].kind, RunEventKind::RunStarted { attempt: 1 });
     let (model, model_provider) = ("scripted".to_owned(), "greenroom".to_owned());
     assert_eq!(log[1].kind, RunEventKind::ModelRequestStarted { model, model_provider });
-    let cost = |event: &RunEvent| match event.kind {
-        RunEventKind::ModelRequestCompleted { usage, .. } => usage,
-        _ => Usage::default(),
-    };
-    assert_eq!(cost(&log[3]), usage);
+    let RunEventKind::ModelRequestCompleted { usage: cost, .. } = log[3].kind else { panic!("{:?}", log[3]) };
+    assert_eq!(cost, usage);
     assert!(log[4].is_terminal() && !log[..4].iter().any(RunEvent::is_terminal));
     assert_eq!(settled(&run).await.status, RunStatus::Completed, "what is told is durable");
 }

@@ -132,7 +132,7 @@ async fn five_hundred_panics_harm_none_of_five_hundred_others() {
     let agent = Agent::builder("mixed").code(|cx: RunContext| async move {
         let number: u32 = cx.input_as()?;
         tokio::task::yield_now().await;
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             // As `panic!` does, but without a word on stderr.
             std::panic::resume_unwind(Box::new(format!("panic {number}")));
         }

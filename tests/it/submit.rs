@@ -9,7 +9,7 @@ use greenroom::{
 };
 use serde_json::json;
 
-use crate::support::{Gate, LONG, gated, on_each_store, settled, start, text};
+use crate::support::{Gate, LONG, gated, has_spoken, on_each_store, settled, start, text};
 
 mod content;
 mod waiting;
@@ -239,7 +239,7 @@ async fn a_run_that_takes_too_long_fails_and_keeps_what_it_has_said() {
     });
     let runtime = start(Store::sqlite_in_memory(), agent).await;
 
-    let run = runtime.submit(NewRun::new("slow", "hi").timeout(Duration::from_millis(300))).await.unwrap();
+    let run = runtime.submit(NewRun::new("slow", "hi").timeout(Duration::from_secs(1))).await.unwrap();
 
     let output = settled(&run).await;
     assert_eq!(output.status, RunStatus::Error);
@@ -250,10 +250,11 @@ async fn a_run_that_takes_too_long_fails_and_keeps_what_it_has_said() {
 #[tokio::test]
 async fn the_agents_timeout_is_that_of_its_runs_unless_they_say_otherwise() {
     let model = ScriptedModel::new([ScriptedTurn::text("partly").then_stall()]);
-    let agent = Agent::builder("slow").model(model.clone()).timeout(Duration::from_millis(300));
+    let agent = Agent::builder("slow").model(model.clone()).timeout(Duration::from_secs(1));
     let runtime = start(Store::sqlite_in_memory(), agent).await;
 
     let patient = runtime.submit(NewRun::new("slow", "hi").timeout(LONG)).await.unwrap();
+    has_spoken(&patient).await;
     let run = runtime.submit(NewRun::new("slow", "hi")).await.unwrap();
 
     assert_eq!(settled(&run).await.error.unwrap().kind, FailureKind::Timeout);

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::future::join_all;
-use greenroom::{Agent, AgentBuilder, NewRun, RunContext, RunEvent, RunHandle, RunId, RunOutput, Runtime, Store};
+use futures_util::{StreamExt, TryStreamExt};
+use greenroom::{
+    Agent, AgentBuilder, NewRun, RunContext, RunEvent, RunEventKind, RunHandle, RunId, RunOutput, Runtime, Store,
+};
 use tokio::sync::Semaphore;
 
 /// Longer than anything takes that is not broken.
@@ -55,6 +57,17 @@ pub(crate) fn text(output: &RunOutput) -> &str {
     output.content.as_ref().and_then(|content| content.as_text()).unwrap_or_default()
 }
 
+/// Waits until the run has said something that is durable.
+pub(crate) async fn has_spoken(run: &RunHandle) {
+    let mut events = run.subscribe(None).await.unwrap();
+    while let Some(event) = soon(events.next()).await {
+        if let RunEventKind::RunContent { .. } = event.unwrap().kind {
+            return;
+        }
+    }
+    panic!("the run ended without a word");
+}
+
 /// The whole log of a run that settles.
 pub(crate) async fn log(runtime: &Runtime, run_id: RunId) -> Vec<RunEvent> {
     let events = runtime.subscribe(run_id, None).await.unwrap();
@@ -68,6 +81,17 @@ pub(crate) fn name(event: &RunEvent) -> String {
 
 pub(crate) fn names(log: &[RunEvent]) -> Vec<String> {
     log.iter().map(name).collect()
+}
+
+/// The pieces of content that a log has.
+pub(crate) fn pieces(log: &[RunEvent]) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    for event in log {
+        if let RunEventKind::RunContent { content } = &event.kind {
+            pieces.push(content.as_text().unwrap());
+        }
+    }
+    pieces
 }
 
 /// Where user code waits until its test lets it pass.

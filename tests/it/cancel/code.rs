@@ -9,7 +9,7 @@ use greenroom::{
     Store,
 };
 
-use crate::support::{DropGuard, Gate, LONG, settled, start, text};
+use crate::support::{DropGuard, Gate, LONG, has_spoken, settled, start, text};
 
 #[tokio::test]
 async fn code_that_does_not_ask_is_dropped_where_it_waits() {
@@ -165,7 +165,7 @@ async fn code_that_blocks_its_thread_does_not_hold_up_others() {
     gate.arrivals(2).await;
 
     let run = runtime.submit(NewRun::new("stalling", "hi")).await.unwrap();
-    super::has_spoken(&run).await;
+    has_spoken(&run).await;
     assert_eq!(run.cancel().await.unwrap(), CancelOutcome::Cancelled);
     // Nobody can stop a thread: the run is abandoned after its grace, and the thread goes on.
     assert_eq!(blockers[0].cancel().await.unwrap(), CancelOutcome::Cancelled);

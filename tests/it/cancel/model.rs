@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use greenroom::{Agent, AgentBuilder, CancelOutcome, NewRun, OpenAIResponses, RunHandle, RunStatus, Runtime, Store};
 
-use super::has_spoken;
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
-use crate::support::{log, names, settled, soon, start, text};
+use crate::support::{has_spoken, log, names, pieces, settled, soon, start, text};
 
 fn agent(server: &ScriptedOpenAi, streaming: bool) -> AgentBuilder {
     let model = OpenAIResponses::new("gpt-5-mini").api_key("key").base_url(server.base_url());
@@ -43,11 +42,7 @@ async fn a_stream_that_flows_is_closed() {
 
     assert!(said.starts_with("word ") && said.len() < 5 * 100_000);
     let log = log(&runtime, run.run_id()).await;
-    let pieces = log.iter().filter_map(|event| match &event.kind {
-        greenroom::RunEventKind::RunContent { content } => content.as_text(),
-        _ => None,
-    });
-    assert_eq!(pieces.collect::<String>(), said);
+    assert_eq!(pieces(&log).concat(), said);
     assert_eq!(names(&log).last().unwrap(), "RunCancelled");
 }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
-use greenroom::{Agent, AgentBuilder, NewRun, RunContext, RunEvent, RunHandle, RunStatus, Store};
+use greenroom::{Agent, AgentBuilder, NewRun, RunContext, RunEvent, RunEventKind, RunHandle, RunStatus, Store};
 
-use crate::support::{Gate, log, on_each_store, settled, soon, start};
+use crate::support::{Gate, log, on_each_store, pieces, settled, soon, start};
 
 on_each_store!(
     twenty_readers_that_come_at_different_times_read_the_same,
@@ -109,14 +109,13 @@ async fn whoever_talks_fast_is_heard_in_full(store: Store) {
         let event = event.unwrap();
         assert_eq!(event.seq, seq);
         seq += 1;
-        match event.kind {
-            greenroom::RunEventKind::CustomEvent { data, .. } => counts.push(data.into_json()),
-            greenroom::RunEventKind::RunContent { content } => words.push_str(content.as_text().unwrap()),
-            _ => {}
+        if let RunEventKind::CustomEvent { data, .. } = &event.kind {
+            counts.push(data.as_json().as_u64().unwrap());
         }
+        words.push_str(&pieces(&[event]).concat());
     }
 
-    assert!(counts.iter().map(|count| count.as_u64().unwrap()).eq(0..5_000));
+    assert!(counts.into_iter().eq(0..5_000));
     assert_eq!(words.len(), 500_000);
     assert_eq!(told.load(Ordering::Relaxed), 5_000);
     assert_eq!(settled(&run).await.status, RunStatus::Completed);

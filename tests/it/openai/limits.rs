@@ -38,7 +38,7 @@ async fn a_turn_that_takes_too_long_is_given_up_in_any_phase() {
     let trickle = || Reply::text(vec!["x"; 10_000]).delay(Duration::from_millis(5));
     let busy = || Reply::status(503, "busy", "later").header("retry-after", "30");
     for reply in [trickle(), busy(), Reply::stall()] {
-        let set_up = |model: OpenAIResponses| model.timeout(Duration::from_millis(100));
+        let set_up = |model: OpenAIResponses| model.timeout(Duration::from_millis(500));
         let (heard, server) = hear_with(move |_, _| reply.clone(), set_up).await;
 
         assert_eq!(error_of(heard).0, ModelErrorKind::Timeout);
