@@ -18,3 +18,5 @@ pub(crate) mod hub;
 pub(crate) mod manager;
 pub(crate) mod persister;
 pub(crate) mod run_actor;
+#[cfg(test)]
+mod testing;

@@ -96,6 +96,8 @@ enum Stage {
 struct Limits {
     max_input: usize,
     call_timeout: Duration,
+    /// How long a cancel may take: user code has a time to return before what it comes to is written.
+    cancel_timeout: Duration,
     poll_interval: Duration,
 }
 
@@ -184,7 +186,11 @@ impl Runtime {
         let reply = Reply { to, admission: self.admit(0)? };
         self.inner.manager.do_send(CancelRun { run_id, reply });
         let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
-        match answer.await.map_err(stopped)?? {
+        let timeout = self.inner.limits.cancel_timeout;
+        let late = |_| StoreError::Unavailable(format!("no answer within {timeout:?}, though the cancel goes on"));
+        let answered =
+            context::anywhere(&self.inner.timers, async { tokio::time::timeout(timeout + ANSWER_SLACK, answer).await });
+        match answered.await.map_err(late)?.map_err(stopped)?? {
             CancelAnswer::Cancelled => Ok(CancelOutcome::Cancelled),
             CancelAnswer::Requested => Ok(CancelOutcome::Requested),
             CancelAnswer::AlreadySettled(status) => Ok(CancelOutcome::AlreadySettled(status)),

@@ -20,7 +20,7 @@ pub use self::query::{Cursor, InvalidCursor, Page, RunQuery};
 
 mod config;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod error;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -58,7 +58,7 @@ pub(crate) struct RunManager {
     behind: bool,
     /// How many runs the claim that is under way may bring; 0 when there is none.
     claiming: usize,
-    /// How many inserts and cancels the persister has not answered yet.
+    /// How many answers of the store are still to come that somebody, or some run, depends on.
     calls: usize,
     /// A claim or an insert got no answer: this node may have runs that it does not know of.
     lost_answers: bool,
@@ -128,7 +128,8 @@ impl RunManager {
         self.limits.max_running.saturating_sub(self.live.len() + self.claiming)
     }
 
-    /// Gives a run that is this node's its actor.
+    /// Gives a run that is this node's its actor. It may have one already: a claim, an insert and a look for what was missed
+    /// may all bring the same run.
     fn enliven(&mut self, taken: TakenRun, ctx: &Context<Self>) {
         let run_id = taken.run.output.run_id;
         let Some(agent) = self.agents.get(taken.run.output.agent.as_str()).cloned() else {
@@ -138,7 +139,6 @@ impl RunManager {
         };
         let live = self.live.entry(run_id).or_default();
         if live.actor.is_some() {
-            // A claim and a submit of the same run have both brought it.
             return;
         }
         if let Some(replies) = self.early_cancels.remove(&run_id) {

@@ -125,7 +125,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How long a submit or a cancel waits for the database; 5 s when left out.
+    /// How long a submit or a cancel waits for the database; 5 s when left out. A cancel of a live run waits for the
+    /// [cancel grace](Self::cancel_grace) before that, when the run's code uses it.
     pub const fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
@@ -196,6 +197,7 @@ impl RuntimeBuilder {
             limits: Limits {
                 max_input: self.max_input,
                 call_timeout: self.call_timeout,
+                cancel_timeout: self.call_timeout + self.cancel_grace,
                 poll_interval: self.poll_interval,
             },
         };

@@ -17,7 +17,7 @@ mod inserts;
 mod intents;
 mod lists;
 mod reads;
-pub(super) mod samples;
+pub(crate) mod samples;
 mod verdicts;
 
 /// Intents that live through every case, and few enough of them to run out.

@@ -4,11 +4,14 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect, it need not tell apart")]
 
 mod cancel;
+mod crash;
 mod embedding;
 mod events;
 mod harness;
 mod layering;
+mod measure;
 mod openai;
+mod outage;
 mod outcome;
 #[path = "../support/postgres.rs"]
 mod postgres;

@@ -24,7 +24,7 @@ CREATE TABLE runs (
         CHECK (status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR')),
     CONSTRAINT runs_are_settled_when_terminal
         CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 COMMENT ON COLUMN runs.attempt IS 'How many times the run was taken up; the fencing token on every write.';
 COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts that were handed back not counted.';

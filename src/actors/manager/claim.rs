@@ -40,6 +40,7 @@ impl RunManager {
             return;
         }
         self.claiming = limit;
+        self.calls += 1;
         // What comes to wait from here on may not be seen by this claim.
         self.behind = false;
         let agents = self.agents.keys().map(ToString::to_string).collect();
@@ -62,6 +63,7 @@ impl RunManager {
         let (any_live, lost_answers) = (!self.live.is_empty(), std::mem::take(&mut self.lost_answers));
         // What other processes leave waiting counts as well, so the first tick looks too.
         let (count, most) = (self.waiting > 0 || self.ticks == 1, self.limits.max_waiting);
+        self.calls += usize::from(lost_answers);
         let clean = self.ticks.is_multiple_of(TICKS_BETWEEN_CLEANINGS);
         actix::spawn(async move {
             if any_live && let Ok(run_ids) = store.cancel_requests(node).await {
@@ -85,21 +87,22 @@ impl Handler<ClaimDone> for RunManager {
 
     fn handle(&mut self, ClaimDone { asked, taken }: ClaimDone, ctx: &mut Self::Context) {
         self.claiming = 0;
-        let taken = match taken {
-            Ok(taken) => taken,
+        self.calls -= 1;
+        match taken {
+            Ok(taken) => {
+                self.behind |= taken.len() == asked;
+                self.waiting = self.waiting.saturating_sub(taken.len());
+                for one in taken {
+                    self.enliven(one, ctx);
+                }
+                self.go_on(ctx);
+            }
             Err(error) => {
                 tracing::warn!(%error, "waiting runs could not be taken up");
                 self.lost_answers = true;
                 self.behind = true;
-                return self.finish_draining();
             }
-        };
-        self.behind |= taken.len() == asked;
-        self.waiting = self.waiting.saturating_sub(taken.len());
-        for one in taken {
-            self.enliven(one, ctx);
         }
-        self.go_on(ctx);
     }
 }
 
@@ -114,12 +117,14 @@ impl Handler<Seen> for RunManager {
                 }
             }
             Seen::Waiting(waiting) => self.waiting = waiting,
-            Seen::Unstarted(None) => self.lost_answers = true,
+            Seen::Unstarted(None) => {
+                self.calls -= 1;
+                self.lost_answers = true;
+            }
             Seen::Unstarted(Some(unstarted)) => {
+                self.calls -= 1;
                 for taken in unstarted {
-                    if !self.live.contains_key(&taken.run.output.run_id) {
-                        self.enliven(taken, ctx);
-                    }
+                    self.enliven(taken, ctx);
                 }
                 // What is not this node's after all is cancelled by a write.
                 for (run_id, replies) in std::mem::take(&mut self.early_cancels) {
@@ -127,6 +132,7 @@ impl Handler<Seen> for RunManager {
                         self.cancel_in_store(run_id, Some(reply), ctx);
                     }
                 }
+                self.finish_draining();
             }
         }
     }

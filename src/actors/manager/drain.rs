@@ -45,6 +45,12 @@ impl Draining {
             Ending::Fenced | Ending::Unstored(_) => self.drained.lost += 1,
         }
     }
+
+    fn answer(&mut self) {
+        for reply in self.replies.drain(..) {
+            reply.send(self.drained).ok();
+        }
+    }
 }
 
 impl Handler<Drain> for RunManager {
@@ -74,20 +80,17 @@ impl RunManager {
     fn give_up(&mut self, _: &mut Context<Self>) {
         if let Some(draining) = &mut self.draining {
             draining.drained.lost += self.live.len();
+            draining.answer();
         }
         self.live.clear();
-        self.calls = 0;
-        self.claiming = 0;
-        self.finish_draining();
     }
 
-    /// Answers whoever waits for the shutdown, when nothing is live and nothing is being written any more.
+    /// Answers whoever waits for the shutdown, when nothing is live any more and nothing can come to life: the store has
+    /// answered, and this node has no run that it does not know of.
     pub(super) fn finish_draining(&mut self) {
         let Some(draining) = &mut self.draining else { return };
-        if self.live.is_empty() && self.calls == 0 && self.claiming == 0 {
-            for reply in draining.replies.drain(..) {
-                reply.send(draining.drained).ok();
-            }
+        if self.live.is_empty() && self.calls == 0 && !self.lost_answers && self.early_cancels.is_empty() {
+            draining.answer();
         }
     }
 }

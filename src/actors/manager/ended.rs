@@ -10,7 +10,7 @@ use crate::actors::run_actor::RunEnded;
 use crate::actors::run_actor::life::{Ending, Surroundings, last_event};
 use crate::run::{FailureKind, Metrics, RunEvent, RunFailure, RunId, RunStatus};
 use crate::store::protocol::{Advance, Change, Refusal, Settlement};
-use crate::store::{StoreError, StoreResult};
+use crate::store::{NodeId, StoreError, StoreResult};
 
 impl Handler<RunEnded> for RunManager {
     type Result = ();
@@ -57,10 +57,10 @@ impl RunManager {
         tracing::error!(run.id = %run_id, "the run is settled as an internal error: {why}");
         let around = Arc::clone(&self.around);
         let pause = self.limits.poll_interval;
-        let manager = ctx.address();
+        let (node, manager) = (self.node, ctx.address());
         actix::spawn(async move {
             let ending = loop {
-                match settle_dead(&around, run_id, &why).await {
+                match settle_dead(&around, node, run_id, &why).await {
                     Ok(ending) => break ending,
                     Err(StoreError::Closed) => break Ending::Fenced,
                     Err(error) => tracing::warn!(run.id = %run_id, %error, "the run could not be settled yet"),
@@ -74,12 +74,16 @@ impl RunManager {
 
 /// Settles the run as `ERROR` at the place where its log stands. A write of its actor may still be on its way: it comes
 /// first, since the lane keeps the order, so this one is tried again at the new place.
-async fn settle_dead(around: &Surroundings, run_id: RunId, why: &str) -> StoreResult<Ending> {
+async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId, why: &str) -> StoreResult<Ending> {
     let error = RunFailure::new(FailureKind::Internal, why);
     loop {
         let Some(row) = around.store.facts(run_id).await? else { return Ok(Ending::Fenced) };
         if row.status.is_terminal() {
             return Ok(Ending::Settled(row.status));
+        }
+        // Another attempt's row must not be settled by whoever reads its number there.
+        if row.node != Some(node) {
+            return Ok(Ending::Fenced);
         }
         let metrics = Metrics::default();
         let event = RunEvent::new(run_id, row.next_seq, last_event(RunStatus::Error, Some(&error), metrics));

@@ -1,1 +1,202 @@
 //! Through the actor's address, on SQLite in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+use super::cancel::{CancelAnswer, CancelRun};
+use super::drain::{Drain, Drained};
+use super::submit::{SubmitRefusal, SubmitRun};
+use super::{Admission, ManagerLimits, Reply, RunManager};
+use crate::actors::crew::{Crew, CrewOptions, Retry};
+use crate::actors::hub::Hub;
+use crate::actors::run_actor::Die;
+use crate::actors::testing::{Gated, Tally, agents, run_of, soon};
+use crate::run::{Run, RunId, RunStatus};
+use crate::store::conformance::samples;
+use crate::store::protocol::InsertRun;
+use crate::store::{RunStore, StoreResult};
+
+mod cancels;
+mod claims;
+mod deaths;
+mod drains;
+mod floods;
+
+/// How many runs are live here.
+#[derive(Message)]
+#[rtype(result = "usize")]
+struct CountLive;
+
+impl Handler<CountLive> for RunManager {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountLive, _: &mut Self::Context) -> usize {
+        self.live.len()
+    }
+}
+
+/// Whether a claim is under way.
+#[derive(Message)]
+#[rtype(result = "bool")]
+struct IsClaiming;
+
+impl Handler<IsClaiming> for RunManager {
+    type Result = bool;
+
+    fn handle(&mut self, _: IsClaiming, _: &mut Self::Context) -> bool {
+        self.claiming > 0
+    }
+}
+
+/// Kills the actor of a run.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Kill(RunId);
+
+impl Handler<Kill> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, Kill(run_id): Kill, _: &mut Self::Context) {
+        self.live[&run_id].actor.as_ref().unwrap().do_send(Die);
+    }
+}
+
+/// A manager at work, with all that belongs to it.
+struct Scene {
+    store: Arc<Gated>,
+    hub: Arc<Hub>,
+    tally: Arc<Tally>,
+    crew: Crew,
+    admissions: Arc<Semaphore>,
+    call_timeout: Duration,
+}
+
+type Submitted = oneshot::Receiver<Result<Run, SubmitRefusal>>;
+type Answered = oneshot::Receiver<StoreResult<CancelAnswer>>;
+
+const LIMITS: ManagerLimits = ManagerLimits {
+    max_running: 10,
+    max_waiting: 1000,
+    poll_interval: Duration::from_millis(10),
+    call_timeout: Duration::from_secs(30),
+};
+
+impl Scene {
+    async fn new() -> Self {
+        Self::with(LIMITS).await
+    }
+
+    /// Nothing happens here that nobody has asked for.
+    async fn without_polls() -> Self {
+        Self::with(ManagerLimits { poll_interval: Duration::from_secs(3600), ..LIMITS }).await
+    }
+
+    async fn with_room_for(max_running: usize) -> Self {
+        Self::with(ManagerLimits { max_running, ..LIMITS }).await
+    }
+
+    async fn with(limits: ManagerLimits) -> Self {
+        let store = Gated::open().await;
+        let hub = Arc::new(Hub::default());
+        let tally: Arc<Tally> = Arc::default();
+        let options = CrewOptions {
+            agents: Arc::new(agents(&tally).into_iter().map(|agent| (Arc::clone(&agent.name), agent)).collect()),
+            store: store.clone(),
+            hub: Arc::clone(&hub),
+            retry: Retry { limit: Duration::from_secs(60) },
+            manager: limits,
+            cancel_grace: Duration::from_secs(60),
+            max_output: 1024,
+            arbiters: 2,
+            agent_threads: 2,
+        };
+        let crew = Crew::start(options).await.unwrap();
+        let scene = Self {
+            store,
+            hub,
+            tally,
+            crew,
+            admissions: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            call_timeout: limits.call_timeout,
+        };
+        // Until its first claim is answered, a manager takes up nothing directly.
+        scene.store.claims_have_come(1).await;
+        while soon(scene.crew.manager.send(IsClaiming)).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+        scene
+    }
+
+    fn reply<T>(&self) -> (Reply<T>, oneshot::Receiver<T>) {
+        let (to, answer) = oneshot::channel();
+        let permit = || Arc::clone(&self.admissions).try_acquire_owned().unwrap();
+        (Reply { to, admission: Admission { _call: permit(), _input: permit() } }, answer)
+    }
+
+    fn submit(&self, insert: &InsertRun) -> Submitted {
+        self.submit_within(insert, self.call_timeout)
+    }
+
+    fn submit_within(&self, insert: &InsertRun, timeout: Duration) -> Submitted {
+        let (reply, answer) = self.reply();
+        self.crew.manager.do_send(SubmitRun { insert: insert.clone(), deadline: Instant::now() + timeout, reply });
+        answer
+    }
+
+    /// Submits a run of this agent, which is accepted.
+    async fn run(&self, agent: &str) -> RunId {
+        let run = soon(self.submit(&run_of(agent))).await.unwrap().unwrap();
+        assert_eq!(run.output.status, RunStatus::Pending);
+        run.output.run_id
+    }
+
+    /// The same; returns when its code is at work, the `n`th in all.
+    async fn running(&self, agent: &str, n: usize) -> RunId {
+        let run_id = self.run(agent).await;
+        self.tally.present(n).await;
+        run_id
+    }
+
+    fn cancel(&self, run_id: RunId) -> Answered {
+        let (reply, answer) = self.reply();
+        self.crew.manager.do_send(CancelRun { run_id, reply });
+        answer
+    }
+
+    fn drain(&self, deadline: Duration) -> oneshot::Receiver<Drained> {
+        let (reply, drained) = oneshot::channel();
+        self.crew.manager.do_send(Drain { deadline, patience: Duration::from_secs(60), reply });
+        drained
+    }
+
+    /// Returns when the manager has handled all that was sent to it before.
+    async fn all_taken_in(&self) -> usize {
+        soon(self.crew.manager.send(CountLive)).await.unwrap()
+    }
+
+    /// Waits for the run to settle.
+    async fn settled(&self, run_id: RunId) -> Run {
+        let mut follower = self.hub.follow(run_id);
+        soon(async {
+            loop {
+                match self.store.get(run_id).await.unwrap() {
+                    Some(run) if run.output.status.is_terminal() => return run,
+                    _ => drop(follower.next().await),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn status(&self, run_id: RunId) -> RunStatus {
+        samples::get(self.store.inner(), run_id).await.output.status
+    }
+}
+
+async fn answer<T>(answer: oneshot::Receiver<T>) -> T {
+    soon(answer).await.expect("an answer")
+}

@@ -18,11 +18,12 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    /// The pauses between two tries: they double from 50 ms to 2 s, each with a random part added.
+    /// The pauses between two tries: they double from 50 ms to 1 s, each with up to as much again at random, so that whoever
+    /// asks when the database is back is answered within the usual timeout.
     fn pauses(self) -> impl Iterator<Item = Duration> {
         ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(2))
+            .with_max_delay(Duration::from_secs(1))
             .without_max_times()
             .with_jitter()
             .build()

@@ -134,6 +134,11 @@ impl Life {
             Err(Refusal::Exhausted) => return self.settle(RunStatus::Error, None, Some(exhausted())).await,
             Err(refusal) => return Ok(ending_of(refusal)),
         }
+        // Whoever asked while the start was being written need not wait for user code to be started and stopped again.
+        let stop = *self.stop.borrow_and_update();
+        if let Some(stop) = stop {
+            return self.end_unstarted(stop).await;
+        }
         tracing::info!(run.status = %RunStatus::Running, "run started");
         self.journal.start_clock();
         let mut work = self.set_to_work(history);

@@ -18,7 +18,7 @@ use crate::store::{Claim, NodeId, RunStore, TakenRun};
 pub(in crate::store) const AGENT: &str = "agent";
 
 /// A run that nobody has yet.
-pub(in crate::store) fn unowned() -> InsertRun {
+pub(crate) fn unowned() -> InsertRun {
     let run_id = RunId::new();
     let output = RunOutput {
         run_id,
@@ -64,16 +64,16 @@ pub(in crate::store) fn print(run_id: RunId) -> Fingerprint {
     print
 }
 
-pub(in crate::store) fn id(insert: &InsertRun) -> RunId {
+pub(crate) fn id(insert: &InsertRun) -> RunId {
     insert.run.output.run_id
 }
 
-pub(in crate::store) fn settlement(status: RunStatus) -> Settlement {
+pub(crate) fn settlement(status: RunStatus) -> Settlement {
     let error = (status == RunStatus::Error).then(|| RunFailure::new(FailureKind::AgentError, "it broke"));
     Settlement { status, content: Some("Paris".into()), error, metrics: Metrics::default() }
 }
 
-pub(in crate::store) fn settle(status: RunStatus) -> Change {
+pub(crate) fn settle(status: RunStatus) -> Change {
     Change::Settle(settlement(status))
 }
 
@@ -93,7 +93,7 @@ fn kind_of(change: &Change, attempt: u32) -> RunEventKind {
 }
 
 /// A step with one event that tells of it.
-pub(in crate::store) fn step(run_id: RunId, attempt: u32, first_seq: u64, change: Change) -> Advance {
+pub(crate) fn step(run_id: RunId, attempt: u32, first_seq: u64, change: Change) -> Advance {
     let events = vec![RunEvent::new(run_id, first_seq, kind_of(&change, attempt))];
     Advance { run_id, attempt, first_seq, events, change }
 }
@@ -140,19 +140,19 @@ pub(in crate::store) async fn claim(store: &dyn RunStore, node: NodeId, limit: u
     store.claim(Claim { node, agents: vec![AGENT.to_owned()], limit }).await.unwrap()
 }
 
-pub(in crate::store) async fn get(store: &dyn RunStore, run_id: RunId) -> Run {
+pub(crate) async fn get(store: &dyn RunStore, run_id: RunId) -> Run {
     store.get(run_id).await.unwrap().unwrap()
 }
 
-pub(in crate::store) async fn facts(store: &dyn RunStore, run_id: RunId) -> RowFacts {
+pub(crate) async fn facts(store: &dyn RunStore, run_id: RunId) -> RowFacts {
     store.facts(run_id).await.unwrap().unwrap()
 }
 
-pub(in crate::store) async fn events(store: &dyn RunStore, run_id: RunId) -> Vec<RunEvent> {
+pub(crate) async fn events(store: &dyn RunStore, run_id: RunId) -> Vec<RunEvent> {
     store.events(run_id, 0, 10_000).await.unwrap()
 }
 
-pub(in crate::store) fn ids<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<RunId> {
+pub(crate) fn ids<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<RunId> {
     runs.into_iter().map(|run| run.output.run_id).collect()
 }
 

@@ -30,12 +30,7 @@ pub(super) async fn cancel(
     let unknown: Vec<Uuid> =
         run_ids.iter().map(|run_id| run_id.as_uuid()).filter(|run_id| !found.contains_key(run_id)).collect();
     if !unknown.is_empty() {
-        let intents = StoreIntents {
-            run_ids: unknown.clone(),
-            ttl_ms: i64::try_from(limits.intent_ttl.as_millis()).unwrap_or(i64::MAX),
-            most: i64::try_from(limits.max_intents).unwrap_or(i64::MAX),
-        };
-        let stored: Vec<Uuid> = intents.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+        let stored = store_intents(conn, unknown.clone(), limits).await?;
         found.extend(unknown.iter().map(|&run_id| (run_id, CancelWritten::TooManyIntents)));
         found.extend(stored.iter().map(|&run_id| (run_id, CancelWritten::IntentStored)));
         found.extend(look(conn, unknown).await?);
@@ -46,8 +41,25 @@ pub(super) async fn cancel(
     run_ids.iter().map(answer).collect()
 }
 
+/// Stores intents for `run_ids`, as far as there is room; which ones were stored.
+pub(super) async fn store_intents(
+    conn: &mut AsyncPgConnection,
+    run_ids: Vec<Uuid>,
+    limits: StoreLimits,
+) -> StoreResult<Vec<Uuid>> {
+    let intents = StoreIntents {
+        run_ids,
+        ttl_ms: i64::try_from(limits.intent_ttl.as_millis()).unwrap_or(i64::MAX),
+        most: i64::try_from(limits.max_intents).unwrap_or(i64::MAX),
+    };
+    intents.get_results(conn).await.map_err(|error| from_diesel(&error))
+}
+
 /// Cancels those of `run_ids` that exist.
-async fn look(conn: &mut AsyncPgConnection, run_ids: Vec<Uuid>) -> StoreResult<HashMap<Uuid, CancelWritten>> {
+pub(super) async fn look(
+    conn: &mut AsyncPgConnection,
+    run_ids: Vec<Uuid>,
+) -> StoreResult<HashMap<Uuid, CancelWritten>> {
     let event = RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() };
     let event = serde_json::to_string(&event).map_err(|error| StoreError::Data(error.to_string()))?;
     let cancels = CancelRuns { run_ids: run_ids.clone(), event };

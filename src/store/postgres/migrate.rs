@@ -21,6 +21,9 @@ pub(super) async fn migrate(connector: &Connector, run: bool) -> StoreResult<()>
     let mut conn = connector.connect(Purpose::Migrate).await?;
     if run {
         lock_and_make_schema(&mut conn, connector.schema()).await.map_err(|error| super::error::from_diesel(&error))?;
+    } else if !has_migrations(&mut conn, connector.schema()).await.map_err(|error| super::error::from_diesel(&error))? {
+        // The harness would make the table, or fail for want of a schema or of the privilege.
+        return Err(pending());
     }
     // The harness blocks its thread; diesel-async's own wrapper of it would panic on a single-threaded runtime.
     tokio::task::spawn_blocking(move || {
@@ -29,13 +32,23 @@ pub(super) async fn migrate(connector: &Connector, run: bool) -> StoreResult<()>
         if run {
             conn.run_pending_migrations(MIGRATIONS).map_err(failed)?;
         } else if conn.has_pending_migration(MIGRATIONS).map_err(failed)? {
-            let message = "migrations are pending, and the option `migrate` is off; run them before the runtime starts";
-            return Err(StoreError::Migration(message.to_owned()));
+            return Err(pending());
         }
         Ok(())
     })
     .await
     .map_err(|error| StoreError::Migration(error.to_string()))?
+}
+
+fn pending() -> StoreError {
+    let message = "migrations are pending, and the option `migrate` is off; run them before the runtime starts";
+    StoreError::Migration(message.to_owned())
+}
+
+/// Whether any migration was ever run in this schema.
+async fn has_migrations(conn: &mut AsyncPgConnection, schema: &str) -> QueryResult<bool> {
+    let table = "EXISTS (SELECT FROM pg_tables WHERE tablename = '__diesel_schema_migrations' AND schemaname = ";
+    diesel::select(diesel::dsl::sql::<Bool>(table).bind::<Text, _>(schema).sql(")")).get_result(conn).await
 }
 
 /// The lock is the session's: it goes when the connection does, whatever happens.

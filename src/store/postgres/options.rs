@@ -106,6 +106,9 @@ impl PostgresOptions {
         if self.schema.starts_with("pg_") {
             return wrong("schema", "must not start with `pg_`, which Postgres keeps for itself".to_owned());
         }
+        if self.schema == "$user" {
+            return wrong("schema", "must not be `$user`, which means another schema for each role".to_owned());
+        }
         if !(1..=100).contains(&self.read_connections) {
             return wrong("read_connections", format!("must be between 1 and 100, found {}", self.read_connections));
         }

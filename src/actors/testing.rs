@@ -1,0 +1,317 @@
+//! What the tests of the actors share: a store that a test holds, breaks and watches, and runs and agents to play with.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::agent::{Agent, RunContext};
+use crate::run::{CrashPolicy, Exchange, Run, RunEvent, RunId};
+use crate::store::conformance::samples;
+use crate::store::protocol::{Change, InsertRun, RowFacts, Write, Written};
+use crate::store::{Claim, History, NodeId, RunQuery, RunStore, Store, StoreError, StoreLimits, StoreResult, TakenRun};
+
+/// How long a test waits for what must come; only a failure takes that long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it comes soon")
+}
+
+/// What a batch consisted of: each write's run, and a word for what it was.
+pub(crate) type Seen = Vec<(RunId, &'static str)>;
+
+type Which = Arc<dyn Fn(&Write) -> bool + Send + Sync>;
+
+/// SQLite in memory behind a gate.
+pub(crate) struct Gated {
+    inner: Arc<dyn RunStore>,
+    batches: watch::Sender<Vec<Seen>>,
+    /// Batches with such a write wait before they are written.
+    held: watch::Sender<Option<Which>>,
+    claims: watch::Sender<usize>,
+    /// Claims wait after they were committed.
+    claims_held: watch::Sender<bool>,
+    faults: Mutex<Faults>,
+}
+
+#[derive(Default)]
+struct Faults {
+    /// So many writes fail without effect.
+    writes: usize,
+    /// So many writes fail though they were committed.
+    answers: usize,
+    /// The same for claims.
+    claim_answers: usize,
+    /// So many reads of facts fail.
+    facts: usize,
+    poisoned: HashSet<RunId>,
+}
+
+impl Gated {
+    pub(crate) async fn open() -> Arc<Self> {
+        let limits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 1000 };
+        let inner = Store::sqlite_in_memory().open(limits).await.unwrap();
+        Arc::new(Self {
+            inner,
+            batches: watch::Sender::default(),
+            held: watch::Sender::default(),
+            claims: watch::Sender::default(),
+            claims_held: watch::Sender::default(),
+            faults: Mutex::default(),
+        })
+    }
+
+    /// The store without its gate.
+    pub(crate) fn inner(&self) -> &dyn RunStore {
+        &*self.inner
+    }
+
+    pub(crate) fn hold(&self, which: impl Fn(&Write) -> bool + Send + Sync + 'static) {
+        self.held.send_replace(Some(Arc::new(which)));
+    }
+
+    pub(crate) fn hold_all(&self) {
+        self.hold(|_| true);
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.held.send_replace(None);
+    }
+
+    pub(crate) fn hold_claims(&self, held: bool) {
+        self.claims_held.send_replace(held);
+    }
+
+    pub(crate) fn fail_writes(&self, n: usize) {
+        self.faults.lock().unwrap().writes = n;
+    }
+
+    pub(crate) fn lose_answers(&self, n: usize) {
+        self.faults.lock().unwrap().answers = n;
+    }
+
+    pub(crate) fn lose_claim_answers(&self, n: usize) {
+        self.faults.lock().unwrap().claim_answers = n;
+    }
+
+    pub(crate) fn fail_facts(&self, n: usize) {
+        self.faults.lock().unwrap().facts = n;
+    }
+
+    /// Any batch that contains a write of this run is refused for its data.
+    pub(crate) fn poison(&self, run_id: RunId) {
+        self.faults.lock().unwrap().poisoned.insert(run_id);
+    }
+
+    /// The batches so far, those that failed included.
+    pub(crate) fn batches(&self) -> Vec<Seen> {
+        self.batches.borrow().clone()
+    }
+
+    /// Waits until a write of this run, of the kind that `word` says, has come to the store.
+    pub(crate) async fn has_come(&self, run_id: RunId, word: &'static str) {
+        let has = |batches: &Vec<Seen>| batches.iter().flatten().any(|seen| *seen == (run_id, word));
+        soon(self.batches.subscribe().wait_for(has)).await.unwrap();
+    }
+
+    pub(crate) async fn batches_have_come(&self, n: usize) {
+        self.batches.subscribe().wait_for(|batches| batches.len() >= n).await.unwrap();
+    }
+
+    pub(crate) async fn claims_have_come(&self, n: usize) {
+        soon(self.claims.subscribe().wait_for(|claims| *claims >= n)).await.unwrap();
+    }
+
+    pub(crate) fn claim_count(&self) -> usize {
+        *self.claims.borrow()
+    }
+
+    fn next_fault(&self, which: impl FnOnce(&mut Faults) -> &mut usize) -> bool {
+        let mut faults = self.faults.lock().unwrap();
+        let left = which(&mut faults);
+        let fails = *left > 0;
+        *left = left.saturating_sub(1);
+        fails
+    }
+}
+
+fn word(write: &Write) -> &'static str {
+    match write {
+        Write::Insert(_) => "insert",
+        Write::Cancel(_) => "cancel",
+        Write::Advance(advance) => match advance.change {
+            Change::Start => "start",
+            Change::Append => "append",
+            Change::Settle(_) => "settle",
+            Change::HandBack => "hand back",
+        },
+    }
+}
+
+/// Picks the writes of one kind, to be held.
+pub(crate) fn only(kind: &'static str) -> impl Fn(&Write) -> bool + Send + Sync + 'static {
+    move |write| word(write) == kind
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("a test broke the connection".to_owned())
+}
+
+impl RunStore for Gated {
+    fn lanes(&self) -> usize {
+        self.inner.lanes()
+    }
+
+    fn write(&self, lane: usize, batch: Arc<[Write]>) -> BoxFuture<'_, StoreResult<Vec<Written>>> {
+        Box::pin(async move {
+            let seen = batch.iter().map(|write| (write.run_id(), word(write))).collect();
+            self.batches.send_modify(|batches| batches.push(seen));
+            let is_free = |held: &Option<Which>| held.as_ref().is_none_or(|held| !batch.iter().any(|one| held(one)));
+            self.held.subscribe().wait_for(is_free).await.unwrap();
+            if batch.iter().any(|write| self.faults.lock().unwrap().poisoned.contains(&write.run_id())) {
+                return Err(StoreError::Data("a test poisoned this write".to_owned()));
+            }
+            if self.next_fault(|faults| &mut faults.writes) {
+                return Err(away());
+            }
+            let written = self.inner.write(lane, batch).await;
+            if self.next_fault(|faults| &mut faults.answers) { Err(away()) } else { written }
+        })
+    }
+
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
+        Box::pin(async move {
+            let claimed = self.inner.claim(claim).await;
+            self.claims.send_modify(|claims| *claims += 1);
+            self.claims_held.subscribe().wait_for(|held| !held).await.unwrap();
+            if self.next_fault(|faults| &mut faults.claim_answers) { Err(away()) } else { claimed }
+        })
+    }
+
+    fn unstarted(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
+        self.inner.unstarted(node)
+    }
+
+    fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
+        self.inner.count_waiting(limit)
+    }
+
+    fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        self.inner.cancel_requests(node)
+    }
+
+    fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {
+        if self.next_fault(|faults| &mut faults.facts) {
+            return Box::pin(async { Err(away()) });
+        }
+        self.inner.facts(run_id)
+    }
+
+    fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>> {
+        self.inner.get(run_id)
+    }
+
+    fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>> {
+        self.inner.list(query)
+    }
+
+    fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {
+        self.inner.events(run_id, from, limit)
+    }
+
+    fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {
+        self.inner.history(history)
+    }
+
+    fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {
+        self.inner.forget_expired_intents()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
+
+/// A run of the agent `name`.
+pub(crate) fn run_of(name: &str) -> InsertRun {
+    let mut insert = samples::unowned();
+    name.clone_into(&mut insert.run.output.agent);
+    insert
+}
+
+/// Counts how often user code was started, and how many of it were at work at the same time.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) starts: AtomicUsize,
+    present: watch::Sender<usize>,
+    pub(crate) most: AtomicUsize,
+    /// The inputs, in the order of the starts.
+    pub(crate) inputs: Mutex<Vec<String>>,
+    /// Lets `gated` code return.
+    pub(crate) gate: watch::Sender<bool>,
+}
+
+impl Tally {
+    fn enter(self: &Arc<Self>, cx: &RunContext) -> Present {
+        self.starts.fetch_add(1, Ordering::SeqCst);
+        self.inputs.lock().unwrap().push(cx.input().as_text().unwrap_or_default().to_owned());
+        self.present.send_modify(|present| *present += 1);
+        self.most.fetch_max(*self.present.borrow(), Ordering::SeqCst);
+        Present(Arc::clone(self))
+    }
+
+    pub(crate) fn starts(&self) -> usize {
+        self.starts.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so much code is at work.
+    pub(crate) async fn present(&self, n: usize) {
+        soon(self.present.subscribe().wait_for(|present| *present == n)).await.unwrap();
+    }
+}
+
+struct Present(Arc<Tally>);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.present.send_modify(|present| *present -= 1);
+    }
+}
+
+/// `instant` returns at once, `endless` says a word and never returns, `gated` returns when the gate opens, `deaf` does the
+/// same and heeds no cancel; all may be run again except `careful`, which is `endless` otherwise.
+pub(crate) fn agents(tally: &Arc<Tally>) -> Vec<Agent> {
+    let code = |name: &str, says: bool, asks: bool, gated: Option<bool>| {
+        let tally = Arc::clone(tally);
+        let policy = if name == "careful" { CrashPolicy::Fail } else { CrashPolicy::Restart };
+        let code = move |cx: RunContext| {
+            let tally = Arc::clone(&tally);
+            async move {
+                // Whoever has asked once is not dropped at an await; asked before a test can know that the code is at work.
+                let _asked = asks && cx.is_cancelled();
+                let _present = tally.enter(&cx);
+                if says {
+                    cx.emit_text("so far").await;
+                }
+                match gated {
+                    None => {}
+                    Some(true) => drop(tally.gate.subscribe().wait_for(|open| *open).await),
+                    Some(false) => std::future::pending().await,
+                }
+                Ok("done")
+            }
+        };
+        Agent::builder(name).code(code).on_crash(policy).build().unwrap()
+    };
+    vec![
+        code("instant", false, false, None),
+        code("endless", true, false, Some(false)),
+        code("careful", true, false, Some(false)),
+        code("gated", false, false, Some(true)),
+        code("deaf", false, true, Some(true)),
+    ]
+}

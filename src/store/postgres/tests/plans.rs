@@ -1,0 +1,135 @@
+//! That statements go by index when tables are large, and that hot updates are hot.
+
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::Text;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::{client, connection, fresh, inserts, sql};
+use crate::run::RunStatus;
+use crate::store::conformance::samples::{self, AGENT, id, owned, settle, step, unowned, with};
+use crate::store::postgres::advance::AdvanceRuns;
+use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
+use crate::store::postgres::connect::Purpose;
+use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
+use crate::store::protocol::{Change, InsertRun, Write};
+use crate::store::{History, NodeId, RunQuery, RunStore};
+
+struct Explain<Q>(Q);
+
+impl<Q> QueryId for Explain<Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<Q> Query for Explain<Q> {
+    type SqlType = Text;
+}
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Explain<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("EXPLAIN ");
+        self.0.walk_ast(out)
+    }
+}
+
+async fn assert_goes_by_index<Q: QueryFragment<Pg> + Send + Sync>(what: &str, conn: &mut AsyncPgConnection, query: Q) {
+    let plan: Vec<String> = Explain(query).get_results(conn).await.unwrap();
+    let plan = plan.join("\n");
+    assert!(plan.contains("Index") && !plan.contains("Seq Scan on run"), "{what}:\n{plan}");
+}
+
+fn advances(steps: impl IntoIterator<Item = crate::store::protocol::Advance>) -> Vec<Write> {
+    steps.into_iter().map(|step| Write::Advance(Box::new(step))).collect()
+}
+
+/// Some thousand runs of a hundred sessions, most of them settled.
+async fn fill(store: &dyn RunStore, node: NodeId) -> Vec<InsertRun> {
+    let mut all = Vec::new();
+    for batch in 0..10 {
+        let runs: Vec<InsertRun> = (0..500)
+            .map(|place| {
+                let base = if batch == 9 && place % 2 == 0 {
+                    unowned()
+                } else {
+                    if batch == 9 { InsertRun { node: Some(node), ..owned() } } else { owned() }
+                };
+                with(base, |run| run.output.session_id = format!("session {}", place % 100).as_str().into())
+            })
+            .collect();
+        samples::write_all(store, inserts(&runs)).await;
+        let own = || runs.iter().filter(|run| run.node.is_some());
+        if batch < 9 {
+            samples::write_all(store, advances(own().map(|run| step(id(run), 1, 0, Change::Start)))).await;
+            let end = || settle(RunStatus::Completed);
+            samples::write_all(store, advances(own().map(|run| step(id(run), 1, 1, end())))).await;
+        }
+        all.extend(runs);
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_statement_goes_by_index() {
+    let (database, store) = fresh().await;
+    let node = NodeId::new();
+    let runs = fill(&*store, node).await;
+    let (some, uuid) = (id(&runs[4711]), node.as_uuid());
+    for purpose in [Purpose::Write, Purpose::Read] {
+        let conn = &mut connection(&database, purpose).await;
+        sql(conn, "ANALYZE").await;
+
+        let get = GetRuns { run_ids: vec![some.as_uuid()] };
+        assert_goes_by_index("get", conn, get).await;
+        assert_goes_by_index("facts", conn, GetFacts { run_ids: vec![some.as_uuid()] }).await;
+        assert_goes_by_index("events", conn, GetEvents { run_id: some.as_uuid(), from: 0, limit: 100 }).await;
+        let claim = ClaimRuns { node: uuid, agents: vec![AGENT.to_owned()], limit: 10 };
+        assert_goes_by_index("claim", conn, claim).await;
+        assert_goes_by_index("unstarted", conn, UnstartedRuns { node: uuid }).await;
+        assert_goes_by_index("cancel requests", conn, CancelRequests { node: uuid }).await;
+        assert_goes_by_index("count", conn, CountWaiting { limit: 100 }).await;
+        let query = RunQuery::new().session_id("session 7").limit(20);
+        assert_goes_by_index("list by session", conn, ListRuns(query)).await;
+        assert_goes_by_index("list", conn, ListRuns(RunQuery::new().limit(20))).await;
+        let history = History { before: some, session_id: "session 11".into(), user_id: None, limit: 5 };
+        assert_goes_by_index("history", conn, GetHistory::from(history)).await;
+        for many in [1, 500] {
+            let mut advance = AdvanceRuns::default();
+            runs.iter().take(many).for_each(|run| advance.push(&step(id(run), 1, 0, Change::Start)).unwrap());
+            if purpose == Purpose::Write {
+                assert_goes_by_index("advance", conn, advance).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn starts_and_appends_are_heap_only_updates() {
+    let (database, store) = fresh().await;
+    for _ in 0..20 {
+        let runs: Vec<InsertRun> = (0..25).map(|_| owned()).collect();
+        samples::write_all(&*store, inserts(&runs)).await;
+        for (seq, change) in [(0, Change::Start), (1, Change::Append), (2, Change::Append), (3, Change::Append)] {
+            let steps = runs.iter().map(|run| step(id(run), 1, seq, change.clone()));
+            samples::write_all(&*store, advances(steps)).await;
+        }
+    }
+
+    // A session reports what it has counted when it ends.
+    store.close().await;
+    let client = client(&database).await;
+    let counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'runs'";
+    let (all, hot) = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        loop {
+            let row = client.query_one(counted, &[]).await.unwrap();
+            if row.get::<_, i64>(0) >= 20 * 25 * 4 {
+                return (row.get::<_, i64>(0), row.get::<_, i64>(1));
+            }
+        }
+    })
+    .await
+    .unwrap();
+    println!("{hot} of {all} updates were heap-only");
+    assert!(hot * 10 >= all * 7, "{hot} of {all} updates were heap-only");
+}

@@ -1,0 +1,108 @@
+//! Two stores on one database, each at full speed.
+
+use std::collections::HashSet;
+
+use super::{fresh, inserts, open};
+use crate::run::RunStatus;
+use crate::store::NodeId;
+use crate::store::conformance::samples::{self, id, owned, settle, step, unowned};
+use crate::store::postgres::PostgresOptions;
+use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal};
+
+#[tokio::test]
+async fn of_two_submits_of_one_run_one_is_new_and_the_other_finds_it() {
+    let (database, one) = fresh().await;
+    let two = open(PostgresOptions::new(database.url())).await.unwrap();
+    for _ in 0..50 {
+        let run = owned();
+        let answers = tokio::join!(samples::insert(&*one, &run), samples::insert(&*two, &run));
+        let is_new = |answer: &Inserted| matches!(answer, Inserted::New { .. });
+        let is_old = |answer: &Inserted| matches!(answer, Inserted::Existing { node, .. } if *node == run.node);
+        let (first, second) = &answers;
+        assert!(is_new(first) && is_old(second) || is_old(first) && is_new(second), "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_nodes_that_claim_at_the_same_time_take_no_run_twice_and_leave_none() {
+    let (database, one) = fresh().await;
+    let two = open(PostgresOptions::new(database.url())).await.unwrap();
+    let runs: Vec<InsertRun> = (0..300).map(|_| unowned()).collect();
+    samples::write_all(&*one, inserts(&runs)).await;
+
+    let claim_all = async |store: &dyn crate::store::RunStore| {
+        let (node, mut taken) = (NodeId::new(), Vec::new());
+        loop {
+            let more = samples::claim(store, node, 7).await;
+            if more.is_empty() {
+                return taken;
+            }
+            taken.extend(samples::taken_ids(&more));
+        }
+    };
+    let (mut taken, also) = tokio::join!(claim_all(&*one), claim_all(&*two));
+    // One that was locked when both looked may have been passed over by both.
+    taken.extend(also);
+    taken.extend(claim_all(&*one).await);
+
+    assert_eq!(taken.len(), 300);
+    assert_eq!(taken.into_iter().collect::<HashSet<_>>().len(), 300);
+}
+
+#[tokio::test]
+async fn however_a_submit_and_a_cancel_meet_the_run_does_not_start() {
+    let (database, one) = fresh().await;
+    let two = open(PostgresOptions::new(database.url())).await.unwrap();
+    for _ in 0..200 {
+        let run = owned();
+        let (inserted, cancelled) = tokio::join!(samples::insert(&*one, &run), samples::cancel(&*two, id(&run)));
+        assert!(matches!(inserted, Inserted::New { .. }), "{inserted:?}");
+        let node = run.node.unwrap();
+        assert!([CancelWritten::IntentStored, CancelWritten::Requested(node)].contains(&cancelled), "{cancelled:?}");
+
+        let start = samples::advance(&*one, &step(id(&run), 1, 0, Change::Start)).await;
+        assert_eq!(start, Err(Refusal::CancelWanted), "the cancel was answered {cancelled:?}");
+        // Its intent goes with it: there are only so many.
+        let end = step(id(&run), 1, 0, settle(RunStatus::Cancelled));
+        assert_eq!(samples::advance(&*one, &end).await, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn however_a_start_and_a_cancel_meet_one_of_them_knows_of_the_other() {
+    let (database, one) = fresh().await;
+    let two = open(PostgresOptions::new(database.url())).await.unwrap();
+    let mut outcomes = HashSet::new();
+    for _ in 0..200 {
+        let run = owned();
+        samples::submit(&*one, &run).await;
+        let start = step(id(&run), 1, 0, Change::Start);
+        let (started, cancelled) = tokio::join!(samples::advance(&*one, &start), samples::cancel(&*two, id(&run)));
+
+        assert_eq!(cancelled, CancelWritten::Requested(run.node.unwrap()));
+        let status = samples::get(&*one, id(&run)).await.output.status;
+        match started {
+            Ok(()) => assert_eq!(status, RunStatus::Running),
+            Err(refusal) => assert_eq!((refusal, status), (Refusal::CancelWanted, RunStatus::Pending)),
+        }
+        assert_eq!(one.cancel_requests(run.node.unwrap()).await.unwrap(), [id(&run)]);
+        outcomes.insert(started.is_ok());
+    }
+    println!("outcomes seen: {outcomes:?}");
+}
+
+#[tokio::test]
+async fn two_schemas_of_one_database_know_nothing_of_each_other() {
+    let (database, one) = fresh().await;
+    let two = open(PostgresOptions::new(database.url()).schema("other")).await.unwrap();
+    let run = unowned();
+
+    samples::submit(&*one, &run).await;
+
+    assert!(two.get(id(&run)).await.unwrap().is_none());
+    assert!(samples::claim(&*two, NodeId::new(), 10).await.is_empty());
+    assert_eq!(samples::cancel(&*two, id(&run)).await, CancelWritten::IntentStored);
+    assert_eq!(samples::claim(&*one, NodeId::new(), 10).await.len(), 1);
+    let start = samples::advance(&*one, &step(id(&run), 1, 0, Change::Start)).await;
+    assert_eq!(start, Ok(()), "the other one's intent is none of its business");
+}
