@@ -268,7 +268,7 @@ impl Runtime {
                 if output.status.is_terminal() {
                     return Ok(output);
                 }
-                events::until_news(&mut follower, self.inner.limits.poll_interval).await;
+                events::until_end(&mut follower, self.inner.limits.poll_interval).await;
             }
         };
         let settled = async { tokio::time::timeout(timeout, settled).await };

@@ -92,7 +92,7 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// How many batches can be written at the same time; a run always goes through the same lane.
     fn lanes(&self) -> usize;
 
-    /// Writes a batch, in which no run occurs twice, and says what became of each write, in the same order.
+    /// Writes a batch, in which no run occurs twice but by cancels, and says what became of each write, in the same order.
     ///
     /// All of the batch is durable when this returns `Ok`. After an error, any part of it may be: writing the same batch
     /// again is always right, and tells for each write what became of it. [`StoreError::Data`] means that at least one

@@ -3,7 +3,8 @@
 //! Batches form by themselves: whatever arrives while the last one is being written is the next one. There is no timer.
 //! Writes are spread over the store's lanes by run id, so the order of each run's writes is kept.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -67,9 +68,10 @@ impl Persister {
 }
 
 impl Lane {
-    /// Takes the next batch: what is queued, but of each run only the first write.
+    /// Takes the next batch: what is queued, but of each run only the first write, or its first cancels.
     fn next_batch(&mut self) -> Vec<WriteRun> {
-        let mut runs = HashSet::new();
+        // Which runs are in the batch, and whether another cancel of theirs may join it.
+        let mut runs: HashMap<RunId, bool> = HashMap::new();
         let mut batch = Vec::new();
         let mut later = VecDeque::new();
         let mut weight = 0;
@@ -77,7 +79,20 @@ impl Lane {
             && weight < MAX_WEIGHT
             && let Some(write) = self.queue.pop_front()
         {
-            if runs.insert(write.write.run_id()) {
+            let cancels = matches!(write.write, Write::Cancel(_));
+            let joins = match runs.entry(write.write.run_id()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(cancels);
+                    true
+                }
+                Entry::Occupied(mut entry) => {
+                    let joins = *entry.get() && cancels;
+                    // What comes after a write that has to wait waits as well.
+                    entry.insert(joins);
+                    joins
+                }
+            };
+            if joins {
                 weight += write.write.weight();
                 batch.push(write);
             } else {

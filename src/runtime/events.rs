@@ -116,6 +116,11 @@ impl Tail {
     }
 }
 
+/// Waits until a run may have settled: for its last event, or for news that only the store can tell.
+pub(super) async fn until_end(follower: &mut Follower, poll_interval: Duration) {
+    while until_news(follower, poll_interval).await.last().is_some_and(|event| !event.is_terminal()) {}
+}
+
 /// Waits for news of a run: a batch of events, or an empty one when the store has to be read. Where another process may
 /// have the run, that is once in each poll interval.
 pub(super) async fn until_news(follower: &mut Follower, poll_interval: Duration) -> Batch {

@@ -73,6 +73,7 @@ macro_rules! suite {
                     a_run_that_nobody_has_is_cancelled_at_once
                     a_run_that_was_handed_back_is_cancelled_with_its_log_intact
                     a_cancel_of_a_run_that_a_node_has_is_left_for_the_node
+                    several_cancels_of_a_run_in_a_batch_are_each_answered
                     a_cancel_of_a_settled_run_tells_how_it_settled
                     cancel_requests_are_those_of_unsettled_runs_of_the_node;
                 claims:

@@ -71,6 +71,32 @@ async fn batches_form_while_one_is_written_and_hold_no_run_twice() {
 }
 
 #[actix::test]
+async fn cancels_of_one_run_share_a_batch_and_let_nothing_pass_them() {
+    let (store, writer) = open().await;
+    let run = owned();
+    store.hold_all();
+
+    let first = writer.insert(run.clone(), far());
+    store.batches_have_come(1).await;
+    let early = [writer.cancel(id(&run), far()), writer.cancel(id(&run), far())];
+    let start = writer.advance(step(id(&run), 1, 0, Change::Start));
+    let late = writer.cancel(id(&run), far());
+    all_taken_in(&writer).await;
+    store.let_go();
+
+    assert!(is_new(&first.await));
+    for cancel in join_all(early.into_iter().chain([late])).await {
+        assert!(matches!(cancel, Ok(CancelWritten::Requested(_))), "{cancel:?}");
+    }
+    assert!(matches!(start.await, Ok(Err(Refusal::CancelWanted))));
+    let cancel = || (id(&run), "cancel");
+    assert_eq!(
+        store.batches(),
+        [vec![(id(&run), "insert")], vec![cancel(), cancel()], vec![(id(&run), "start")], vec![cancel()]]
+    );
+}
+
+#[actix::test]
 async fn what_is_sent_at_once_is_written_in_that_order() {
     let (store, writer) = open().await;
     let runs: Vec<InsertRun> = (0..50).map(|_| owned()).collect();

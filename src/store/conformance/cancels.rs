@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::samples::*;
 use crate::run::RunStatus::{Cancelled, Completed, Error, Running};
-use crate::run::{Metrics, RunEventKind};
-use crate::store::protocol::{CANCELLED_BY_CALLER, CancelWritten, Change};
+use crate::run::{Metrics, RunEventKind, RunId};
+use crate::store::protocol::{CANCELLED_BY_CALLER, CancelWritten, Change, Write, Written};
 use crate::store::{NodeId, RunStore};
 
 pub(super) async fn a_run_that_nobody_has_is_cancelled_at_once(store: &dyn RunStore) {
@@ -53,6 +53,21 @@ pub(super) async fn a_cancel_of_a_run_that_a_node_has_is_left_for_the_node(store
     attempt.write(settle(Completed)).await;
     assert_eq!(cancel(store, attempt.run_id).await, CancelWritten::Settled(Completed));
     assert!(store.cancel_requests(node).await.unwrap().is_empty());
+}
+
+pub(super) async fn several_cancels_of_a_run_in_a_batch_are_each_answered(store: &dyn RunStore) {
+    let asked = owned();
+    let node = asked.node.unwrap();
+    let run_id = Attempt::start(store, asked).await.run_id;
+    let unknown = RunId::new();
+    let batch = [run_id, unknown, run_id, unknown].map(Write::Cancel);
+    let written = store.write(0, batch.into()).await.unwrap();
+    let answers = written.into_iter().map(|written| match written {
+        Written::Cancel(cancelled) => cancelled,
+        Written::Insert(_) | Written::Advance(_) => panic!("a cancel is answered as a cancel"),
+    });
+    let (requested, stored) = (CancelWritten::Requested(node), CancelWritten::IntentStored);
+    assert_eq!(answers.collect::<Vec<_>>(), [requested, stored, requested, stored]);
 }
 
 pub(super) async fn a_cancel_of_a_settled_run_tells_how_it_settled(store: &dyn RunStore) {

@@ -44,7 +44,7 @@ pub(super) async fn write(
     answers.extend(sorted.cancels.iter().copied().zip(cancelled.into_iter().map(CancelWritten::into)));
     let answer = |write: &Write| {
         let busy = || StoreError::Unavailable(format!("run {} keeps changing", write.run_id()));
-        answers.remove(&write.run_id()).ok_or_else(busy)
+        answers.get(&write.run_id()).cloned().ok_or_else(busy)
     };
     batch.iter().map(answer).collect()
 }
@@ -76,6 +76,7 @@ impl<'a> Sorted<'a> {
         sorted.inserts.sort_unstable_by_key(|insert| insert.run.output.run_id);
         sorted.advances.sort_unstable_by_key(|advance| advance.run_id);
         sorted.cancels.sort_unstable();
+        sorted.cancels.dedup();
         sorted
     }
 }
