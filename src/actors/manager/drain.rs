@@ -77,6 +77,7 @@ impl RunManager {
         }
         self.live.clear();
         self.calls = 0;
+        self.tell_stopped();
         self.finish_draining();
     }
 
