@@ -7,5 +7,6 @@ mod layering;
 mod openai;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod rescue;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
