@@ -137,7 +137,8 @@ impl RuntimeBuilder {
     }
 
     /// How long the outcome of a run is kept in memory and written again while the database is away; 10 min when left out.
-    /// After that the run is lost to this process, and stays in the store as it was written last.
+    /// After that the run is lost to this process, and stays in the store as it was written last. On Postgres the run is
+    /// lost to this process already when its [lease](Self::lease_ttl) is.
     pub const fn write_retry_limit(mut self, limit: Duration) -> Self {
         self.write_retry_limit = limit;
         self

@@ -173,21 +173,27 @@ async fn a_renewal_that_is_first_keeps_its_runs() {
 async fn a_sweep_looks_again_at_what_it_has_locked() {
     let place = Place::new().await;
     let node = node(&place.store).await;
+    let run_id = Attempt::start(&place.store, restartable(node)).await.run_id;
     place.expire(node).await;
-    let sweep = place.session().await;
-    sweep.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.unwrap();
-    // The statement takes its snapshot, then waits for this lock before it looks at any row.
+    // It stops the sweep's statement after its snapshot was taken, and before it looks at any row.
     let gate = place.session().await;
-    gate.batch_execute("SELECT pg_advisory_lock(7)").await.unwrap();
-    let look = "WITH gate AS MATERIALIZED (SELECT pg_advisory_lock_shared(7)) \
-                SELECT node_id::text FROM nodes, gate WHERE lease_until <= now() FOR UPDATE OF nodes SKIP LOCKED";
-    let looking = tokio::spawn(async move { sweep.query(look, &[]).await.unwrap().len() });
-    place.waits(1).await;
+    let close = "CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+            PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; \
+        END $$; \
+        CREATE TRIGGER pass BEFORE UPDATE ON nodes FOR EACH STATEMENT EXECUTE FUNCTION pass(); \
+        SELECT pg_advisory_lock(7)";
+    gate.batch_execute(close).await.unwrap();
 
-    place.sql(&format!("UPDATE nodes SET lease_until = now() + interval '1 hour' WHERE node_id = '{node}'")).await;
-    gate.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
+    let (swept, ()) = tokio::join!(place.sweep(), async {
+        place.waits(1).await;
+        let renew = "UPDATE nodes SET lease_until = now() + interval '1 hour'";
+        place.sql(&format!("SET session_replication_role = replica; {renew}")).await;
+        gate.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
+    });
 
-    assert_eq!(looking.await.unwrap(), 0);
+    assert!(swept.is_empty());
+    assert!(place.store.renew_lease(node, HOUR).await.unwrap());
+    assert_eq!(facts(&place.store, run_id).await.node, Some(node));
 }
 
 #[tokio::test]
