@@ -8,6 +8,8 @@
 //!                                             └──WriteRun──▶ Persister ◀┘   user code, on threads of its own
 //! ```
 //!
+//! Beside them the keeper of the node's [`lease`], on a thread of its own, tells the manager when everything has to stop.
+//!
 //! Addresses point down, facts go up. The manager knows which runs are live here and never waits; the persister writes
 //! batches and answers after the commit; a run actor is one `async fn`, [`live`](run_actor::life::Life::live), and a mailbox
 //! through which it is stopped. Each of the first two has a thread of its own, since an actor that is flooded with messages
@@ -15,6 +17,7 @@
 
 pub(crate) mod crew;
 pub(crate) mod hub;
+pub(crate) mod lease;
 pub(crate) mod manager;
 pub(crate) mod persister;
 pub(crate) mod run_actor;

@@ -43,7 +43,8 @@ const ANSWER_SLACK: Duration = Duration::from_millis(250);
 ///
 /// It owns its threads: a system thread and arbiters for its actors, others for user code, others for the database. It
 /// ends with [`shutdown`](Self::shutdown). When the last clone is dropped without that, everything ends where it is, as if
-/// the process had died: nothing that was accepted is lost, but user code is cut off.
+/// the process had died: nothing that was accepted is lost, but user code is cut off, and others take its runs over only
+/// when its [lease](RuntimeBuilder::lease_ttl) has expired.
 ///
 /// # Examples
 ///

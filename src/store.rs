@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use self::protocol::{RowFacts, Write, Written};
+use self::protocol::{RowFacts, Takeover, Write, Written};
 use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, UserId};
 
 pub use self::config::Store;
@@ -99,7 +99,7 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// write of the batch can never succeed.
     fn write(&self, lane: usize, batch: Arc<[Write]>) -> BoxFuture<'_, StoreResult<Vec<Written>>>;
 
-    /// Takes up runs that wait and that nobody owns: by priority, then age.
+    /// Takes up runs that wait and that nobody owns: by priority, then age. A node without a valid lease gets none.
     fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>>;
 
     /// The runs of `node` that it has not started: what a claim took up whose answer got lost is among them.
@@ -127,6 +127,30 @@ pub(crate) trait RunStore: Send + Sync + 'static {
 
     /// Forgets cancel intents that have expired.
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Begins the lease of a node, before it owns anything. Each call is for a node of its own.
+    ///
+    /// A store that one process has to itself needs no leases: its lock is the lease, and opening it is the sweep. So by
+    /// default everything is granted, and there is nothing to sweep. Where there is work to do for a lease, it is driven by
+    /// the tokio runtime of the caller, which must not be delayed by anything else.
+    fn begin_lease(&self, _node: NodeId, _ttl: Duration) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Renews a lease by the database's clock. `false` when it was refused: the lease has expired, or others have ended it.
+    fn renew_lease(&self, _node: NodeId, _ttl: Duration) -> BoxFuture<'_, StoreResult<bool>> {
+        Box::pin(async { Ok(true) })
+    }
+
+    /// Ends the lease of a node that has nothing running any more. What it still owns is taken over by the next sweep.
+    fn end_lease(&self, _node: NodeId) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Takes over at most `limit` runs whose node has no valid lease, and says what became of each.
+    fn sweep(&self, _limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, Takeover)>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// Closes every connection; whatever comes later fails.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::hub::Hub;
+use super::lease::LeaseHandle;
 use super::manager::{Agents, ManagerLimits, RunManager};
 use super::persister::{Persister, Writer};
 use super::run_actor::life::Surroundings;
@@ -16,8 +17,15 @@ use crate::store::{NodeId, RunStore};
 
 pub(crate) use super::persister::Retry;
 
-/// What a runtime's actors are made of.
+/// What a crew is made of.
 pub(crate) struct CrewOptions {
+    /// The lease under which the manager begins; it is kept as soon as there is a manager.
+    pub(crate) lease: LeaseHandle,
+    pub(crate) actors: ActorOptions,
+}
+
+/// What a runtime's actors are made of.
+pub(crate) struct ActorOptions {
     pub(crate) agents: Arc<Agents>,
     pub(crate) store: Arc<dyn RunStore>,
     pub(crate) hub: Arc<Hub>,
@@ -36,6 +44,7 @@ pub(crate) struct CrewOptions {
 pub(crate) struct Crew {
     pub(crate) manager: Addr<RunManager>,
     system: System,
+    lease: Option<LeaseHandle>,
     /// Answers, with an error, when the system thread has ended; `None` when it has answered.
     ended: Option<oneshot::Receiver<std::convert::Infallible>>,
 }
@@ -57,6 +66,8 @@ impl Arbiters {
 impl Crew {
     /// Starts the threads and the actors.
     pub(crate) async fn start(options: CrewOptions) -> std::io::Result<Self> {
+        let CrewOptions { mut lease, actors: options } = options;
+        let node = lease.node;
         let user_code = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.agent_threads)
             .thread_name("greenroom-agent")
@@ -65,15 +76,16 @@ impl Crew {
         let (started, starting) = oneshot::channel();
         let (alive, ended) = oneshot::channel();
         thread::Builder::new().name("greenroom-system".to_owned()).spawn(move || {
-            run_system(options, user_code, started);
+            run_system(options, node, user_code, started);
             drop::<oneshot::Sender<std::convert::Infallible>>(alive);
         })?;
         let (manager, system) =
             starting.await.map_err(|_| std::io::Error::other("the system thread ended before it had started"))?;
-        Ok(Self { manager, system, ended: Some(ended) })
+        lease.keep(manager.clone().recipient());
+        Ok(Self { manager, system, lease: Some(lease), ended: Some(ended) })
     }
 
-    /// Stops every actor where it is, and waits for the threads.
+    /// Stops every actor where it is, waits for the threads, and ends the lease: until then it is kept.
     ///
     /// # Cancel safety
     ///
@@ -84,6 +96,10 @@ impl Crew {
             // The other half is never used to send, only dropped.
             ended.await.ok();
             self.ended = None;
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.end().await;
+            self.lease = None;
         }
     }
 }
@@ -97,7 +113,8 @@ impl Drop for Crew {
 
 /// The system thread's whole life.
 fn run_system(
-    options: CrewOptions,
+    options: ActorOptions,
+    node: NodeId,
     user_code: tokio::runtime::Runtime,
     started: oneshot::Sender<(Addr<RunManager>, System)>,
 ) {
@@ -106,7 +123,8 @@ fn run_system(
     let manager_arbiter = Arbiter::new();
     let run_arbiters: Vec<Arbiter> = (0..options.arbiters).map(|_| Arbiter::new()).collect();
     let arbiters = Arbiters { handles: run_arbiters.iter().map(Arbiter::handle).collect(), next: Arc::default() };
-    let manager = start_actors(options, user_code.handle().clone(), arbiters, &persister_arbiter, &manager_arbiter);
+    let manager =
+        start_actors(options, node, user_code.handle().clone(), arbiters, &persister_arbiter, &manager_arbiter);
     // Without a receiver the start was given up, and dropping the system's handle there does not stop it.
     if started.send((manager, System::current())).is_err() {
         System::current().stop();
@@ -123,13 +141,14 @@ fn run_system(
 }
 
 fn start_actors(
-    options: CrewOptions,
+    options: ActorOptions,
+    node: NodeId,
     user_code: Handle,
     arbiters: Arbiters,
     persister_arbiter: &Arbiter,
     manager_arbiter: &Arbiter,
 ) -> Addr<RunManager> {
-    let CrewOptions { agents, store, hub, retry, manager: limits, cancel_grace, max_output, .. } = options;
+    let ActorOptions { agents, store, hub, retry, manager: limits, cancel_grace, max_output, .. } = options;
     let persister = {
         let store = Arc::clone(&store);
         Persister::start_in_arbiter(&persister_arbiter.handle(), move |_| Persister::new(store, retry))
@@ -144,6 +163,6 @@ fn start_actors(
         retry_limit: retry.limit,
     });
     RunManager::start_in_arbiter(&manager_arbiter.handle(), move |_| {
-        RunManager::new(NodeId::new(), agents, around, arbiters, limits)
+        RunManager::new(node, agents, around, arbiters, limits)
     })
 }

@@ -23,6 +23,7 @@ pub(crate) mod cancel;
 mod claim;
 pub(crate) mod drain;
 mod ended;
+mod lease;
 pub(crate) mod submit;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,8 @@ pub(crate) struct ManagerLimits {
 }
 
 pub(crate) struct RunManager {
-    node: NodeId,
+    /// Under which lease this process takes up runs; `None` while it has none.
+    node: Option<NodeId>,
     agents: Arc<Agents>,
     around: Arc<Surroundings>,
     arbiters: Arbiters,
@@ -65,6 +67,8 @@ pub(crate) struct RunManager {
     /// Cancels of runs that are this node's and not live yet.
     early_cancels: HashMap<RunId, Vec<CancelReply>>,
     draining: Option<Draining>,
+    /// Whoever waits for the runs of a lost lease to have stopped.
+    stopping: Option<oneshot::Sender<()>>,
     ticks: u64,
 }
 
@@ -106,7 +110,7 @@ impl RunManager {
         limits: ManagerLimits,
     ) -> Self {
         Self {
-            node,
+            node: Some(node),
             agents,
             around,
             arbiters,
@@ -120,6 +124,7 @@ impl RunManager {
             lost_answers: false,
             early_cancels: HashMap::new(),
             draining: None,
+            stopping: None,
             ticks: 0,
         }
     }

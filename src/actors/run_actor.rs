@@ -10,6 +10,7 @@ pub(crate) mod journal;
 pub(crate) mod life;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub(crate) struct RunActor {
     /// Taken when the actor starts.
@@ -26,6 +27,8 @@ pub(crate) enum Stop {
     Cancel,
     /// The runtime shuts down: the run is given to others.
     HandBack,
+    /// The run is not this node's any more: its user code ends at once, and nothing of it is written.
+    Abandon,
 }
 
 /// A run is not live here any more. Without an ending its actor died.
@@ -76,8 +79,14 @@ impl Handler<Stop> for RunActor {
 
     fn handle(&mut self, stop: Stop, _: &mut Self::Context) {
         self.stop.send_if_modified(|present| {
-            // A cancel outranks a hand-back: what somebody wants cancelled must not be started elsewhere.
-            let news = *present != Some(Stop::Cancel) && *present != Some(stop);
+            // A cancel outranks a hand-back: what somebody wants cancelled must not be started elsewhere. And who has no
+            // say any more can do neither.
+            let news = match *present {
+                Some(Stop::Abandon) => false,
+                Some(Stop::Cancel) => stop == Stop::Abandon,
+                Some(Stop::HandBack) => stop != Stop::HandBack,
+                None => true,
+            };
             if news {
                 *present = Some(stop);
             }

@@ -9,8 +9,9 @@ use tokio::sync::Semaphore;
 
 use super::admission::Admissions;
 use super::{Inner, Limits, Runtime, Stage, context};
-use crate::actors::crew::{Crew, CrewOptions, Retry};
+use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
+use crate::actors::lease::LeaseHandle;
 use crate::actors::manager::{Agents, ManagerLimits};
 use crate::agent::AgentBuilder;
 use crate::error::Error;
@@ -36,6 +37,7 @@ pub struct RuntimeBuilder {
     call_timeout: Duration,
     write_retry_limit: Duration,
     poll_interval: Duration,
+    lease_ttl: Duration,
     agent_threads: Option<usize>,
 }
 
@@ -55,6 +57,7 @@ impl RuntimeBuilder {
             call_timeout: Duration::from_secs(5),
             write_retry_limit: Duration::from_secs(10 * 60),
             poll_interval: Duration::from_secs(1),
+            lease_ttl: Duration::from_secs(15),
             agent_threads: None,
         }
     }
@@ -133,7 +136,8 @@ impl RuntimeBuilder {
     }
 
     /// How long the outcome of a run is kept in memory and written again while the database is away; 10 min when left out.
-    /// After that the run is lost to this process, and stays in the store as it was written last.
+    /// After that the run is lost to this process, and stays in the store as it was written last. On Postgres the run is
+    /// lost to this process already when its [lease](Self::lease_ttl) is.
     pub const fn write_retry_limit(mut self, limit: Duration) -> Self {
         self.write_retry_limit = limit;
         self
@@ -143,6 +147,20 @@ impl RuntimeBuilder {
     /// others have; 1 s when left out, at least 10 ms.
     pub const fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval;
+        self
+    }
+
+    /// How long this process may be out of touch with Postgres before others take over its runs; 15 s when left out, between
+    /// 300 ms and 1 h.
+    ///
+    /// The lease is renewed three times in this time, by a thread and a connection of its own. When it could not be renewed
+    /// for nine tenths of it, because the database was away or the process stood still, the process stops its runs itself,
+    /// without a further write, and goes on under a new lease as soon as it gets one. When a process dies, its runs are taken
+    /// over within this time and a third of it, by any process on the same database; each does what its
+    /// [`CrashPolicy`](crate::CrashPolicy) says. A shorter time means a faster rescue, and less patience with a database that
+    /// is away. On SQLite, which one process has to itself, it has no effect. All processes on one database need not agree.
+    pub const fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.lease_ttl = ttl;
         self
     }
 
@@ -168,7 +186,8 @@ impl RuntimeBuilder {
         let store = self.store.ok_or(Error::NoStore)?.open(limits).await?;
         let processors = available_parallelism().map_or(2, std::num::NonZero::get);
         let hub = Arc::new(Hub::default());
-        let options = CrewOptions {
+        let lease = LeaseHandle::begin(Arc::clone(&store), self.lease_ttl).await.map_err(Error::Threads)??;
+        let options = ActorOptions {
             agents: Arc::clone(&agents),
             store: Arc::clone(&store),
             hub: Arc::clone(&hub),
@@ -185,7 +204,7 @@ impl RuntimeBuilder {
             agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
         };
         let timers = context::timers().map_err(Error::Threads)?;
-        let crew = Crew::start(options).await.map_err(Error::Threads)?;
+        let crew = Crew::start(CrewOptions { lease, actors: options }).await.map_err(Error::Threads)?;
         let inner = Inner {
             agents,
             store,
@@ -219,6 +238,10 @@ impl RuntimeBuilder {
         }
         if self.agent_threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
             return wrong("agent_threads", "must be between 1 and 1024");
+        }
+        let (shortest, longest) = (Duration::from_millis(300), Duration::from_secs(60 * 60));
+        if !(shortest..=longest).contains(&self.lease_ttl) {
+            return wrong("lease_ttl", "must be between 300 ms and 1 h");
         }
         let year = Duration::from_secs(366 * 24 * 60 * 60);
         for (option, time, least) in [

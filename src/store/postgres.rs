@@ -7,18 +7,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 
 use self::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
-use self::connect::{Connector, Purpose};
+use self::connect::Connector;
 use self::error::from_diesel;
 use self::read::{EventRow, GetEvents, GetHistory, GetRuns, ListRuns};
 use self::row::RunRow;
-use super::protocol::{RowFacts, Write, Written};
+use super::protocol::{RowFacts, Takeover, Write, Written};
 use super::{Claim, History, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
 use crate::run::{Exchange, Run, RunEvent, RunId};
 
@@ -30,14 +30,18 @@ mod claim;
 mod connect;
 mod error;
 mod insert;
+mod lease;
 mod migrate;
 mod options;
+mod pool;
 mod read;
 mod row;
 mod statement;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod work;
 mod write;
 
 /// A connection that a lane or a claim keeps to itself; `None` until it is needed, and after it broke.
@@ -52,7 +56,10 @@ pub(crate) struct Postgres {
 struct Inner {
     connector: Connector,
     lanes: Vec<Kept>,
+    /// For claims and sweeps.
     claims: Kept,
+    /// For the lease alone, so that nothing is in its way.
+    lease: Kept,
     reads: Pool<AsyncPgConnection>,
     /// How long waiting for a free connection may take.
     connect_timeout: Duration,
@@ -69,9 +76,10 @@ impl Postgres {
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no threads for the database: {error}")))?;
         let inner = Arc::new(Inner {
-            reads: pool(&connector, &options)?,
+            reads: pool::pool(&connector, &options)?,
             lanes: (0..options.write_lanes).map(|_| Kept::default()).collect(),
             claims: Kept::default(),
+            lease: Kept::default(),
             connect_timeout: options.connect_timeout,
             connector,
             limits,
@@ -106,6 +114,23 @@ impl Postgres {
         })
     }
 
+    /// Works with the connection of the lease, on the caller's own runtime: the store's threads may be busy.
+    fn with_lease<T: Send + 'static>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Send + 'static,
+    ) -> BoxFuture<'_, StoreResult<T>> {
+        let closed = self.io.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        Box::pin(async move {
+            if closed {
+                return Err(StoreError::Closed);
+            }
+            let worked = self.inner.with_kept(&self.inner.lease, |conn| {
+                Box::pin(async move { work(conn).await.map_err(|error| from_diesel(&error)) })
+            });
+            worked.await
+        })
+    }
+
     /// Reads with a pooled connection, once more when the first one turns out to be dead.
     fn read<T, F>(&self, read: F) -> BoxFuture<'_, StoreResult<T>>
     where
@@ -119,74 +144,6 @@ impl Postgres {
             }
         })
     }
-}
-
-impl Inner {
-    async fn read_once<T, F>(&self, read: &F) -> StoreResult<T>
-    where
-        F: for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, StoreResult<T>>,
-    {
-        let mut conn = within(self.connect_timeout, async {
-            self.reads.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))
-        })
-        .await?;
-        within(self.connector.patience(), read(&mut conn)).await.inspect_err(|error| {
-            if error.is_retryable() {
-                // The pool would hand it out again: it only knows of connections that closed in good order.
-                self.forget(conn);
-            }
-        })
-    }
-
-    fn forget(&self, conn: diesel_async::pooled_connection::deadpool::Object<AsyncPgConnection>) {
-        drop(diesel_async::pooled_connection::deadpool::Object::take(conn));
-    }
-
-    /// Works with a connection that is kept for this purpose; any error of the connection replaces it.
-    async fn with_kept<T>(
-        &self,
-        kept: &Kept,
-        work: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, StoreResult<T>>,
-    ) -> StoreResult<T> {
-        let mut kept = kept.lock().await;
-        // Taken out: whatever ends this early, a half-used connection is not used again.
-        let mut conn = match kept.take() {
-            Some(conn) => conn,
-            None => self.connector.connect(Purpose::Write).await?,
-        };
-        let worked = within(self.connector.patience(), work(&mut conn)).await;
-        if !matches!(worked, Err(StoreError::Unavailable(_))) {
-            *kept = Some(conn);
-        }
-        worked
-    }
-}
-
-/// A server that does not answer in `patience`, though its own timeout is shorter, is taken for gone.
-async fn within<T>(patience: Duration, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let late = |_| Err(StoreError::Unavailable(format!("no answer within {patience:?}")));
-    tokio::time::timeout(patience, work).await.unwrap_or_else(late)
-}
-
-fn pool(connector: &Connector, options: &PostgresOptions) -> StoreResult<Pool<AsyncPgConnection>> {
-    let mut config = ManagerConfig::default();
-    let connector = connector.clone();
-    config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |_| {
-        let connector = connector.clone();
-        Box::pin(async move {
-            connector
-                .connect(Purpose::Read)
-                .await
-                .map_err(|error| diesel::ConnectionError::BadConnection(error.to_string()))
-        })
-    });
-    // The connector knows the URL; the pool only hands this text on.
-    let manager = AsyncDieselConnectionManager::new_with_config("", config);
-    Pool::builder(manager)
-        .max_size(options.read_connections)
-        .build()
-        .map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 fn count(limit: usize) -> i64 {
@@ -321,10 +278,31 @@ impl RunStore for Postgres {
         })
     }
 
+    fn begin_lease(&self, node: NodeId, ttl: Duration) -> BoxFuture<'_, StoreResult<()>> {
+        let node = node.as_uuid();
+        self.with_lease(move |conn| Box::pin(async move { lease::begin(conn, node, ttl).await.map(|_| ()) }))
+    }
+
+    fn renew_lease(&self, node: NodeId, ttl: Duration) -> BoxFuture<'_, StoreResult<bool>> {
+        let node = node.as_uuid();
+        self.with_lease(move |conn| Box::pin(lease::renew(conn, node, ttl)))
+    }
+
+    fn end_lease(&self, node: NodeId) -> BoxFuture<'_, StoreResult<()>> {
+        let node = node.as_uuid();
+        self.with_lease(move |conn| Box::pin(async move { lease::end(conn, node).await.map(|_| ()) }))
+    }
+
+    fn sweep(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, Takeover)>>> {
+        self.run(move |inner| async move {
+            inner.with_kept(&inner.claims, |conn| Box::pin(sweep::sweep(conn, limit))).await
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.reads.close();
         let closing = self.run(|inner| async move {
-            for kept in inner.lanes.iter().chain([&inner.claims]) {
+            for kept in inner.lanes.iter().chain([&inner.claims, &inner.lease]) {
                 drop(kept.lock().await.take());
             }
             Ok(())

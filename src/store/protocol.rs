@@ -7,6 +7,10 @@ use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus};
 
+pub(crate) mod lease;
+#[cfg(test)]
+mod tests;
+
 /// One write, and what came back of it.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
@@ -209,7 +213,8 @@ fn is_trace_of(advance: &Advance, row: &RowFacts) -> bool {
     let status_fits = match &advance.change {
         Change::Start => row.status == RunStatus::Running && owned,
         Change::Append => row.status == RunStatus::Running && owned && !advance.events.is_empty(),
-        Change::Settle(settlement) => row.status == settlement.status,
+        // A run that a takeover settled has no node.
+        Change::Settle(settlement) => row.status == settlement.status && owned,
         Change::HandBack => row.status == RunStatus::Pending && !owned,
     };
     status_fits && row.next_seq == advance.next_seq()

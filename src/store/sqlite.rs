@@ -2,7 +2,8 @@
 //!
 //! Diesel's connection to SQLite is synchronous, so each connection is owned by a thread of its own, and callers await its
 //! answers. A file has two, one that writes and one that reads, so that no read waits for a commit; a database in memory is
-//! its connection, so it has one. It does not coordinate processes: a second one is refused the file.
+//! its connection, so it has one. It does not coordinate processes: a second one is refused the file. So there are no leases
+//! to keep and nothing to sweep; the file's lock is the lease, and what a dead process left is taken over when it is opened.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ mod outage;
 mod outcome;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod rescue;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
 mod secrets;

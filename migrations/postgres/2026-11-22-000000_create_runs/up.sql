@@ -78,3 +78,15 @@ CREATE TABLE cancel_intents (
 );
 
 CREATE INDEX cancel_intents_by_expiry ON cancel_intents (expires_at);
+
+-- One row for each process that is at work: its lease. Nothing but the key is indexed, and half of each page is free, so
+-- that a renewal is a heap-only update.
+CREATE TABLE nodes (
+    node_id     uuid        PRIMARY KEY,
+    label       text        NOT NULL,
+    lease_until timestamptz NOT NULL,
+    started_at  timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100);
+
+COMMENT ON COLUMN nodes.label IS 'The name of the host, for people; nothing is told apart by it.';
+COMMENT ON COLUMN nodes.lease_until IS 'Until when the runs of the node are its own; minus infinity once others take them over.';

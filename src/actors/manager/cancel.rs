@@ -87,7 +87,7 @@ impl Handler<CancelDone> for RunManager {
                 self.around.hub.leave(run_id);
                 Ok(CancelAnswer::Cancelled)
             }
-            Ok(CancelWritten::Requested(node)) if node == self.node => return self.cancel_own(run_id, reply),
+            Ok(CancelWritten::Requested(node)) if Some(node) == self.node => return self.cancel_own(run_id, reply),
             Ok(CancelWritten::Requested(_)) => Ok(CancelAnswer::Requested),
             Ok(CancelWritten::Settled(status)) => Ok(settled(status)),
             Ok(CancelWritten::IntentStored) => Ok(CancelAnswer::IntentStored),

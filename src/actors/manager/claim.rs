@@ -4,7 +4,7 @@ use actix::prelude::*;
 
 use super::RunManager;
 use crate::run::RunId;
-use crate::store::{Claim, StoreResult, TakenRun};
+use crate::store::{Claim, NodeId, StoreResult, TakenRun};
 
 /// The most runs that one claim takes up.
 const CLAIM: usize = 100;
@@ -16,6 +16,7 @@ const TICKS_BETWEEN_CLEANINGS: u64 = 60;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ClaimDone {
+    node: NodeId,
     asked: usize,
     taken: StoreResult<Vec<TakenRun>>,
 }
@@ -27,7 +28,7 @@ enum Seen {
     /// Runs of this node that others want cancelled.
     CancelRequests(Vec<RunId>),
     /// Runs of this node that have not been started; `None` when the store did not say.
-    Unstarted(Option<Vec<TakenRun>>),
+    Unstarted(NodeId, Option<Vec<TakenRun>>),
     /// How many runs wait.
     Waiting(usize),
 }
@@ -35,6 +36,7 @@ enum Seen {
 impl RunManager {
     /// Takes up as many waiting runs as there is room for, when no claim is under way.
     pub(super) fn claim(&mut self, ctx: &Context<Self>) {
+        let Some(node) = self.node else { return };
         let limit = self.room().min(CLAIM);
         if self.claiming > 0 || self.draining.is_some() || limit == 0 || self.agents.is_empty() {
             return;
@@ -44,12 +46,12 @@ impl RunManager {
         // What comes to wait from here on may not be seen by this claim.
         self.behind = false;
         let agents = self.agents.keys().map(ToString::to_string).collect();
-        let claim = Claim { node: self.node, agents, limit };
+        let claim = Claim { node, agents, limit };
         let writer = self.around.writer.clone();
         let manager = ctx.address();
         actix::spawn(async move {
             let taken = writer.claim(claim).await;
-            manager.do_send(ClaimDone { asked: limit, taken });
+            manager.do_send(ClaimDone { node, asked: limit, taken });
         });
     }
 
@@ -63,14 +65,16 @@ impl RunManager {
         let (any_live, lost_answers) = (!self.live.is_empty(), std::mem::take(&mut self.lost_answers));
         // What other processes leave waiting counts as well, so the first tick looks too.
         let (count, most) = (self.waiting > 0 || self.ticks == 1, self.limits.max_waiting);
-        self.calls += usize::from(lost_answers);
+        self.calls += usize::from(lost_answers && node.is_some());
         let clean = self.ticks.is_multiple_of(TICKS_BETWEEN_CLEANINGS);
         actix::spawn(async move {
-            if any_live && let Ok(run_ids) = store.cancel_requests(node).await {
-                manager.do_send(Seen::CancelRequests(run_ids));
-            }
-            if lost_answers {
-                manager.do_send(Seen::Unstarted(store.unstarted(node).await.ok()));
+            if let Some(node) = node {
+                if any_live && let Ok(run_ids) = store.cancel_requests(node).await {
+                    manager.do_send(Seen::CancelRequests(run_ids));
+                }
+                if lost_answers {
+                    manager.do_send(Seen::Unstarted(node, store.unstarted(node).await.ok()));
+                }
             }
             if count && let Ok(waiting) = store.count_waiting(most).await {
                 manager.do_send(Seen::Waiting(waiting));
@@ -85,9 +89,13 @@ impl RunManager {
 impl Handler<ClaimDone> for RunManager {
     type Result = ();
 
-    fn handle(&mut self, ClaimDone { asked, taken }: ClaimDone, ctx: &mut Self::Context) {
+    fn handle(&mut self, ClaimDone { node, asked, taken }: ClaimDone, ctx: &mut Self::Context) {
         self.claiming = 0;
         self.calls -= 1;
+        if self.node != Some(node) {
+            // What it has brought belongs to a lease that was lost, and is taken over like all of it.
+            return self.go_on(ctx);
+        }
         match taken {
             Ok(taken) => {
                 self.behind |= taken.len() == asked;
@@ -117,11 +125,15 @@ impl Handler<Seen> for RunManager {
                 }
             }
             Seen::Waiting(waiting) => self.waiting = waiting,
-            Seen::Unstarted(None) => {
+            Seen::Unstarted(node, _) if self.node != Some(node) => {
+                self.calls -= 1;
+                self.finish_draining();
+            }
+            Seen::Unstarted(_, None) => {
                 self.calls -= 1;
                 self.lost_answers = true;
             }
-            Seen::Unstarted(Some(unstarted)) => {
+            Seen::Unstarted(_, Some(unstarted)) => {
                 self.calls -= 1;
                 for taken in unstarted {
                     self.enliven(taken, ctx);

@@ -83,6 +83,7 @@ impl RunManager {
             draining.answer();
         }
         self.live.clear();
+        self.tell_stopped();
     }
 
     /// Answers whoever waits for the shutdown, when nothing is live any more and nothing can come to life: the store has

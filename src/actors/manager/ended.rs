@@ -16,11 +16,15 @@ impl Handler<RunEnded> for RunManager {
     type Result = ();
 
     fn handle(&mut self, RunEnded { run_id, ending }: RunEnded, ctx: &mut Self::Context) {
-        let ending = match ending {
-            Some(Ending::Unstored(StoreError::Closed)) => Ending::Fenced,
-            Some(Ending::Unstored(error)) => return self.bury(run_id, format!("its outcome was lost: {error}"), ctx),
-            None => return self.bury(run_id, "its actor died".to_owned(), ctx),
-            Some(ending) => ending,
+        let ending = match (ending, self.node) {
+            (Some(Ending::Unstored(StoreError::Closed)), _) => Ending::Fenced,
+            // It belongs to a lease that was lost: whoever takes it over settles it.
+            (Some(Ending::Unstored(_)) | None, None) => Ending::Fenced,
+            (Some(Ending::Unstored(error)), Some(node)) => {
+                return self.bury(node, run_id, format!("its outcome was lost: {error}"), ctx);
+            }
+            (None, Some(node)) => return self.bury(node, run_id, "its actor died".to_owned(), ctx),
+            (Some(ending), _) => ending,
         };
         let replies = self.live.remove(&run_id).unwrap_or_default().cancels;
         self.around.hub.leave(run_id);
@@ -37,7 +41,27 @@ impl Handler<RunEnded> for RunManager {
         if let Some(draining) = &mut self.draining {
             draining.count(&ending);
         }
+        self.tell_stopped();
         self.go_on(ctx);
+    }
+}
+
+/// A run that had no actor any more has been settled, or is somebody else's.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Buried {
+    node: NodeId,
+    ended: RunEnded,
+}
+
+impl Handler<Buried> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, Buried { node, ended }: Buried, ctx: &mut Self::Context) {
+        // With the lease, its runs were forgotten; by now this process may have the run again.
+        if self.node == Some(node) {
+            Handler::<RunEnded>::handle(self, ended, ctx);
+        }
     }
 }
 
@@ -53,11 +77,11 @@ impl RunManager {
 
     /// Settles a run of which nobody knows any more what became of it, as soon as the store lets it. Until then it keeps
     /// its place among the live ones.
-    fn bury(&self, run_id: RunId, why: String, ctx: &Context<Self>) {
+    fn bury(&self, node: NodeId, run_id: RunId, why: String, ctx: &Context<Self>) {
         tracing::error!(run.id = %run_id, "the run is settled as an internal error: {why}");
         let around = Arc::clone(&self.around);
         let pause = self.limits.poll_interval;
-        let (node, manager) = (self.node, ctx.address());
+        let manager = ctx.address();
         actix::spawn(async move {
             let ending = loop {
                 match settle_dead(&around, node, run_id, &why).await {
@@ -67,7 +91,7 @@ impl RunManager {
                 }
                 tokio::time::sleep(pause).await;
             };
-            manager.do_send(RunEnded { run_id, ending: Some(ending) });
+            manager.do_send(Buried { node, ended: RunEnded { run_id, ending: Some(ending) } });
         });
     }
 }

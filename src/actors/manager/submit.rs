@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{LiveRun, Reply, RunManager};
 use crate::run::{Run, RunId, RunStatus};
 use crate::store::protocol::{InsertRun, Inserted};
-use crate::store::{StoreError, StoreResult, TakenRun};
+use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// Submits a run; `insert.node` is for the manager to fill in.
 #[derive(Message)]
@@ -35,8 +35,8 @@ pub(crate) enum SubmitRefusal {
 #[rtype(result = "()")]
 struct InsertDone {
     run_id: RunId,
-    /// The manager has kept a place among the live runs for this run.
-    reserved: bool,
+    /// The lease under which the manager has kept a place among the live runs for this run.
+    reserved: Option<NodeId>,
     inserted: StoreResult<Inserted>,
     /// The run may not start yet.
     delayed: bool,
@@ -53,12 +53,13 @@ impl Handler<SubmitRun> for RunManager {
         }
         let run_id = insert.run.output.run_id;
         // Runs that wait already come first, by priority and age.
-        let reserved = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
-        if !reserved && self.waiting + self.arriving >= self.limits.max_waiting {
+        let place = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
+        let reserved = self.node.filter(|_| place);
+        if reserved.is_none() && self.waiting + self.arriving >= self.limits.max_waiting {
             return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting)));
         }
-        if reserved {
-            insert.node = Some(self.node);
+        if reserved.is_some() {
+            insert.node = reserved;
             self.live.insert(run_id, LiveRun::default());
         } else {
             self.arriving += 1;
@@ -80,10 +81,17 @@ impl Handler<InsertDone> for RunManager {
     fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
         let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
         self.calls = self.calls.saturating_sub(1);
-        if !reserved {
+        if reserved.is_none() {
             self.arriving -= 1;
         }
+        // Where the lease was lost meanwhile the place was given up with it, and the run is taken over from that lease.
+        let lost = reserved.is_some() && reserved != self.node;
+        let reserved = reserved.is_some() && !lost;
         match inserted {
+            Ok(Inserted::New { run, .. }) if lost => {
+                log_accepted(&run);
+                reply.send(Ok(*run));
+            }
             Ok(Inserted::New { run, .. }) if reserved => {
                 log_accepted(&run);
                 self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
@@ -104,7 +112,7 @@ impl Handler<InsertDone> for RunManager {
                 // Attempt 1 is the one that the first try of this very insert has made, or else a claim, whose answer then
                 // finds the run alive. A later attempt was made by a claim, whose answer will bring the run.
                 let fresh = run.output.status == RunStatus::Pending && run.attempt == 1;
-                let own = node == Some(self.node) && fresh;
+                let own = node.is_some() && node == self.node && fresh;
                 if reserved && own {
                     self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 } else if reserved {
@@ -119,7 +127,7 @@ impl Handler<InsertDone> for RunManager {
                 reply.send(Err(SubmitRefusal::Conflict));
             }
             Err(error) => {
-                self.lost_answers |= error.is_retryable();
+                self.lost_answers |= error.is_retryable() && !lost;
                 if reserved {
                     self.release(run_id, ctx);
                 }

@@ -11,8 +11,9 @@ use super::cancel::{CancelAnswer, CancelRun};
 use super::drain::{Drain, Drained};
 use super::submit::{SubmitRefusal, SubmitRun};
 use super::{Admission, ManagerLimits, Reply, RunManager};
-use crate::actors::crew::{Crew, CrewOptions, Retry};
+use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
+use crate::actors::lease::LeaseHandle;
 use crate::actors::run_actor::Die;
 use crate::actors::testing::{Gated, Tally, agents, run_of, soon};
 use crate::run::{Run, RunId, RunStatus};
@@ -103,7 +104,8 @@ impl Scene {
         let store = Gated::open().await;
         let hub = Arc::new(Hub::default());
         let tally: Arc<Tally> = Arc::default();
-        let options = CrewOptions {
+        let lease = LeaseHandle::begin(store.clone(), Duration::from_secs(3600)).await.unwrap().unwrap();
+        let actors = ActorOptions {
             agents: Arc::new(agents(&tally).into_iter().map(|agent| (Arc::clone(&agent.name), agent)).collect()),
             store: store.clone(),
             hub: Arc::clone(&hub),
@@ -114,7 +116,7 @@ impl Scene {
             arbiters: 2,
             agent_threads: 2,
         };
-        let crew = Crew::start(options).await.unwrap();
+        let crew = Crew::start(CrewOptions { lease, actors }).await.unwrap();
         let scene = Self {
             store,
             hub,

@@ -8,13 +8,14 @@ use backon::{ExponentialBuilder, Retryable};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use super::Stop;
 use super::journal::Journal;
+use super::work::{Finish, Work, abandoned, finish_of, panic_message};
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
-use crate::agent::{Agent, AgentError, CancelSignal, RunContext, RunContextParts};
+use crate::agent::{Agent, CancelSignal, RunContext, RunContextParts};
 use crate::run::{
     Content, CrashPolicy, Exchange, FailureKind, Metrics, Run, RunEventKind, RunFailure, RunId, RunStatus,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Life {
     around: Arc<Surroundings>,
     stop: watch::Receiver<Option<Stop>>,
     journal: Journal,
+    /// Knows whether user code has really ended.
+    code: TaskTracker,
 }
 
 /// How a run stopped being live here.
@@ -59,28 +62,6 @@ pub(crate) enum Ending {
     Unstored(StoreError),
 }
 
-/// How user code came to an end.
-enum Finish {
-    Returned(Result<Content, AgentError>),
-    Panicked(String),
-    Stopped(Stop),
-    TimedOut(Duration),
-    TooLarge,
-}
-
-/// User code at work. Its future is dropped with this, wherever it is.
-struct Work {
-    task: JoinHandle<Result<Result<Content, AgentError>, String>>,
-    events: mpsc::Receiver<RunEventKind>,
-    cancel: CancelSignal,
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Life {
     pub(crate) fn new(
         taken: TakenRun,
@@ -90,7 +71,7 @@ impl Life {
     ) -> Self {
         let TakenRun { run, next_seq } = taken;
         let journal = Journal::new(&run, next_seq, around.writer.clone(), Arc::clone(&around.hub), around.max_output);
-        Self { run: Arc::new(run), agent, around, stop, journal }
+        Self { run: Arc::new(run), agent, around, stop, journal, code: TaskTracker::new() }
     }
 
     pub(crate) fn run_id(&self) -> RunId {
@@ -104,7 +85,18 @@ impl Life {
         fields(run.id = %self.run_id(), run.agent = self.agent.name(), run.attempt = self.run.attempt)
     )]
     pub(crate) async fn live(mut self) -> Ending {
-        let lived = self.live_or_lose().await;
+        let mut stop = self.stop.clone();
+        let lived = tokio::select! {
+            biased;
+            () = abandoned(&mut stop) => None,
+            lived = self.live_or_lose() => Some(lived),
+        };
+        let Some(lived) = lived else {
+            // Whatever was under way has been dropped, user code and unsent writes included.
+            self.let_code_end().await;
+            tracing::warn!("the run is abandoned: it is not this node's any more");
+            return Ending::Fenced;
+        };
         match lived {
             Ok(ending) => {
                 match &ending {
@@ -152,6 +144,14 @@ impl Life {
         }
     }
 
+    /// Waits until user code that was dropped is gone. Code that blocks its thread is not waited for for ever.
+    async fn let_code_end(&self) {
+        self.code.close();
+        if tokio::time::timeout(self.around.cancel_grace, self.code.wait()).await.is_err() {
+            tracing::warn!("user code blocks its thread and cannot be stopped");
+        }
+    }
+
     /// The earlier runs that the agent asks for.
     async fn history(&self) -> StoreResult<Vec<Exchange>> {
         if self.agent.history == 0 {
@@ -186,7 +186,7 @@ impl Life {
         // The call itself is user code too: it may panic before it has made a future.
         let code = AssertUnwindSafe(async move { work.run(RunContext::new(parts)).await });
         let caught = async move { code.catch_unwind().await.map_err(|panic| panic_message(&*panic)) };
-        let task = self.around.user_code.spawn(tracing::Instrument::in_current_span(caught));
+        let task = self.code.spawn_on(tracing::Instrument::in_current_span(caught), &self.around.user_code);
         Work { task, events, cancel }
     }
 
@@ -285,6 +285,7 @@ impl Life {
             Finish::Stopped(Stop::HandBack) => {
                 failed(FailureKind::Shutdown, "the runtime was shut down before the run ended".to_owned())
             }
+            Finish::Stopped(Stop::Abandon) => return Ok(Ending::Fenced),
         };
         self.settle(status, content, error).await
     }
@@ -294,6 +295,7 @@ impl Life {
         match stop {
             Stop::HandBack => self.hand_back().await,
             Stop::Cancel => self.settle(RunStatus::Cancelled, None, None).await,
+            Stop::Abandon => Ok(Ending::Fenced),
         }
     }
 
@@ -338,14 +340,6 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
     }
 }
 
-fn finish_of(done: Result<Result<Result<Content, AgentError>, String>, tokio::task::JoinError>) -> Finish {
-    match done {
-        Ok(Ok(returned)) => Finish::Returned(returned),
-        Ok(Err(panic)) => Finish::Panicked(panic),
-        Err(error) => Finish::Panicked(format!("user code was torn down: {error}")),
-    }
-}
-
 fn ending_of(refusal: Refusal) -> Ending {
     match refusal {
         Refusal::Settled(status) => Ending::Settled(status),
@@ -354,12 +348,6 @@ fn ending_of(refusal: Refusal) -> Ending {
             Ending::Fenced
         }
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "user code panicked with something that is no text".to_owned())
 }
 
 fn exhausted() -> RunFailure {

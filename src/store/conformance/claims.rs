@@ -54,7 +54,7 @@ pub(super) async fn a_claim_takes_only_runs_of_its_agents(store: &dyn RunStore) 
     }
     let claim = async |agents: &[&str]| {
         let agents = agents.iter().map(ToString::to_string).collect();
-        taken_ids(&store.claim(Claim { node: NodeId::new(), agents, limit: 10 }).await.unwrap())
+        taken_ids(&store.claim(Claim { node: node(store).await, agents, limit: 10 }).await.unwrap())
     };
     assert!(claim(&[]).await.is_empty());
     assert!(claim(&["A", "d", "a%"]).await.is_empty());

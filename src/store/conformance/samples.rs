@@ -1,6 +1,7 @@
 //! Runs to try a store with, and the short words of the cases.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -136,7 +137,19 @@ pub(in crate::store) async fn cancel(store: &dyn RunStore, run_id: RunId) -> Can
     outcome
 }
 
+/// Long enough for any test.
+const LEASE: Duration = Duration::from_secs(3600);
+
+/// A node with a lease.
+pub(in crate::store) async fn node(store: &dyn RunStore) -> NodeId {
+    let node = NodeId::new();
+    store.begin_lease(node, LEASE).await.unwrap();
+    node
+}
+
+/// Takes up runs for a node that is new.
 pub(in crate::store) async fn claim(store: &dyn RunStore, node: NodeId, limit: usize) -> Vec<TakenRun> {
+    store.begin_lease(node, LEASE).await.unwrap();
     store.claim(Claim { node, agents: vec![AGENT.to_owned()], limit }).await.unwrap()
 }
 

@@ -107,7 +107,7 @@ impl AdvanceRuns {
     }
 }
 
-fn to_json(value: &impl serde::Serialize) -> StoreResult<String> {
+pub(super) fn to_json(value: &impl serde::Serialize) -> StoreResult<String> {
     serde_json::to_string(value).map_err(|error| StoreError::Data(error.to_string()))
 }
 

@@ -10,6 +10,10 @@ use super::row::{RUN_COLUMNS, RunColumns};
 use super::statement::{push, statement};
 
 /// Takes up waiting runs by priority, then age. Rows that another node is just taking are passed over.
+///
+/// A node whose lease is over gets nothing. Its row is locked for the time being: a sweep passes it over, so what is taken
+/// up here is there when the next one looks; and where a sweep was first, this waits and finds the row marked or gone. A
+/// renewal is not held up.
 pub(super) struct ClaimRuns {
     pub(super) node: Uuid,
     pub(super) agents: Vec<String>,
@@ -22,9 +26,12 @@ impl QueryFragment<Pg> for ClaimRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // Without MATERIALIZED the planner may run the subquery more than once, and lock more rows than the limit.
         push!(out,
-            "WITH next AS MATERIALIZED ( \
+            "WITH lease AS MATERIALIZED ( \
+                SELECT FROM nodes WHERE node_id = ", &self.node => SqlUuid, " AND lease_until > clock_timestamp() \
+                FOR KEY SHARE), \
+             next AS MATERIALIZED ( \
                 SELECT run_id FROM runs \
-                WHERE settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' AND run_at <= now() \
+                WHERE EXISTS (SELECT FROM lease) AND settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' AND run_at <= now() \
                   AND agent = ANY(", &self.agents => Array<Text>, ") \
                 ORDER BY priority DESC, run_at, run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE SKIP LOCKED), \
              taken AS ( \

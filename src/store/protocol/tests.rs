@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::Change::{Append, HandBack, Settle, Start};
-use super::{Advance, Change, RowFacts, Settlement, Takeover, Verdict, judge, take_over, takeover_message};
+use super::{Advance, Change, RowFacts, Settlement, Takeover, judge, take_over, takeover_message};
 use crate::run::FailureKind::{AttemptsExhausted, ProcessDied};
 use crate::run::RunStatus::{Cancelled, Completed, Error, Paused, Pending, Running};
 use crate::run::{CrashPolicy, Metrics, RunEvent, RunEventKind, RunId, RunStatus};
@@ -171,7 +171,7 @@ fn any_step() -> impl Strategy<Value = Advance> {
 proptest! {
     #[test]
     fn only_the_owning_attempt_writes_and_only_legal_steps_where_the_log_ends(row in any_row(), step in any_step()) {
-        if judge(&step, Some(&row)) == Verdict::Apply {
+        if judge(&step, Some(&row)) == Apply {
             prop_assert_eq!(row.attempt, step.attempt);
             prop_assert!(row.node.is_some());
             prop_assert_eq!(row.next_seq, step.first_seq);

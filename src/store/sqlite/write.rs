@@ -121,7 +121,7 @@ pub(super) fn cancel_unowned(conn: &mut SqliteConnection, run_id: RunId, row: &R
     settle_unowned(conn, run_id, row, &settlement, last, now)
 }
 
-/// Settles a run that no process has, with its last event.
+/// Settles a run that no live process has, with its last event; the run loses the node that it may have had.
 pub(super) fn settle_unowned(
     conn: &mut SqliteConnection,
     run_id: RunId,
@@ -133,6 +133,7 @@ pub(super) fn settle_unowned(
     let event = RunEvent::new(run_id, row.next_seq, last);
     let next_seq = i64::try_from(row.next_seq.saturating_add(1)).map_err(misfit("seq"))?;
     settle(conn, run_id, settlement, next_seq, now)?;
+    update(runs::table.find(run_id.to_string())).set(runs::node_id.eq(None::<String>)).execute(conn)?;
     insert_events(conn, &[event])
 }
 

@@ -1,0 +1,58 @@
+//! User code at work, and how it comes to an end.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::Stop;
+use crate::agent::{AgentError, CancelSignal};
+use crate::run::{Content, RunEventKind};
+
+/// How user code came to an end.
+pub(super) enum Finish {
+    Returned(Result<Content, AgentError>),
+    Panicked(String),
+    Stopped(Stop),
+    TimedOut(Duration),
+    TooLarge,
+}
+
+/// User code at work. Its future is dropped with this, wherever it is.
+pub(super) struct Work {
+    pub(super) task: JoinHandle<Result<Result<Content, AgentError>, String>>,
+    pub(super) events: mpsc::Receiver<RunEventKind>,
+    pub(super) cancel: CancelSignal,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if !self.task.is_finished() {
+            // For what user code has started beside itself.
+            self.cancel.send();
+        }
+        self.task.abort();
+    }
+}
+
+pub(super) fn finish_of(done: Result<Result<Result<Content, AgentError>, String>, tokio::task::JoinError>) -> Finish {
+    match done {
+        Ok(Ok(returned)) => Finish::Returned(returned),
+        Ok(Err(panic)) => Finish::Panicked(panic),
+        Err(error) => Finish::Panicked(format!("user code was torn down: {error}")),
+    }
+}
+
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "user code panicked with something that is no text".to_owned())
+}
+
+/// Waits until the run is not this node's any more.
+pub(super) async fn abandoned(stop: &mut watch::Receiver<Option<Stop>>) {
+    if stop.wait_for(|stop| *stop == Some(Stop::Abandon)).await.is_err() {
+        // The actor is gone, and this future with it.
+        std::future::pending::<()>().await;
+    }
+}
