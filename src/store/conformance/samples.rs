@@ -150,6 +150,11 @@ pub(in crate::store) async fn node(store: &dyn RunStore) -> NodeId {
 /// Takes up runs for a node that is new.
 pub(in crate::store) async fn claim(store: &dyn RunStore, node: NodeId, limit: usize) -> Vec<TakenRun> {
     store.begin_lease(node, LEASE).await.unwrap();
+    claim_again(store, node, limit).await
+}
+
+/// Takes up runs for a node that has a lease.
+pub(in crate::store) async fn claim_again(store: &dyn RunStore, node: NodeId, limit: usize) -> Vec<TakenRun> {
     store.claim(Claim { node, agents: vec![AGENT.to_owned()], limit }).await.unwrap()
 }
 

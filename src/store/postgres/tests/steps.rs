@@ -191,8 +191,10 @@ async fn a_claim_passes_over_what_another_is_just_taking() {
     let runs: Vec<InsertRun> = (0..10).map(|_| unowned()).collect();
     samples::write_all(&*store, super::inserts(&runs)).await;
 
+    let node = samples::node(&*store).await;
+
     sql(&mut conn, "BEGIN").await;
-    let claim = ClaimRuns { node: NodeId::new().as_uuid(), agents: vec![samples::AGENT.to_owned()], limit: 5 };
+    let claim = ClaimRuns { node: node.as_uuid(), agents: vec![samples::AGENT.to_owned()], limit: 5 };
     let first: Vec<RunRow> = claim.get_results(&mut conn).await.unwrap();
     let second = samples::claim(&*store, NodeId::new(), 10).await;
     sql(&mut conn, "COMMIT").await;

@@ -31,9 +31,9 @@ async fn two_nodes_that_claim_at_the_same_time_take_no_run_twice_and_leave_none(
     samples::write_all(&*one, inserts(&runs)).await;
 
     let claim_all = async |store: &dyn crate::store::RunStore| {
-        let (node, mut taken) = (NodeId::new(), Vec::new());
+        let (node, mut taken) = (samples::node(store).await, Vec::new());
         loop {
-            let more = samples::claim(store, node, 7).await;
+            let more = samples::claim_again(store, node, 7).await;
             if more.is_empty() {
                 return taken;
             }
