@@ -190,7 +190,8 @@ impl Keeper {
                 Ok(held) => return held,
                 Err(error) => tracing::warn!(%error, "there is no new lease yet"),
             }
-            tokio::time::sleep(self.terms.pause()).await;
+            // Until there is one, nothing runs here.
+            tokio::time::sleep(self.terms.pause().min(Duration::from_secs(1))).await;
         }
     }
 

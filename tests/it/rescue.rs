@@ -15,7 +15,7 @@ mod witness;
 
 use self::witness::{What, Witness};
 
-const TTL: Duration = Duration::from_millis(600);
+const TTL: Duration = Duration::from_millis(1200);
 const LONG: Duration = Duration::from_secs(30);
 
 async fn sql(url: &str, sql: &str) -> i64 {
@@ -34,7 +34,7 @@ async fn log(runtime: &Runtime, run_id: RunId) -> Vec<RunEvent> {
 }
 
 /// TTL and one sweep, and time for a slow machine.
-const IN_TIME: Duration = Duration::from_millis(800 + 5000);
+const IN_TIME: Duration = Duration::from_millis(1600 + 5000);
 
 #[tokio::test]
 async fn what_a_runtime_leaves_that_was_dropped_is_taken_over() {
