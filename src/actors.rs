@@ -10,11 +10,15 @@
 //!
 //! Beside them the keeper of the node's [`lease`], on a thread of its own, tells the manager when everything has to stop.
 //!
+//! Beside them, on a thread of its own, the keeper of the node's lease ([`lease`]) tells the manager when the lease is lost, and
+//! what it has taken over from dead nodes.
+//!
 //! Addresses point down, facts go up. The manager knows which runs are live here and never waits; the persister writes
 //! batches and answers after the commit; a run actor is one `async fn`, [`live`](run_actor::life::Life::live), and a mailbox
 //! through which it is stopped. Each of the first two has a thread of its own, since an actor that is flooded with messages
 //! starves whatever shares its thread. All decisions are plain functions elsewhere; the actors carry messages.
 
+mod arbiters;
 pub(crate) mod crew;
 pub(crate) mod hub;
 pub(crate) mod lease;

@@ -1,13 +1,13 @@
 //! The threads of a runtime: a system thread, arbiters for the actors, and others for user code.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use actix::prelude::*;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::arbiters::Arbiters;
 use super::hub::Hub;
 use super::lease::LeaseHandle;
 use super::manager::{Agents, ManagerLimits, RunManager};
@@ -47,20 +47,6 @@ pub(crate) struct Crew {
     lease: Option<LeaseHandle>,
     /// Answers, with an error, when the system thread has ended; `None` when it has answered.
     ended: Option<oneshot::Receiver<std::convert::Infallible>>,
-}
-
-/// The arbiters that run actors are spread over, in turn.
-#[derive(Clone)]
-pub(crate) struct Arbiters {
-    handles: Arc<[ArbiterHandle]>,
-    next: Arc<AtomicUsize>,
-}
-
-impl Arbiters {
-    pub(crate) fn next(&self) -> ArbiterHandle {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.handles[turn % self.handles.len()].clone()
-    }
 }
 
 impl Crew {
@@ -122,7 +108,7 @@ fn run_system(
     let persister_arbiter = Arbiter::new();
     let manager_arbiter = Arbiter::new();
     let run_arbiters: Vec<Arbiter> = (0..options.arbiters).map(|_| Arbiter::new()).collect();
-    let arbiters = Arbiters { handles: run_arbiters.iter().map(Arbiter::handle).collect(), next: Arc::default() };
+    let arbiters = Arbiters::new(run_arbiters.iter().map(Arbiter::handle));
     let manager =
         start_actors(options, node, user_code.handle().clone(), arbiters, &persister_arbiter, &manager_arbiter);
     // Without a receiver the start was given up, and dropping the system's handle there does not stop it.

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use self::cancel::CancelReply;
 use self::drain::Draining;
-use super::crew::Arbiters;
+use super::arbiters::Arbiters;
 use super::run_actor::life::{Life, Surroundings};
 use super::run_actor::{RunActor, Stop};
 use crate::agent::Agent;

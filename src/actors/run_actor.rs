@@ -3,9 +3,11 @@
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use self::life::{Ending, Life};
+use self::ending::Ending;
+use self::life::Life;
 use crate::run::RunId;
 
+pub(crate) mod ending;
 pub(crate) mod journal;
 pub(crate) mod life;
 #[cfg(test)]

@@ -77,7 +77,8 @@ impl RuntimeBuilder {
     /// How many runs are live at the same time in this process; 500 when left out, at least 1.
     ///
     /// A run with an open model stream holds a socket, and many systems allow a process 1,024 descriptors: 500 leaves half
-    /// of them to the service around. Throughput has stopped growing by then, since batches are large enough.
+    /// of them to the service around. More brings little: on two processors, the throughput of runs that do nothing grew
+    /// by about a half from 100 to 500 live runs, and by about a tenth from 500 to 1,000.
     pub const fn max_running(mut self, runs: usize) -> Self {
         self.max_running = runs;
         self

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::RunManager;
 use crate::actors::run_actor::Stop;
-use crate::actors::run_actor::life::Ending;
+use crate::actors::run_actor::ending::Ending;
 
 /// Refuses new runs from now on, lets live ones finish until `deadline` has passed, and hands back the rest.
 #[derive(Message)]

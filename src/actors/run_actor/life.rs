@@ -11,15 +11,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::Stop;
+use super::ending::{Ending, ending_of, exhausted, last_event, too_large};
 use super::journal::Journal;
 use super::work::{Finish, Work, abandoned, finish_of, panic_message};
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
 use crate::agent::{Agent, CancelSignal, RunContext, RunContextParts};
-use crate::run::{
-    Content, CrashPolicy, Exchange, FailureKind, Metrics, Run, RunEventKind, RunFailure, RunId, RunStatus,
-};
-use crate::store::protocol::{CANCELLED_BY_CALLER, Change, Refusal, Settlement};
+use crate::run::{Content, CrashPolicy, Exchange, FailureKind, Run, RunEventKind, RunFailure, RunId, RunStatus};
+use crate::store::protocol::{Change, Refusal, Settlement};
 use crate::store::{History, RunStore, StoreError, StoreResult, TakenRun};
 
 /// How many events user code may be ahead of the run's log before it has to wait.
@@ -48,18 +47,6 @@ pub(crate) struct Life {
     journal: Journal,
     /// Knows whether user code has really ended.
     code: TaskTracker,
-}
-
-/// How a run stopped being live here.
-#[derive(Clone, Debug)]
-pub(crate) enum Ending {
-    Settled(RunStatus),
-    /// The run waits again, for anybody.
-    HandedBack,
-    /// Another attempt has the run, and this one has no say any more.
-    Fenced,
-    /// The store did not take what became of the run.
-    Unstored(StoreError),
 }
 
 impl Life {
@@ -254,12 +241,12 @@ impl Life {
                     work.task.abort();
                     return Ok(Ok(()));
                 }
-                // Otherwise code that wants to say something before it returns would wait for ever.
                 kept = self.journal.keep() => {
                     if let Err(refusal) = kept? {
                         return Ok(Err(refusal));
                     }
                 }
+                // Otherwise code that wants to say something before it returns would wait for ever.
                 Some(event) = work.events.recv(), if has_room => self.journal.note(event),
             }
         }
@@ -322,15 +309,6 @@ impl Life {
     }
 }
 
-/// The event that says how a run settles.
-pub(crate) fn last_event(status: RunStatus, error: Option<&RunFailure>, metrics: Metrics) -> RunEventKind {
-    match (status, error) {
-        (RunStatus::Cancelled, _) => RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() },
-        (_, Some(error)) => RunEventKind::RunError { error_type: error.kind, content: error.message.clone() },
-        (_, None) => RunEventKind::RunCompleted { metrics },
-    }
-}
-
 /// Waits until the run has to stop.
 async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
     match stop.wait_for(Option::is_some).await.map(|stop| *stop) {
@@ -338,22 +316,4 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
         // The actor is gone, and this future with it.
         Ok(None) | Err(_) => std::future::pending().await,
     }
-}
-
-fn ending_of(refusal: Refusal) -> Ending {
-    match refusal {
-        Refusal::Settled(status) => Ending::Settled(status),
-        Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted | Refusal::OutOfStep => {
-            tracing::error!(?refusal, "the store refused a write: this attempt has no say any more");
-            Ending::Fenced
-        }
-    }
-}
-
-fn exhausted() -> RunFailure {
-    RunFailure::new(FailureKind::AttemptsExhausted, "user code was started as often as the run allows")
-}
-
-fn too_large(limit: usize) -> RunFailure {
-    RunFailure::new(FailureKind::OutputTooLarge, format!("the content is larger than {limit} bytes"))
 }

@@ -7,7 +7,8 @@ use actix::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
-use super::life::{Ending, Life, Surroundings};
+use super::ending::Ending;
+use super::life::{Life, Surroundings};
 use super::{Die, RunActor, RunEnded, Stop};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Persister, Retry, Writer};

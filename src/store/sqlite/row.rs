@@ -63,7 +63,7 @@ pub(super) struct EventRow {
     event: String,
 }
 
-/// What a write to a run meets, in the order of [`super::read::facts_of`].
+/// What a write to a run meets, in the order of `facts_of` in `read`.
 #[derive(Queryable)]
 pub(super) struct FactsRow {
     pub(super) run_id: String,

@@ -3,7 +3,7 @@
 use super::{CountLive, Scene, answer};
 use crate::actors::manager::cancel::CancelAnswer;
 use crate::actors::run_actor::RunEnded;
-use crate::actors::run_actor::life::Ending;
+use crate::actors::run_actor::ending::Ending;
 use crate::run::{RunId, RunStatus};
 
 #[tokio::test]

@@ -1,0 +1,45 @@
+//! How a run ends here, and in which words.
+
+use crate::run::{FailureKind, Metrics, RunEventKind, RunFailure, RunStatus};
+use crate::store::StoreError;
+use crate::store::protocol::{CANCELLED_BY_CALLER, Refusal};
+
+/// How a run stopped being live here.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    Settled(RunStatus),
+    /// The run waits again, for anybody.
+    HandedBack,
+    /// Another attempt has the run, and this one has no say any more.
+    Fenced,
+    /// The store did not take what became of the run.
+    Unstored(StoreError),
+}
+
+/// The event that says how a run settles.
+pub(crate) fn last_event(status: RunStatus, error: Option<&RunFailure>, metrics: Metrics) -> RunEventKind {
+    match (status, error) {
+        (RunStatus::Cancelled, _) => RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() },
+        (_, Some(error)) => RunEventKind::RunError { error_type: error.kind, content: error.message.clone() },
+        (_, None) => RunEventKind::RunCompleted { metrics },
+    }
+}
+
+/// What a refused write says about the run.
+pub(super) fn ending_of(refusal: Refusal) -> Ending {
+    match refusal {
+        Refusal::Settled(status) => Ending::Settled(status),
+        Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted | Refusal::OutOfStep => {
+            tracing::error!(?refusal, "the store refused a write: this attempt has no say any more");
+            Ending::Fenced
+        }
+    }
+}
+
+pub(super) fn exhausted() -> RunFailure {
+    RunFailure::new(FailureKind::AttemptsExhausted, "user code was started as often as the run allows")
+}
+
+pub(super) fn too_large(limit: usize) -> RunFailure {
+    RunFailure::new(FailureKind::OutputTooLarge, format!("the content is larger than {limit} bytes"))
+}
