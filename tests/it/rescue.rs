@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use greenroom::{CancelOutcome, FailureKind, NewRun, RunEvent, RunId, RunStatus, Runtime};
 use tokio_postgres::NoTls;
 
-use crate::postgres::fresh_database;
+use crate::postgres::{Server, fresh_database};
 
 mod witness;
 
@@ -89,6 +89,32 @@ async fn a_runtime_takes_over_what_was_left_before_it_started() {
     witness.gate.add_permits(1);
     assert_eq!(next.wait(run_id, LONG).await.unwrap().status, RunStatus::Completed);
     next.shutdown(LONG).await;
+}
+
+/// There is nobody who could take anything over meanwhile, and the runtime cannot know that.
+#[tokio::test]
+async fn a_runtime_goes_on_by_itself_when_postgres_was_away_for_longer_than_its_lease() {
+    let Some(server) = Server::start().await else { return };
+    let witness = Witness::new();
+    let runtime = witness.runtime(server.url(), "alone").await;
+    let restarts = witness.start(&runtime, "restarts").await;
+    let fails = witness.start(&runtime, "fails").await;
+
+    server.stop_immediately().await;
+    witness.has_seen(restarts, 1, What::Stop).await;
+    witness.has_seen(fails, 1, What::Stop).await;
+    server.start_again().await;
+
+    witness.has_seen(restarts, 2, What::Start).await;
+    witness.gate.add_permits(1);
+    assert_eq!(runtime.wait(restarts, LONG).await.unwrap().status, RunStatus::Completed);
+    let failed = runtime.wait(fails, LONG).await.unwrap();
+    assert_eq!(failed.error.unwrap().kind, FailureKind::ProcessDied);
+    let new = witness.start(&runtime, "restarts").await;
+    witness.gate.add_permits(1);
+    assert_eq!(runtime.wait(new, LONG).await.unwrap().status, RunStatus::Completed);
+    witness.assert_never_two_at_a_time();
+    runtime.shutdown(LONG).await;
 }
 
 /// Its renewals hang, as over a connection that is dead and does not know it, while everything else of it works.
