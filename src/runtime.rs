@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::actors::crew::Crew;
 use crate::actors::hub::Hub;
 use crate::actors::manager::cancel::{CancelAnswer, CancelRun};
 use crate::actors::manager::drain::Drain;
-use crate::actors::manager::submit::{SubmitRefusal, SubmitRun};
-use crate::actors::manager::{Admission, Agents, Reply};
+use crate::actors::manager::{Agents, Reply};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::run::{NewRun, Run, RunId, RunOutput, SessionId};
@@ -34,7 +32,7 @@ mod cancel_outcome;
 mod context;
 mod events;
 mod handle;
-mod insert;
+mod submit;
 
 /// How much longer than its deadline a call waits for the actors to say that the deadline has passed.
 const ANSWER_SLACK: Duration = Duration::from_millis(250);
@@ -142,31 +140,9 @@ impl Runtime {
     pub async fn submit(&self, run: NewRun) -> Result<RunHandle, Error> {
         run.check(self.inner.limits.max_input)?;
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
-        let insert = insert::insert_of(run, agent);
-        let run_id = insert.run.output.run_id;
-        let deadline = Instant::now() + self.inner.limits.call_timeout;
-        let (to, answer) = oneshot::channel();
-        let reply = Reply { to, admission: self.admit(insert.run.input.size())? };
-        // Not `send`: its message is lost when the caller goes away before it was handled.
-        self.inner.manager.do_send(SubmitRun { insert, deadline, reply });
-        let late = |_| StoreError::Unavailable(format!("no answer within {:?}", self.inner.limits.call_timeout));
-        let answered = context::anywhere(&self.inner.timers, async {
-            tokio::time::timeout_at(deadline + ANSWER_SLACK, answer).await
-        });
-        let accepted = match answered.await.map_err(late) {
-            Ok(Ok(accepted)) => accepted,
-            // The actors were stopped before they could answer.
-            Ok(Err(_)) => Err(SubmitRefusal::Store(StoreError::Unavailable("the runtime was stopped".to_owned()))),
-            Err(late) => Err(SubmitRefusal::Store(late)),
-        };
-        match accepted {
-            Ok(run) => Ok(RunHandle::new(self.clone(), run.output)),
-            Err(SubmitRefusal::ShuttingDown) => Err(Error::ShuttingDown),
-            Err(SubmitRefusal::Full(waiting)) => Err(Error::Full(waiting)),
-            Err(SubmitRefusal::Conflict) => Err(Error::Conflict(run_id)),
-            Err(SubmitRefusal::Store(reason)) if reason.is_retryable() => Err(Error::Unconfirmed { run_id, reason }),
-            Err(SubmitRefusal::Store(error)) => Err(Error::Store(error)),
-        }
+        let (insert, may_be_known) = submit::insert_of(run, agent);
+        let output = self.inner.submit(insert, may_be_known).await?;
+        Ok(RunHandle::new(self.clone(), output))
     }
 
     /// Cancels a run, also one that is not known yet, and says what that has done.
@@ -184,7 +160,7 @@ impl Runtime {
     /// When the future is dropped after its first poll, the run is cancelled all the same.
     pub async fn cancel(&self, run_id: RunId) -> Result<CancelOutcome, Error> {
         let (to, answer) = oneshot::channel();
-        let reply = Reply { to, admission: self.admit(0)? };
+        let reply = Reply { to, admission: self.inner.admit(0)? };
         self.inner.manager.do_send(CancelRun { run_id, reply });
         let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
         let timeout = self.inner.limits.cancel_timeout;
@@ -340,11 +316,6 @@ impl Runtime {
                 drained
             }
         }
-    }
-
-    /// Admits a call that brings `bytes` of input along.
-    fn admit(&self, bytes: usize) -> Result<Admission, Error> {
-        if self.inner.manager.connected() { self.inner.admissions.admit(bytes) } else { Err(Error::ShuttingDown) }
     }
 }
 

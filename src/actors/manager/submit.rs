@@ -13,8 +13,17 @@ use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 #[rtype(result = "()")]
 pub(crate) struct SubmitRun {
     pub(crate) insert: InsertRun,
+    pub(crate) room: Room,
     pub(crate) deadline: Instant,
     pub(crate) reply: SubmitReply,
+}
+
+/// Whether a submit can only be accepted when there is room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Needed,
+    /// The run is there already: this asks only whether it is the same.
+    NotNeeded,
 }
 
 pub(crate) type SubmitReply = Reply<Result<Run, SubmitRefusal>>;
@@ -23,8 +32,8 @@ pub(crate) type SubmitReply = Reply<Result<Run, SubmitRefusal>>;
 #[derive(Debug)]
 pub(crate) enum SubmitRefusal {
     ShuttingDown,
-    /// As many runs wait as may wait.
-    Full(usize),
+    /// As many runs wait as may wait; with what was refused.
+    Full(usize, Box<InsertRun>),
     /// Another run has this id.
     Conflict,
     Store(StoreError),
@@ -47,7 +56,7 @@ impl Handler<SubmitRun> for RunManager {
     type Result = ();
 
     fn handle(&mut self, message: SubmitRun, ctx: &mut Self::Context) {
-        let SubmitRun { mut insert, deadline, reply } = message;
+        let SubmitRun { mut insert, room, deadline, reply } = message;
         if self.draining.is_some() {
             return reply.send(Err(SubmitRefusal::ShuttingDown));
         }
@@ -55,8 +64,9 @@ impl Handler<SubmitRun> for RunManager {
         // Runs that wait already come first, by priority and age.
         let place = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
         let reserved = self.node.filter(|_| place);
-        if reserved.is_none() && self.waiting + self.arriving >= self.limits.max_waiting {
-            return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting)));
+        let full = self.waiting + self.arriving >= self.limits.max_waiting;
+        if reserved.is_none() && full && room == Room::Needed {
+            return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting, Box::new(insert))));
         }
         if reserved.is_some() {
             insert.node = reserved;

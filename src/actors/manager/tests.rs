@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::cancel::{CancelAnswer, CancelRun};
 use super::drain::{Drain, Drained};
-use super::submit::{SubmitRefusal, SubmitRun};
+use super::submit::{Room, SubmitRefusal, SubmitRun};
 use super::{Admission, ManagerLimits, Reply, RunManager};
 use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
@@ -145,7 +145,12 @@ impl Scene {
 
     fn submit_within(&self, insert: &InsertRun, timeout: Duration) -> Submitted {
         let (reply, answer) = self.reply();
-        self.crew.manager.do_send(SubmitRun { insert: insert.clone(), deadline: Instant::now() + timeout, reply });
+        self.crew.manager.do_send(SubmitRun {
+            insert: insert.clone(),
+            room: Room::Needed,
+            deadline: Instant::now() + timeout,
+            reply,
+        });
         answer
     }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::future::join_all;
-use greenroom::{Agent, CancelOutcome, Error, NewRun, RunContext, RunQuery, RunStatus, Runtime, ScriptedModel, Store};
+use greenroom::{
+    Agent, CancelOutcome, Error, NewRun, RunContext, RunId, RunQuery, RunStatus, Runtime, ScriptedModel, Store,
+};
 
 use crate::support::{Gate, gated, on_each_store, settled, start, submit_all, text};
 
@@ -87,6 +89,14 @@ async fn a_full_runtime_refuses_and_stores_nothing(store: Store) {
         assert!(matches!(refusal, Error::Full(2)) && refusal.is_retryable(), "{refusal:?}");
     }
     assert_eq!(runtime.list(RunQuery::new()).await.unwrap().runs.len(), 3);
+    // What is there already needs no room.
+    let known = accepted[0].as_ref().unwrap();
+    let again = NewRun::new("gated", "waits").run_id(known.run_id());
+    assert_eq!(runtime.submit(again).await.unwrap().session_id(), known.session_id());
+    let other = NewRun::new("gated", "waits for something else").run_id(known.run_id());
+    assert!(matches!(runtime.submit(other).await, Err(Error::Conflict(_))));
+    let unknown = NewRun::new("gated", "waits").run_id(RunId::new());
+    assert!(matches!(runtime.submit(unknown).await, Err(Error::Full(2))));
     gate.open(4);
     runs.extend(accepted.into_iter().map(Result::unwrap));
     for run in &runs {

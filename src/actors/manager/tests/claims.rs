@@ -88,12 +88,12 @@ async fn no_more_runs_wait_than_may_wait() {
     for one in submitted {
         match answer(one).await {
             Ok(_) => accepted += 1,
-            Err(refusal) => assert!(matches!(refusal, SubmitRefusal::Full(3)), "{refusal:?}"),
+            Err(refusal) => assert!(matches!(refusal, SubmitRefusal::Full(3, _)), "{refusal:?}"),
         }
     }
     assert_eq!(accepted, 3);
     let late = answer(scene.submit(&run_of("instant"))).await;
-    assert!(matches!(late, Err(SubmitRefusal::Full(3))), "{late:?}");
+    assert!(matches!(late, Err(SubmitRefusal::Full(3, _))), "{late:?}");
 }
 
 #[tokio::test]

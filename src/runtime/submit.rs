@@ -1,0 +1,91 @@
+//! From what a caller asks for to a run that is accepted, or a reason why not.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{ANSWER_SLACK, Inner, context};
+use crate::actors::manager::submit::{Room, SubmitRefusal, SubmitRun};
+use crate::actors::manager::{Admission, Reply};
+use crate::agent::Agent;
+use crate::error::Error;
+use crate::run::{Metrics, NewRun, Run, RunId, RunOutput, RunStatus, SessionId, fingerprint};
+use crate::store::StoreError;
+use crate::store::protocol::InsertRun;
+
+impl Inner {
+    /// Submits a run. One that `may_be_known` is looked for when there is no room: it needs none if it is there.
+    pub(super) async fn submit(&self, insert: InsertRun, may_be_known: bool) -> Result<RunOutput, Error> {
+        let run_id = insert.run.output.run_id;
+        let accepted = match self.ask(insert, Room::Needed).await? {
+            Err(SubmitRefusal::Full(_, insert)) if may_be_known && self.store.facts(run_id).await?.is_some() => {
+                self.ask(*insert, Room::NotNeeded).await?
+            }
+            other => other,
+        };
+        match accepted {
+            Ok(run) => Ok(run.output),
+            Err(SubmitRefusal::ShuttingDown) => Err(Error::ShuttingDown),
+            Err(SubmitRefusal::Full(waiting, _)) => Err(Error::Full(waiting)),
+            Err(SubmitRefusal::Conflict) => Err(Error::Conflict(run_id)),
+            Err(SubmitRefusal::Store(reason)) if reason.is_retryable() => Err(Error::Unconfirmed { run_id, reason }),
+            Err(SubmitRefusal::Store(error)) => Err(Error::Store(error)),
+        }
+    }
+
+    /// Asks the manager, and waits for its answer for as long as a call may take.
+    async fn ask(&self, insert: InsertRun, room: Room) -> Result<Result<Run, SubmitRefusal>, Error> {
+        let deadline = Instant::now() + self.limits.call_timeout;
+        let (to, answer) = oneshot::channel();
+        let reply = Reply { to, admission: self.admit(insert.run.input.size())? };
+        // Not `send`: its message is lost when the caller goes away before it was handled.
+        self.manager.do_send(SubmitRun { insert, room, deadline, reply });
+        let answered =
+            context::anywhere(&self.timers, async { tokio::time::timeout_at(deadline + ANSWER_SLACK, answer).await });
+        let unknown = |why: String| Ok(Err(SubmitRefusal::Store(StoreError::Unavailable(why))));
+        match answered.await {
+            Ok(Ok(accepted)) => Ok(accepted),
+            // The actors were stopped before they could answer.
+            Ok(Err(_)) => unknown("the runtime was stopped".to_owned()),
+            Err(_) => unknown(format!("no answer within {:?}", self.limits.call_timeout)),
+        }
+    }
+
+    /// Admits a call that brings `bytes` of input along.
+    pub(super) fn admit(&self, bytes: usize) -> Result<Admission, Error> {
+        if self.manager.connected() { self.admissions.admit(bytes) } else { Err(Error::ShuttingDown) }
+    }
+}
+
+/// The run as it is to be stored, with everything made up that the caller left out; and whether the caller brought its id,
+/// so that it may be there already.
+pub(super) fn insert_of(new: NewRun, agent: &Agent) -> (InsertRun, bool) {
+    let fingerprint = fingerprint::of(&new);
+    let may_be_known = new.run_id.is_some();
+    let now = chrono::Utc::now();
+    let output = RunOutput {
+        run_id: new.run_id.unwrap_or_else(RunId::new),
+        session_id: new.session_id.unwrap_or_else(SessionId::random),
+        agent: new.agent,
+        user_id: new.user_id,
+        status: RunStatus::Pending,
+        content: None,
+        error: None,
+        metrics: Metrics::default(),
+        created_at: now,
+        started_at: None,
+        settled_at: None,
+    };
+    let run = Run {
+        output,
+        input: new.input,
+        metadata: new.metadata,
+        priority: new.priority,
+        run_at: new.run_at.unwrap_or(now),
+        timeout: new.timeout.or(agent.timeout),
+        max_attempts: new.max_attempts.unwrap_or(agent.max_attempts),
+        attempt: 0,
+    };
+    // What may start by now need not wait for a claim; the database's clock is asked about everything else.
+    let delayed = new.run_at.is_some_and(|run_at| run_at > now);
+    (InsertRun { run, delayed, fingerprint, node: None, on_crash: agent.crash_policy }, may_be_known)
+}
