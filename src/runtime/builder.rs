@@ -78,7 +78,7 @@ impl RuntimeBuilder {
     ///
     /// A run with an open model stream holds a socket, and many systems allow a process 1,024 descriptors: 500 leaves half
     /// of them to the service around. More brings little: on two processors, the throughput of runs that do nothing grew
-    /// by about a half from 100 to 500 live runs, and by about a tenth from 500 to 1,000.
+    /// by a half and more from 100 to 500 live runs, and hardly from 500 to 1,000.
     pub const fn max_running(mut self, runs: usize) -> Self {
         self.max_running = runs;
         self
