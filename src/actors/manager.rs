@@ -3,7 +3,7 @@
 //! It never waits: whatever takes time is a task that sends its result back as a message. The tasks are not spawned into
 //! the actor's own context, which polls all that it holds whenever one of them moves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ pub(crate) struct RunManager {
     live: HashMap<RunId, LiveRun>,
     /// How many runs wait unowned in the store, as far as this process knows.
     waiting: usize,
-    /// How many inserts are under way of runs that are to wait there as well.
-    arriving: usize,
+    /// Runs whose inserts are under way and that are to wait there as well.
+    arriving: HashSet<RunId>,
     /// Among those that wait there may be some that this node can take up now.
     behind: bool,
     /// How many runs the claim that is under way may bring; 0 when there is none.
@@ -117,7 +117,7 @@ impl RunManager {
             limits,
             live: HashMap::new(),
             waiting: 0,
-            arriving: 0,
+            arriving: HashSet::new(),
             behind: true,
             claiming: 0,
             calls: 0,
@@ -126,6 +126,14 @@ impl RunManager {
             draining: None,
             stopping: None,
             ticks: 0,
+        }
+    }
+
+    /// Counts a run that does not wait any more. One whose insert has not been answered yet was never counted, and is not
+    /// counted when the answer comes.
+    fn count_off(&mut self, run_id: RunId) {
+        if !self.arriving.remove(&run_id) {
+            self.waiting = self.waiting.saturating_sub(1);
         }
     }
 

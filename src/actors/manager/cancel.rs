@@ -82,7 +82,7 @@ impl Handler<CancelDone> for RunManager {
         self.calls = self.calls.saturating_sub(1);
         let answer = match written {
             Ok(CancelWritten::Cancelled) => {
-                self.waiting = self.waiting.saturating_sub(1);
+                self.count_off(run_id);
                 // Whoever follows the run here finds its last event in the store.
                 self.around.hub.leave(run_id);
                 Ok(CancelAnswer::Cancelled)

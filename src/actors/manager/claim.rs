@@ -99,8 +99,8 @@ impl Handler<ClaimDone> for RunManager {
         match taken {
             Ok(taken) => {
                 self.behind |= taken.len() == asked;
-                self.waiting = self.waiting.saturating_sub(taken.len());
                 for one in taken {
+                    self.count_off(one.run.output.run_id);
                     self.enliven(one, ctx);
                 }
                 self.go_on(ctx);
@@ -124,7 +124,8 @@ impl Handler<Seen> for RunManager {
                     self.cancel_live(run_id, None);
                 }
             }
-            Seen::Waiting(waiting) => self.waiting = waiting,
+            // Those that are arriving may be among them, and are counted again when their inserts are answered.
+            Seen::Waiting(waiting) => self.waiting = waiting.saturating_sub(self.arriving.len()),
             Seen::Unstarted(node, _) if self.node != Some(node) => {
                 self.calls -= 1;
                 self.finish_draining();

@@ -64,7 +64,7 @@ impl Handler<SubmitRun> for RunManager {
         // Runs that wait already come first, by priority and age.
         let place = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
         let reserved = self.node.filter(|_| place);
-        let full = self.waiting + self.arriving >= self.limits.max_waiting;
+        let full = self.waiting + self.arriving.len() >= self.limits.max_waiting;
         if reserved.is_none() && full && room == Room::Needed {
             return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting, Box::new(insert))));
         }
@@ -72,7 +72,7 @@ impl Handler<SubmitRun> for RunManager {
             insert.node = reserved;
             self.live.insert(run_id, LiveRun::default());
         } else {
-            self.arriving += 1;
+            self.arriving.insert(run_id);
         }
         self.calls += 1;
         let delayed = insert.delayed;
@@ -91,9 +91,7 @@ impl Handler<InsertDone> for RunManager {
     fn handle(&mut self, message: InsertDone, ctx: &mut Self::Context) {
         let InsertDone { run_id, reserved, inserted, delayed, reply } = message;
         self.calls = self.calls.saturating_sub(1);
-        if reserved.is_none() {
-            self.arriving -= 1;
-        }
+        let arrived = reserved.is_none() && self.arriving.remove(&run_id);
         // Where the lease was lost meanwhile the place was given up with it, and the run is taken over from that lease.
         let lost = reserved.is_some() && reserved != self.node;
         let reserved = reserved.is_some() && !lost;
@@ -109,7 +107,7 @@ impl Handler<InsertDone> for RunManager {
             }
             Ok(Inserted::New { run, cancel_wanted }) => {
                 log_accepted(&run);
-                self.waiting += 1;
+                self.waiting += usize::from(arrived);
                 self.behind |= !delayed;
                 if cancel_wanted {
                     // It must not wait for room only to find out that it is cancelled.
