@@ -31,6 +31,12 @@ mod sqlite;
 
 pub(crate) type StoreResult<T> = Result<T, StoreError>;
 
+/// A database that does not answer in `patience`, which is longer than its own timeouts, is taken for gone.
+pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    let late = |_| Err(StoreError::Unavailable(format!("no answer within {patience:?}")));
+    tokio::time::timeout(patience, work).await.unwrap_or_else(late)
+}
+
 /// A run that a node has just taken up, and where its event log goes on.
 #[derive(Clone, Debug)]
 pub(crate) struct TakenRun {

@@ -146,7 +146,7 @@ fn start_actors(
         user_code,
         cancel_grace,
         max_output,
-        retry_limit: retry.limit,
+        retry,
     });
     RunManager::start_in_arbiter(&manager_arbiter.handle(), move |_| {
         RunManager::new(node, agents, around, arbiters, limits)

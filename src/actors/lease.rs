@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::run::RunId;
 use crate::store::protocol::Takeover;
 use crate::store::protocol::lease::{Answer, Lease, Loss, Move, Terms, next_move};
-use crate::store::{NodeId, RunStore, StoreError, StoreResult};
+use crate::store::{NodeId, RunStore, StoreError, StoreResult, within};
 
 /// The most runs that one sweep takes over.
 const SWEEP: usize = 500;
@@ -217,11 +217,6 @@ impl Keeper {
             tokio::time::timeout(jittered(self.terms.beat()), self.sweep_now.notified()).await.ok();
         }
     }
-}
-
-async fn within<T>(patience: Duration, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let late = |_| Err(StoreError::Unavailable(format!("no answer within {patience:?}")));
-    tokio::time::timeout(patience, work).await.unwrap_or_else(late)
 }
 
 /// Up to a fifth less, so that the nodes do not all look at the same time.

@@ -20,13 +20,12 @@ pub(crate) struct Retry {
 impl Retry {
     /// The pauses between two tries: they double from 50 ms to 1 s, each with up to as much again at random, so that whoever
     /// asks when the database is back is answered within the usual timeout.
-    fn pauses(self) -> impl Iterator<Item = Duration> {
+    pub(crate) fn pauses(self) -> ExponentialBuilder {
         ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(50))
             .with_max_delay(Duration::from_secs(1))
             .without_max_times()
             .with_jitter()
-            .build()
     }
 }
 
@@ -39,7 +38,7 @@ pub(super) fn write(
 ) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let begun = Instant::now();
-        let mut pauses = retry.pauses();
+        let mut pauses = retry.pauses().build();
         loop {
             batch = without_expired(batch);
             if batch.is_empty() {

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +15,7 @@ use super::ending::{Ending, ending_of, exhausted, last_event, too_large};
 use super::journal::Journal;
 use super::work::{Finish, Work, abandoned, finish_of, panic_message};
 use crate::actors::hub::Hub;
-use crate::actors::persister::Writer;
+use crate::actors::persister::{Retry, Writer};
 use crate::agent::{Agent, CancelSignal, RunContext, RunContextParts};
 use crate::run::{Content, CrashPolicy, Exchange, FailureKind, Run, RunEventKind, RunFailure, RunId, RunStatus};
 use crate::store::protocol::{Change, Refusal, Settlement};
@@ -36,7 +36,7 @@ pub(crate) struct Surroundings {
     /// The largest content, in bytes.
     pub(crate) max_output: usize,
     /// How long reads are tried again while the database is away.
-    pub(crate) retry_limit: Duration,
+    pub(crate) retry: Retry,
 }
 
 pub(crate) struct Life {
@@ -150,11 +150,7 @@ impl Life {
             user_id: self.run.output.user_id.clone(),
             limit: self.agent.history,
         };
-        let pauses = ExponentialBuilder::new()
-            .with_max_delay(Duration::from_secs(2))
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(self.around.retry_limit));
+        let pauses = self.around.retry.pauses().with_total_delay(Some(self.around.retry.limit));
         (|| self.around.store.history(asked.clone())).retry(pauses).when(StoreError::is_retryable).await
     }
 

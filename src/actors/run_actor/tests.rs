@@ -62,7 +62,7 @@ impl Scene {
             user_code: USER_CODE.handle().clone(),
             cancel_grace: Duration::from_secs(60),
             max_output: 1024,
-            retry_limit: Duration::from_secs(60),
+            retry: Retry { limit: Duration::from_secs(60) },
         };
         let listener = Listener(sender).start();
         Self { store, tally: Arc::default(), around: Arc::new(around), run: *run, actor: None, ended, listener }

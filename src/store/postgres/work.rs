@@ -1,14 +1,12 @@
 //! Work with a connection: within what time, and what becomes of the connection when it fails.
 
-use std::time::Duration;
-
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Object;
 use futures_util::future::BoxFuture;
 
 use super::connect::Purpose;
 use super::{Inner, Kept};
-use crate::store::{StoreError, StoreResult};
+use crate::store::{StoreError, StoreResult, within};
 
 impl Inner {
     pub(super) async fn read_once<T, F>(&self, read: &F) -> StoreResult<T>
@@ -49,10 +47,4 @@ impl Inner {
         }
         worked
     }
-}
-
-/// A server that does not answer in `patience`, though its own timeout is shorter, is taken for gone.
-async fn within<T>(patience: Duration, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let late = |_| Err(StoreError::Unavailable(format!("no answer within {patience:?}")));
-    tokio::time::timeout(patience, work).await.unwrap_or_else(late)
 }
