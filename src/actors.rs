@@ -20,6 +20,7 @@
 
 mod arbiters;
 pub(crate) mod crew;
+mod housekeeper;
 pub(crate) mod hub;
 pub(crate) mod lease;
 pub(crate) mod manager;

@@ -134,6 +134,10 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// Forgets cancel intents that have expired.
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;
 
+    /// Deletes at most `limit` runs that settled longer ago than `age`, oldest first, with all that belongs to them, and says
+    /// how many. 0 also when somebody else is at it.
+    fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>>;
+
     /// Begins the lease of a node, before it owns anything. Each call is for a node of its own.
     ///
     /// A store that one process has to itself needs no leases: its lock is the lease, and opening it is the sweep. So by

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::arbiters::Arbiters;
+use super::housekeeper::Housekeeper;
 use super::hub::Hub;
 use super::lease::LeaseHandle;
 use super::manager::{Agents, ManagerLimits, RunManager};
@@ -33,6 +34,8 @@ pub(crate) struct ActorOptions {
     pub(crate) manager: ManagerLimits,
     pub(crate) cancel_grace: std::time::Duration,
     pub(crate) max_output: usize,
+    /// How long settled runs are kept; `None` for ever.
+    pub(crate) retention: Option<std::time::Duration>,
     /// How many arbiters run actors are spread over.
     pub(crate) arbiters: usize,
     /// How many threads drive user code.
@@ -134,7 +137,9 @@ fn start_actors(
     persister_arbiter: &Arbiter,
     manager_arbiter: &Arbiter,
 ) -> Addr<RunManager> {
-    let ActorOptions { agents, store, hub, retry, manager: limits, cancel_grace, max_output, .. } = options;
+    let ActorOptions { agents, store, hub, retry, manager: limits, cancel_grace, max_output, retention, .. } = options;
+    let housekeeper = Housekeeper { store: Arc::clone(&store), retention };
+    Housekeeper::start_in_arbiter(&manager_arbiter.handle(), |_| housekeeper);
     let persister = {
         let store = Arc::clone(&store);
         Persister::start_in_arbiter(&persister_arbiter.handle(), move |_| Persister::new(store, retry))

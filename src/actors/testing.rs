@@ -231,6 +231,10 @@ impl RunStore for Gated {
         self.inner.forget_expired_intents()
     }
 
+    fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
+        self.inner.prune(age, limit)
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.close()
     }

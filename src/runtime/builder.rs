@@ -38,6 +38,7 @@ pub struct RuntimeBuilder {
     write_retry_limit: Duration,
     poll_interval: Duration,
     lease_ttl: Duration,
+    retention: Option<Duration>,
     agent_threads: Option<usize>,
 }
 
@@ -58,6 +59,7 @@ impl RuntimeBuilder {
             write_retry_limit: Duration::from_secs(10 * 60),
             poll_interval: Duration::from_secs(1),
             lease_ttl: Duration::from_secs(15),
+            retention: None,
             agent_threads: None,
         }
     }
@@ -165,6 +167,17 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long a settled run is kept, with its events and all else that belongs to it; for ever when left out, between 1 s
+    /// and 366 days.
+    ///
+    /// Older ones are deleted in small batches, by one process at a time, within a minute or a tenth of this time, whichever
+    /// is shorter. A run that has not settled is never deleted, however old. Once a run is deleted, its id is free again: the
+    /// same submit makes a new run of it. Processes on one database that do not agree delete what the shortest time says.
+    pub const fn retention(mut self, time: Duration) -> Self {
+        self.retention = Some(time);
+        self
+    }
+
     /// How many threads drive user code; the number of processors, but at least 2, when left out.
     pub const fn agent_threads(mut self, threads: usize) -> Self {
         self.agent_threads = Some(threads);
@@ -201,6 +214,7 @@ impl RuntimeBuilder {
             },
             cancel_grace: self.cancel_grace,
             max_output: self.max_output,
+            retention: self.retention,
             arbiters: processors.clamp(1, 8),
             agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
         };
@@ -251,6 +265,7 @@ impl RuntimeBuilder {
             ("intent_ttl", self.intent_ttl, Duration::from_millis(1)),
             ("cancel_grace", self.cancel_grace, Duration::ZERO),
             ("write_retry_limit", self.write_retry_limit, Duration::ZERO),
+            ("retention", self.retention.unwrap_or(year), Duration::from_secs(1)),
         ] {
             if time < least || time > year {
                 return wrong(option, &format!("must be between {least:?} and 366 days"));

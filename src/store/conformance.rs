@@ -16,6 +16,7 @@ mod claims;
 mod inserts;
 mod intents;
 mod lists;
+mod prunes;
 mod reads;
 pub(crate) mod samples;
 mod verdicts;
@@ -97,6 +98,10 @@ macro_rules! suite {
                     pages_hold_each_run_once
                     runs_that_come_while_one_pages_shift_nothing
                     a_listed_run_is_all_there;
+                prunes:
+                    a_run_that_settled_long_ago_is_forgotten_with_all_that_belongs_to_it
+                    what_has_not_settled_or_not_for_long_is_kept
+                    the_oldest_are_forgotten_first_and_only_so_many_at_a_time;
                 reads:
                     what_does_not_exist_is_not_found
                     events_are_read_from_any_seq

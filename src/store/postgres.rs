@@ -34,6 +34,7 @@ mod lease;
 mod migrate;
 mod options;
 mod pool;
+mod prune;
 mod read;
 mod row;
 mod statement;
@@ -275,6 +276,17 @@ impl RunStore for Postgres {
                     .map_err(|error| from_diesel(&error))?;
                 Ok(())
             })
+        })
+    }
+
+    fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
+        self.run(move |inner| async move {
+            // Kept by nobody: this is rare, and must not be in the way of anything.
+            inner
+                .with_kept(&Kept::default(), |conn| {
+                    Box::pin(async move { prune::prune(conn, age, limit).await.map_err(|error| from_diesel(&error)) })
+                })
+                .await
         })
     }
 

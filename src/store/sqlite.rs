@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::future::BoxFuture;
@@ -21,6 +22,7 @@ mod connection;
 mod error;
 mod intent;
 mod lock;
+mod prune;
 mod read;
 mod row;
 mod schema;
@@ -106,6 +108,10 @@ impl RunStore for Sqlite {
 
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {
         Box::pin(self.writer.run(|conn| intent::forget_expired(conn, now())))
+    }
+
+    fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
+        Box::pin(self.writer.run(move |conn| prune::prune(conn, age, limit)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

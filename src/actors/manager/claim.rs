@@ -9,9 +9,6 @@ use crate::store::{Claim, NodeId, StoreResult, TakenRun};
 /// The most runs that one claim takes up.
 const CLAIM: usize = 100;
 
-/// Every so many ticks expired intents are forgotten.
-const TICKS_BETWEEN_CLEANINGS: u64 = 60;
-
 /// The store's answer to a claim.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -66,7 +63,6 @@ impl RunManager {
         // What other processes leave waiting counts as well, so the first tick looks too.
         let (count, most) = (self.waiting > 0 || self.ticks == 1, self.limits.max_waiting);
         self.calls += usize::from(lost_answers && node.is_some());
-        let clean = self.ticks.is_multiple_of(TICKS_BETWEEN_CLEANINGS);
         actix::spawn(async move {
             if let Some(node) = node {
                 if any_live && let Ok(run_ids) = store.cancel_requests(node).await {
@@ -78,9 +74,6 @@ impl RunManager {
             }
             if count && let Ok(waiting) = store.count_waiting(most).await {
                 manager.do_send(Seen::Waiting(waiting));
-            }
-            if clean && let Err(error) = store.forget_expired_intents().await {
-                tracing::warn!(%error, "expired cancel intents were not forgotten");
             }
         });
     }

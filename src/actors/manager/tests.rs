@@ -113,6 +113,7 @@ impl Scene {
             manager: limits,
             cancel_grace: Duration::from_secs(60),
             max_output: 1024,
+            retention: None,
             arbiters: 2,
             agent_threads: 2,
         };

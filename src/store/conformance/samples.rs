@@ -48,7 +48,7 @@ pub(crate) fn unowned() -> InsertRun {
 }
 
 /// A run that a node has taken up with its submit.
-pub(in crate::store) fn owned() -> InsertRun {
+pub(crate) fn owned() -> InsertRun {
     InsertRun { node: Some(NodeId::new()), ..unowned() }
 }
 
@@ -230,7 +230,7 @@ impl<'a> Attempt<'a> {
 }
 
 /// A run that has lived and settled with `status`.
-pub(in crate::store) async fn settled(store: &dyn RunStore, insert: InsertRun, status: RunStatus) -> RunId {
+pub(crate) async fn settled(store: &dyn RunStore, insert: InsertRun, status: RunStatus) -> RunId {
     let mut attempt = Attempt::start(store, insert).await;
     attempt.write(settle(status)).await;
     attempt.run_id

@@ -13,6 +13,7 @@ use crate::store::{RunStore, Store, StoreLimits, StoreResult};
 use crate::test_postgres::{Database, fresh_database};
 
 mod plans;
+mod prunes;
 mod setups;
 mod steps;
 mod twos;

@@ -34,7 +34,11 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Explain<Q> {
     }
 }
 
-async fn assert_goes_by_index<Q: QueryFragment<Pg> + Send + Sync>(what: &str, conn: &mut AsyncPgConnection, query: Q) {
+pub(super) async fn assert_goes_by_index<Q: QueryFragment<Pg> + Send + Sync>(
+    what: &str,
+    conn: &mut AsyncPgConnection,
+    query: Q,
+) {
     let plan: Vec<String> = Explain(query).get_results(conn).await.unwrap();
     let plan = plan.join("\n");
     assert!(plan.contains("Index") && !plan.contains("Seq Scan on run"), "{what}:\n{plan}");

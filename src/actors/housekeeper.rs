@@ -1,0 +1,115 @@
+//! The housekeeper: makes the store forget what is not needed any more.
+//!
+//! Nothing depends on it but room: every process has one, and whichever comes first does the work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::store::{RunStore, StoreResult};
+
+/// How often there is something to look for, at most.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The most runs that are deleted at once.
+const BATCH: usize = 500;
+
+/// The pause after each batch, in which others get at the disk.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) struct Housekeeper {
+    pub(crate) store: Arc<dyn RunStore>,
+    /// How long settled runs are kept; `None` for ever.
+    pub(crate) retention: Option<Duration>,
+}
+
+impl Actor for Housekeeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        let store = Arc::clone(&self.store);
+        let retention = self.retention;
+        // Ends with its arbiter.
+        actix::spawn(async move {
+            loop {
+                tokio::time::sleep(interval(retention)).await;
+                if let Err(error) = clean(&*store, retention).await {
+                    tracing::warn!(%error, "what is not needed any more was not deleted");
+                }
+            }
+        });
+    }
+}
+
+/// Runs that are to be kept for a short time are looked for accordingly often.
+fn interval(retention: Option<Duration>) -> Duration {
+    retention.map_or(INTERVAL, |age| (age / 10).clamp(Duration::from_secs(1), INTERVAL))
+}
+
+async fn clean(store: &dyn RunStore, retention: Option<Duration>) -> StoreResult<()> {
+    store.forget_expired_intents().await?;
+    let Some(age) = retention else { return Ok(()) };
+    let mut pruned = 0;
+    loop {
+        match store.prune(age, BATCH).await? {
+            0 => break,
+            some => pruned += some,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    if pruned > 0 {
+        tracing::info!(pruned, "settled runs were deleted");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use actix::prelude::*;
+
+    use super::{Housekeeper, interval};
+    use crate::actors::testing::soon;
+    use crate::run::RunStatus;
+    use crate::store::conformance::samples::{owned, settled};
+    use crate::store::{RunStore, Store, StoreLimits};
+
+    async fn store() -> Arc<dyn RunStore> {
+        let limits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 10 };
+        Store::sqlite_in_memory().open(limits).await.unwrap()
+    }
+
+    #[actix::test]
+    async fn settled_runs_are_deleted_when_their_time_has_passed() {
+        let store = store().await;
+        let run_id = settled(&*store, owned(), RunStatus::Completed).await;
+        tokio::time::pause();
+        Housekeeper { store: Arc::clone(&store), retention: Some(Duration::ZERO) }.start();
+        soon(async {
+            while store.get(run_id).await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        })
+        .await;
+    }
+
+    #[actix::test]
+    async fn without_a_limit_runs_are_kept_for_ever() {
+        let store = store().await;
+        let run_id = settled(&*store, owned(), RunStatus::Completed).await;
+        tokio::time::pause();
+        Housekeeper { store: Arc::clone(&store), retention: None }.start();
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+        assert!(store.get(run_id).await.unwrap().is_some());
+    }
+
+    #[test]
+    fn a_short_retention_is_looked_after_often_and_a_long_one_each_minute() {
+        for (retention, expected) in [(None, 60), (Some(3600), 60), (Some(100), 10), (Some(1), 1)] {
+            assert_eq!(interval(retention.map(Duration::from_secs)), Duration::from_secs(expected));
+        }
+    }
+}

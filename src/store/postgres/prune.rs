@@ -1,0 +1,59 @@
+//! Forgets runs that settled long ago.
+//!
+//! Candidates are found by the time of their creation, for which there is an index: one by the time of settling would have to be
+//! written by every run. What was created long ago and has not settled, or not for long, is passed over.
+
+use std::time::Duration;
+
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{BigInt, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use super::statement::{push, statement};
+
+/// The most events that one batch deletes, unless a single run has more.
+const EVENTS: i64 = 10_000;
+
+/// Deletes at most `limit` runs that settled longer ago than `age`, with all that belongs to them, and says how many.
+///
+/// Nobody else prunes at the same time: whoever comes second finds nothing to do.
+pub(super) async fn prune(conn: &mut AsyncPgConnection, age: Duration, limit: usize) -> QueryResult<usize> {
+    let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let pruned: Vec<Uuid> = PruneRuns { age_ms, limit: super::count(limit) }.get_results(conn).await?;
+    Ok(pruned.len())
+}
+
+pub(super) struct PruneRuns {
+    pub(super) age_ms: i64,
+    pub(super) limit: i64,
+}
+
+statement!(PruneRuns -> SqlUuid);
+
+impl QueryFragment<Pg> for PruneRuns {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // The lock is the transaction's, which is this statement. Its key is the schema's table, so that Greenrooms in other
+        // schemas of the database have locks of their own.
+        push!(out,
+            "WITH alone AS MATERIALIZED ( \
+                SELECT pg_try_advisory_xact_lock('runs'::regclass::oid::bigint) AS mine), \
+             old AS MATERIALIZED ( \
+                SELECT run_id, created_at, next_seq FROM runs, alone \
+                WHERE alone.mine AND settled_at IS NOT NULL \
+                  AND created_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' \
+                  AND settled_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' \
+                ORDER BY created_at, run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE OF runs SKIP LOCKED), \
+             counted AS ( \
+                SELECT run_id, sum(next_seq) OVER (ORDER BY created_at, run_id) - next_seq AS events_before FROM old), \
+             doomed AS MATERIALIZED (SELECT run_id FROM counted WHERE events_before <= ", &EVENTS => BigInt, "), \
+             events AS (DELETE FROM run_events e USING doomed d WHERE e.run_id = d.run_id), \
+             inputs AS (DELETE FROM run_inputs i USING doomed d WHERE i.run_id = d.run_id), \
+             outputs AS (DELETE FROM run_outputs o USING doomed d WHERE o.run_id = d.run_id) \
+             DELETE FROM runs r USING doomed d WHERE r.run_id = d.run_id RETURNING r.run_id"
+        );
+        Ok(())
+    }
+}

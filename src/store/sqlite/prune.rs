@@ -1,0 +1,30 @@
+//! Forgets runs that settled long ago.
+
+use std::time::Duration;
+
+use diesel::dsl::delete;
+use diesel::prelude::*;
+
+use super::connection::transact;
+use super::schema::{run_events, run_inputs, run_outputs, runs};
+use super::{bound, now};
+use crate::store::StoreResult;
+
+/// Deletes at most `limit` runs that settled longer ago than `age`, with all that belongs to them, and says how many.
+pub(super) fn prune(conn: &mut SqliteConnection, age: Duration, limit: usize) -> StoreResult<usize> {
+    let before = now().saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
+    transact(conn, |conn| {
+        // By the time of creation, which has an index, as on Postgres.
+        let old: Vec<String> = runs::table
+            .filter(runs::created_at.lt(before))
+            .filter(runs::settled_at.lt(before))
+            .order((runs::created_at, runs::run_id))
+            .limit(bound(limit))
+            .select(runs::run_id)
+            .load(conn)?;
+        delete(run_events::table.filter(run_events::run_id.eq_any(&old))).execute(conn)?;
+        delete(run_inputs::table.filter(run_inputs::run_id.eq_any(&old))).execute(conn)?;
+        delete(run_outputs::table.filter(run_outputs::run_id.eq_any(&old))).execute(conn)?;
+        Ok(delete(runs::table.filter(runs::run_id.eq_any(&old))).execute(conn)?)
+    })
+}
