@@ -1,6 +1,7 @@
 //! The threads of a runtime: a system thread, arbiters for the actors, and others for user code.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use actix::prelude::*;
@@ -47,6 +48,7 @@ pub(crate) struct ActorOptions {
 pub(crate) struct Crew {
     pub(crate) manager: Addr<RunManager>,
     system: System,
+    cut_off: Arc<AtomicBool>,
     lease: Option<LeaseHandle>,
     /// Answers, with an error, when the system thread has ended; `None` when it has answered.
     ended: Option<oneshot::Receiver<std::convert::Infallible>>,
@@ -62,16 +64,18 @@ impl Crew {
             .thread_name("greenroom-agent")
             .enable_all()
             .build()?;
+        let cut_off = Arc::new(AtomicBool::new(false));
         let (started, starting) = oneshot::channel();
         let (alive, ended) = oneshot::channel();
+        let noticed = Arc::clone(&cut_off);
         thread::Builder::new().name("greenroom-system".to_owned()).spawn(move || {
-            run_system(options, node, user_code, started);
+            run_system(options, node, user_code, noticed, started);
             drop::<oneshot::Sender<std::convert::Infallible>>(alive);
         })?;
         let (manager, system) =
             starting.await.map_err(|_| std::io::Error::other("the system thread ended before it had started"))?;
         lease.keep(manager.clone().recipient());
-        Ok(Self { manager, system, lease: Some(lease), ended: Some(ended) })
+        Ok(Self { manager, system, cut_off, lease: Some(lease), ended: Some(ended) })
     }
 
     /// Stops every actor where it is, waits for the threads, and ends the lease: until then it is kept.
@@ -80,7 +84,7 @@ impl Crew {
     ///
     /// Can be dropped and called again at any time.
     pub(crate) async fn stop(&mut self) {
-        self.system.stop();
+        self.cut_off();
         if let Some(ended) = &mut self.ended {
             // The other half is never used to send, only dropped.
             ended.await.ok();
@@ -91,12 +95,17 @@ impl Crew {
             self.lease = None;
         }
     }
+
+    fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Release);
+        self.system.stop();
+    }
 }
 
 /// Without a shutdown the actors end where they are, as they would if the process died.
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.system.stop();
+        self.cut_off();
     }
 }
 
@@ -105,6 +114,7 @@ fn run_system(
     options: ActorOptions,
     node: NodeId,
     user_code: tokio::runtime::Runtime,
+    cut_off: Arc<AtomicBool>,
     started: oneshot::Sender<(Addr<RunManager>, System)>,
 ) {
     let runner = System::new();
@@ -112,8 +122,8 @@ fn run_system(
     let manager_arbiter = Arbiter::new();
     let run_arbiters: Vec<Arbiter> = (0..options.arbiters).map(|_| Arbiter::new()).collect();
     let arbiters = Arbiters::new(run_arbiters.iter().map(Arbiter::handle));
-    let manager =
-        start_actors(options, node, user_code.handle().clone(), arbiters, &persister_arbiter, &manager_arbiter);
+    let threads = Threads { user_code: user_code.handle().clone(), cut_off, arbiters };
+    let manager = start_actors(options, node, threads, &persister_arbiter, &manager_arbiter);
     // Without a receiver the start was given up, and dropping the system's handle there does not stop it.
     if started.send((manager, System::current())).is_err() {
         System::current().stop();
@@ -129,17 +139,24 @@ fn run_system(
     user_code.shutdown_background();
 }
 
+/// Where runs are driven.
+struct Threads {
+    user_code: Handle,
+    cut_off: Arc<AtomicBool>,
+    arbiters: Arbiters,
+}
+
 fn start_actors(
     options: ActorOptions,
     node: NodeId,
-    user_code: Handle,
-    arbiters: Arbiters,
+    threads: Threads,
     persister_arbiter: &Arbiter,
     manager_arbiter: &Arbiter,
 ) -> Addr<RunManager> {
     let ActorOptions { agents, store, hub, retry, manager: limits, cancel_grace, max_output, retention, .. } = options;
     let housekeeper = Housekeeper { store: Arc::clone(&store), retention };
     Housekeeper::start_in_arbiter(&manager_arbiter.handle(), |_| housekeeper);
+    let Threads { user_code, cut_off, arbiters } = threads;
     let persister = {
         let store = Arc::clone(&store);
         Persister::start_in_arbiter(&persister_arbiter.handle(), move |_| Persister::new(store, retry))
@@ -152,6 +169,7 @@ fn start_actors(
         cancel_grace,
         max_output,
         retry,
+        cut_off,
     });
     RunManager::start_in_arbiter(&manager_arbiter.handle(), move |_| {
         RunManager::new(node, agents, around, arbiters, limits)

@@ -1,6 +1,7 @@
 //! What follows when a run is not live any more, in whichever way.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
 
@@ -21,6 +22,8 @@ impl Handler<RunEnded> for RunManager {
             (Some(Ending::Unstored(StoreError::Closed)), _) => Ending::Fenced,
             // It belongs to a lease that was lost: whoever takes it over settles it.
             (Some(Ending::Unstored(_)) | None, None) => Ending::Fenced,
+            // Whoever takes over what this process leaves decides what becomes of the run.
+            (None, Some(_)) if self.around.cut_off.load(Ordering::Acquire) => Ending::Fenced,
             (Some(Ending::Unstored(error)), Some(node)) => {
                 return self.bury(node, run_id, format!("its outcome was lost: {error}"), ctx);
             }

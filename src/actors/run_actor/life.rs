@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use backon::Retryable;
@@ -37,6 +38,8 @@ pub(crate) struct Surroundings {
     pub(crate) max_output: usize,
     /// How long reads are tried again while the database is away.
     pub(crate) retry: Retry,
+    /// Set before the threads are stopped: what ends from then on has not failed, it was cut off.
+    pub(crate) cut_off: Arc<AtomicBool>,
 }
 
 pub(crate) struct Life {

@@ -63,6 +63,7 @@ impl Scene {
             cancel_grace: Duration::from_secs(60),
             max_output: 1024,
             retry: Retry { limit: Duration::from_secs(60) },
+            cut_off: Arc::default(),
         };
         let listener = Listener(sender).start();
         Self { store, tally: Arc::default(), around: Arc::new(around), run: *run, actor: None, ended, listener }
