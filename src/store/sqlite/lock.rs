@@ -3,8 +3,16 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::store::{StoreError, StoreResult};
+
+/// How long a lock that somebody has is waited for, and looked at how often.
+///
+/// Between the fork and the exec of any child of this process, the child has the lock as well; and the threads of a runtime
+/// that was dropped need a moment to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The place of a database file that this process alone may open.
 ///
@@ -27,10 +35,16 @@ impl Lock {
             .write(true)
             .open(&beside)
             .map_err(|error| wrong(&path, format_args!("cannot be locked: {error}")))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { path, _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.display().to_string())),
-            Err(TryLockError::Error(error)) => Err(wrong(&path, format_args!("cannot be locked: {error}"))),
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { path, _file: file }),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.display().to_string())),
+                Err(TryLockError::Error(error)) => {
+                    return Err(wrong(&path, format_args!("cannot be locked: {error}")));
+                }
+            }
         }
     }
 
