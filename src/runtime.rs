@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::actors::crew::Crew;
 use crate::actors::hub::Hub;
@@ -32,6 +32,8 @@ mod cancel_outcome;
 mod context;
 mod events;
 mod handle;
+#[cfg(unix)]
+mod sigterm;
 mod submit;
 
 /// How much longer than its deadline a call waits for the actors to say that the deadline has passed.
@@ -76,11 +78,15 @@ struct Inner {
     store: Arc<dyn RunStore>,
     hub: Arc<Hub>,
     stage: tokio::sync::Mutex<Stage>,
+    /// What a shutdown that is over has come to.
+    stopped: watch::Sender<Option<Drained>>,
     manager: actix::Addr<crate::actors::manager::RunManager>,
     /// Drives the timers of callers who have no tokio runtime of their own.
     timers: Handle,
     admissions: Admissions,
     limits: Limits,
+    #[cfg(unix)]
+    _sigterm: Option<sigterm::Watch>,
 }
 
 /// How far a runtime has come.
@@ -313,9 +319,23 @@ impl Runtime {
                 self.inner.store.close().await;
                 let drained = drained.unwrap_or_default();
                 *stage = Stage::Stopped(drained);
+                self.inner.stopped.send_replace(Some(drained));
                 drained
             }
         }
+    }
+
+    /// Waits until a [shutdown](Self::shutdown) is over, whoever asked for it, and says what became of the runs that were
+    /// live. For the `main` of a process that ends by [SIGTERM](RuntimeBuilder::shutdown_on_sigterm).
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn stopped(&self) -> Drained {
+        let mut stopped = self.inner.stopped.subscribe();
+        // An error would say that the sender is gone, which this runtime has.
+        let drained = stopped.wait_for(Option::is_some).await.ok().and_then(|drained| *drained);
+        drained.unwrap_or_default()
     }
 }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::admission::Admissions;
+#[cfg(unix)]
+use super::sigterm::Sigterm;
 use super::{Inner, Limits, Runtime, Stage, context};
 use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
@@ -39,6 +41,8 @@ pub struct RuntimeBuilder {
     poll_interval: Duration,
     lease_ttl: Duration,
     retention: Option<Duration>,
+    #[cfg(unix)]
+    shutdown_on_sigterm: Option<Duration>,
     agent_threads: Option<usize>,
 }
 
@@ -60,6 +64,8 @@ impl RuntimeBuilder {
             poll_interval: Duration::from_secs(1),
             lease_ttl: Duration::from_secs(15),
             retention: None,
+            #[cfg(unix)]
+            shutdown_on_sigterm: None,
             agent_threads: None,
         }
     }
@@ -178,6 +184,32 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Shuts the runtime down when the process gets SIGTERM, as by [`Runtime::shutdown`] with this deadline; not done when
+    /// left out. On Unix only.
+    ///
+    /// The signal does not end the process any more: its `main` has to return when [`Runtime::stopped`] does. A server of
+    /// actix-web, which heeds the signal as well, can go on answering meanwhile.
+    ///
+    /// ```
+    /// # use greenroom::{Agent, Runtime, ScriptedModel, ScriptedTurn, Store};
+    /// # use std::time::Duration;
+    /// # async fn example() -> Result<(), greenroom::Error> {
+    /// let runtime = Runtime::builder()
+    ///     .store(Store::sqlite_in_memory())
+    ///     .agent(Agent::builder("geographer").model(ScriptedModel::new([ScriptedTurn::text("Paris.")])))
+    ///     .shutdown_on_sigterm(Duration::from_secs(20))
+    ///     .start()
+    ///     .await?;
+    /// runtime.stopped().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    pub const fn shutdown_on_sigterm(mut self, deadline: Duration) -> Self {
+        self.shutdown_on_sigterm = Some(deadline);
+        self
+    }
+
     /// How many threads drive user code; the number of processors, but at least 2, when left out.
     pub const fn agent_threads(mut self, threads: usize) -> Self {
         self.agent_threads = Some(threads);
@@ -219,6 +251,8 @@ impl RuntimeBuilder {
             agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
         };
         let timers = context::timers().map_err(Error::Threads)?;
+        #[cfg(unix)]
+        let sigterm = self.shutdown_on_sigterm.map(|_| Sigterm::heed(&timers)).transpose().map_err(Error::Threads)?;
         let crew = Crew::start(CrewOptions { lease, actors: options }).await.map_err(Error::Threads)?;
         let inner = Inner {
             agents,
@@ -227,6 +261,7 @@ impl RuntimeBuilder {
             manager: crew.manager.clone(),
             timers,
             stage: tokio::sync::Mutex::new(Stage::AtWork(crew)),
+            stopped: watch::Sender::default(),
             admissions: Admissions::new(self.max_calls),
             limits: Limits {
                 max_input: self.max_input,
@@ -234,8 +269,15 @@ impl RuntimeBuilder {
                 cancel_timeout: self.call_timeout + self.cancel_grace,
                 poll_interval: self.poll_interval,
             },
+            #[cfg(unix)]
+            _sigterm: sigterm.as_ref().map(Sigterm::watch),
         };
-        Ok(Runtime { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        #[cfg(unix)]
+        if let Some((sigterm, deadline)) = sigterm.zip(self.shutdown_on_sigterm) {
+            sigterm.shut_down(&inner, deadline);
+        }
+        Ok(Runtime { inner })
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -12,7 +12,7 @@ pub(super) async fn anywhere<F: Future>(own: &Handle, work: F) -> F::Output {
     if Handle::try_current().is_ok() { work.await } else { TokioContext::new(work, own.clone()).await }
 }
 
-/// A tokio runtime for the timers of callers who have none. It is the process's own and ends with it: user code cannot hold
+/// A tokio runtime for signals, and for the timers of callers who have none. It is the process's own and ends with it: user code cannot hold
 /// it up, and no shutdown takes it away from those who wait.
 pub(super) fn timers() -> io::Result<Handle> {
     static TIMERS: Mutex<Option<Handle>> = Mutex::new(None);
@@ -20,7 +20,7 @@ pub(super) fn timers() -> io::Result<Handle> {
     if let Some(timers) = &*timers {
         return Ok(timers.clone());
     }
-    let runtime = Builder::new_current_thread().enable_time().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     thread::Builder::new()
         .name("greenroom-timers".to_owned())

@@ -15,6 +15,8 @@ use crate::support::{Gate, LONG, gated, names, settled, soon, start, submit_all,
 
 mod restart;
 mod shutdown;
+#[cfg(unix)]
+mod sigterm;
 
 /// Does everything once: in whatever executor it is called.
 async fn tour(runtime: Runtime) {
