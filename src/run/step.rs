@@ -90,7 +90,7 @@ mod tests {
         let run_id: RunId = "018f9d5e-5a3c-7c3e-9f43-6d6f1c1b2a30".parse().unwrap();
         let key = StepKey::new(run_id, "charge", 1);
         // Anybody can work it out: `uuid5(run_id, "charge#1")` in other languages.
-        assert_eq!(key.to_string(), "KEY");
+        assert_eq!(key.to_string(), "b4490fc2-ca2f-55a1-8de7-d06654e20a10");
         let others = [
             key,
             StepKey::new(run_id, "charge", 2),

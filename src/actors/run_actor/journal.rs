@@ -221,6 +221,7 @@ impl Journal {
         if matches!(change, Change::Settle(_)) {
             // There is no attempt to come that could remember them.
             self.steps.clear();
+            self.durable.clear();
         }
         if let Some(last) = last {
             self.push(last, 0, Duration::ZERO);
