@@ -112,7 +112,7 @@ pub struct AgentBuilder {
 }
 
 impl AgentBuilder {
-    /// The model that answers. A run is one turn of it.
+    /// The model that answers. A run is one turn of it, and the turn is a [step](RunContext::step).
     pub fn model(mut self, model: impl Model) -> Self {
         self.model = Some(Arc::new(model));
         self

@@ -40,7 +40,7 @@ pub struct RunOutput {
     pub settled_at: Option<DateTime<Utc>>,
 }
 
-/// What a run cost, all turns of its last attempt together. Durations are in seconds.
+/// What a run cost, all turns of its last attempt together, with those that it remembers of earlier ones. Durations are in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Metrics {
