@@ -20,13 +20,16 @@ pub use self::scripted::{ScriptedModel, ScriptedTurn};
 
 mod context;
 mod error;
+mod memory;
 mod model;
 mod model_work;
 #[cfg(feature = "openai")]
 mod openai;
 mod scripted;
+mod step;
 
-pub(crate) use self::context::{CancelSignal, RunContextParts};
+pub(crate) use self::context::{CancelSignal, Report, RunContextParts};
+pub(crate) use self::memory::StepMemory;
 
 /// An agent that a runtime can execute; made by [`Agent::builder`].
 #[derive(Clone)]
@@ -109,7 +112,7 @@ pub struct AgentBuilder {
 }
 
 impl AgentBuilder {
-    /// The model that answers. A run is one turn of it.
+    /// The model that answers. A run is one turn of it, and the turn is a [step](RunContext::step).
     pub fn model(mut self, model: impl Model) -> Self {
         self.model = Some(Arc::new(model));
         self
@@ -160,7 +163,7 @@ impl AgentBuilder {
         self
     }
 
-    /// What happens to a started run whose process died; when left out, [`CrashPolicy::Restart`] for an agent with a model
+    /// What happens to a started run whose process died; when left out, [`CrashPolicy::Resume`] for an agent with a model
     /// and [`CrashPolicy::Fail`] for one with code.
     pub const fn on_crash(mut self, policy: CrashPolicy) -> Self {
         self.crash_policy = Some(policy);
@@ -204,7 +207,7 @@ impl AgentBuilder {
             (None, None) => return Err(InvalidAgent::Nothing(self.name)),
             (Some(_), Some(_)) => return Err(InvalidAgent::ModelAndCode(self.name)),
         };
-        let default_policy = if by_model { CrashPolicy::Restart } else { CrashPolicy::Fail };
+        let default_policy = if by_model { CrashPolicy::Resume } else { CrashPolicy::Fail };
         Ok(Agent {
             name: self.name.into(),
             description: self.description,

@@ -31,6 +31,8 @@ pub use self::new_run::{InvalidRun, NewRun};
 pub(crate) use self::new_run::{check_limits, check_name};
 pub use self::output::{FailureKind, Metrics, RunFailure, RunOutput, Usage};
 pub use self::status::{RunStatus, UnknownStatus};
+pub use self::step::StepKey;
+pub(crate) use self::step::StepRecord;
 
 mod content;
 mod crash_policy;
@@ -42,6 +44,7 @@ mod id;
 mod new_run;
 mod output;
 mod status;
+mod step;
 pub(crate) mod text;
 
 /// The metadata that a caller attaches to a run: a JSON object, stored and returned as it is.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use self::protocol::{RowFacts, Takeover, Write, Written};
-use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, UserId};
+use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
 
 pub use self::config::Store;
 pub use self::error::StoreError;
@@ -130,6 +130,10 @@ pub(crate) trait RunStore: Send + Sync + 'static {
 
     /// The latest completed runs of a session, oldest first.
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>>;
+
+    /// The finished steps of a run, in the order of their positions: those that began last, if there are several
+    /// beginnings.
+    fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>>;
 
     /// Forgets cancel intents that have expired.
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;

@@ -10,6 +10,7 @@ use crate::run::RunId;
 pub(crate) mod ending;
 pub(crate) mod journal;
 pub(crate) mod life;
+mod past;
 #[cfg(test)]
 mod tests;
 mod work;

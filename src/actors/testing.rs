@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::agent::{Agent, RunContext};
-use crate::run::{CrashPolicy, Exchange, Run, RunEvent, RunId};
+use crate::run::{CrashPolicy, Exchange, Run, RunEvent, RunId, StepRecord};
 use crate::store::conformance::samples;
 use crate::store::protocol::{Change, InsertRun, RowFacts, Write, Written};
 use crate::store::{Claim, History, NodeId, RunQuery, RunStore, Store, StoreError, StoreLimits, StoreResult, TakenRun};
@@ -225,6 +225,10 @@ impl RunStore for Gated {
 
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {
         self.inner.history(history)
+    }
+
+    fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>> {
+        self.inner.steps(run_id)
     }
 
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
-use crate::run::{Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, UserId};
+use super::memory::StepMemory;
+use crate::run::{Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, StepRecord, Usage, UserId};
 
 /// A run, as the code that executes it sees it. Cheap to clone.
 #[derive(Clone)]
@@ -19,10 +20,26 @@ pub struct RunContext(Arc<RunContextParts>);
 pub(crate) struct RunContextParts {
     pub(crate) run: Arc<Run>,
     pub(crate) history: Vec<Exchange>,
-    pub(crate) events: mpsc::Sender<RunEventKind>,
+    pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) cancel: CancelSignal,
+    pub(crate) steps: StepMemory,
     /// The largest data of a custom event, in bytes.
     pub(crate) max_event: usize,
+}
+
+/// What user code tells of its run, in the order in which it happened.
+pub(crate) enum Report {
+    Event(RunEventKind),
+    /// A step was finished. Who waits for it to be durable is told; when nobody does, there is no hurry.
+    Step {
+        step: StepRecord,
+        durable: Option<oneshot::Sender<()>>,
+    },
+    /// An earlier attempt has said so at this cost, and its events tell of it.
+    Recalled {
+        text: String,
+        usage: Usage,
+    },
 }
 
 /// Tells user code that its run is to end, and remembers whether user code wants to know.
@@ -134,8 +151,21 @@ impl RunContext {
     }
 
     pub(crate) async fn say(&self, event: RunEventKind) {
+        self.report(Report::Event(event)).await;
+    }
+
+    pub(crate) async fn report(&self, report: Report) {
         // The receiver is gone only when the run has ended; nobody is left to tell, and this code is about to be dropped.
-        self.0.events.send(event).await.ok();
+        self.0.reports.send(report).await.ok();
+    }
+
+    pub(crate) fn steps(&self) -> &StepMemory {
+        &self.0.steps
+    }
+
+    /// Whether nobody follows this code any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.reports.is_closed()
     }
 
     /// Waits until the run is to end early: cancelled, timed out, or handed back at a shutdown.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::ModelError;
+use super::memory::StepError;
 use crate::run::{FailureKind, RunFailure, error_chain};
 
 /// The failure of an agent's own code. Any error becomes one by `?`; the run settles as `ERROR` with its message.
@@ -17,6 +18,12 @@ impl AgentError {
         Self(RunFailure::new(FailureKind::AgentError, message))
     }
 
+    /// What sort of failure it is.
+    #[must_use]
+    pub const fn kind(&self) -> FailureKind {
+        self.0.kind
+    }
+
     pub(crate) fn into_failure(self) -> RunFailure {
         self.0
     }
@@ -26,7 +33,13 @@ impl AgentError {
 impl<E: Error + Send + Sync + 'static> From<E> for AgentError {
     fn from(error: E) -> Self {
         let outer: &(dyn Error + 'static) = &error;
-        let kind = if outer.is::<ModelError>() { FailureKind::ModelError } else { FailureKind::AgentError };
+        let kind = if let Some(step) = outer.downcast_ref::<StepError>() {
+            step.kind()
+        } else if outer.is::<ModelError>() {
+            FailureKind::ModelError
+        } else {
+            FailureKind::AgentError
+        };
         Self(RunFailure::new(kind, error_chain(outer)))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use crate::run::{Content, Usage};
 
@@ -70,8 +71,8 @@ pub enum ModelEvent {
     Done(ModelTurn),
 }
 
-/// A turn that is complete.
-#[derive(Clone, PartialEq, Default)]
+/// A turn that is complete. It is remembered as JSON, see [`CrashPolicy::Resume`](crate::CrashPolicy::Resume).
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ModelTurn {
     /// The whole text, the pieces that were streamed before included.
@@ -79,6 +80,7 @@ pub struct ModelTurn {
     /// What the turn cost.
     pub usage: Usage,
     /// The provider's id of the answer, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What an agent with a model does: it asks for one turn, and passes on what is said.
+//! What an agent with a model does: it asks for one turn, which is a step, and passes on what is said.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::context::Report;
 use super::{
     AgentError, Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role, RunContext, Work,
 };
@@ -39,10 +40,29 @@ impl Work for ModelWork {
         let model = Arc::clone(&self.model);
         let request = self.request(&cx);
         Box::pin(async move {
-            let turn = take_turn(&*model, request, &cx).await?;
+            let turn = turn(&*model, request, &cx).await?;
             Ok(Content::from(turn.text))
         })
     }
+}
+
+/// The name of the steps that are turns.
+const TURN: &str = "model turn";
+
+/// The next turn: the one that an earlier attempt has had, or a new one.
+async fn turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) -> Result<ModelTurn, AgentError> {
+    let step = cx.steps().call(TURN)?;
+    if let Some(turn) = cx.steps().recall::<ModelTurn>(&step)? {
+        cx.report(Report::Recalled { text: turn.text.clone(), usage: turn.usage }).await;
+        return Ok(turn);
+    }
+    let turn = take_turn(model, request, cx).await?;
+    // The run ends with this turn, so there is nothing to wait for; nor is there a reason to fail when it is too large to be
+    // remembered, since what the run may say has its own bound.
+    if let Ok((record, _)) = cx.steps().finish(&step, &turn) {
+        cx.remember_along(record).await;
+    }
+    Ok(turn)
 }
 
 /// Asks for one turn, and tells those who follow the run about it.

@@ -4,9 +4,14 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CrashPolicy {
-    /// The run is started again from its input, as long as it has attempts left.
+    /// The run goes on after its last finished [step](crate::RunContext::step), as long as it has attempts left: user code
+    /// is started again, and steps that were finished give their remembered results instead of running.
     ///
-    /// Right for agents whose work may be done twice; the default of model agents.
+    /// Right for agents whose effects are in steps; the default of model agents, whose turns are steps.
+    Resume,
+    /// The run is started again from its input, as long as it has attempts left; no step is remembered.
+    ///
+    /// Right for agents whose work may be done twice.
     Restart,
     /// The run settles as `ERROR`, and the kind says that its process died; nothing is done twice.
     ///
@@ -17,6 +22,7 @@ pub enum CrashPolicy {
 impl CrashPolicy {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Resume => "resume",
             Self::Restart => "restart",
             Self::Fail => "fail",
         }
@@ -24,6 +30,25 @@ impl CrashPolicy {
 
     /// The policy that `word` names; what a later version wrote and this one does not know is the careful choice.
     pub(crate) fn from_word(word: &str) -> Self {
-        if word == Self::Restart.as_str() { Self::Restart } else { Self::Fail }
+        let known = [Self::Resume, Self::Restart].into_iter().find(|policy| policy.as_str() == word);
+        known.unwrap_or(Self::Fail)
+    }
+
+    /// Whether user code that was started may be started again.
+    pub(crate) const fn starts_again(self) -> bool {
+        matches!(self, Self::Resume | Self::Restart)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CrashPolicy;
+
+    #[test]
+    fn each_policy_is_read_back_from_its_word_and_an_unknown_one_is_careful() {
+        for policy in [CrashPolicy::Resume, CrashPolicy::Restart, CrashPolicy::Fail] {
+            assert_eq!(CrashPolicy::from_word(policy.as_str()), policy);
+        }
+        assert_eq!(CrashPolicy::from_word("fork"), CrashPolicy::Fail);
     }
 }

@@ -28,7 +28,8 @@ pub struct RunEvent {
 #[serde(tag = "event")]
 #[non_exhaustive]
 pub enum RunEventKind {
-    /// User code is about to start. A later attempt emits it again: what the attempts before it said is void.
+    /// User code is about to start. A later attempt emits it again: what the attempts before it said is void, except in
+    /// model turns that the new attempt remembers, which are not said again.
     RunStarted {
         /// Which taking-up of the run this is.
         attempt: u32,

@@ -40,7 +40,7 @@ pub struct RunOutput {
     pub settled_at: Option<DateTime<Utc>>,
 }
 
-/// What a run cost, all turns of its last attempt together. Durations are in seconds.
+/// What a run cost, all turns of its last attempt together, with those that it remembers of earlier ones. Durations are in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -109,6 +109,10 @@ pub enum FailureKind {
     Timeout,
     /// The content is larger than the runtime's limit.
     OutputTooLarge,
+    /// A step cannot be remembered: its name, its result or the number of steps is out of bounds.
+    InvalidStep,
+    /// The code called its steps in another order than an earlier attempt, or reads a result as something else.
+    StepsChanged,
     /// The process that ran the run died, and the agent does not want to be run again.
     ProcessDied,
     /// The runtime was shut down before the run ended, and the agent does not want to be run again.

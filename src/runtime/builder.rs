@@ -113,7 +113,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The largest content, in bytes; 4 MiB when left out, at most 64 MiB. A run that says more settles as `ERROR`.
+    /// The largest content, and the largest result of a [step](crate::RunContext::step), in bytes; 4 MiB when left out, at
+    /// most 64 MiB. A run that says more settles as `ERROR`.
     pub const fn max_output(mut self, bytes: usize) -> Self {
         self.max_output = bytes;
         self

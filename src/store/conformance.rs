@@ -19,6 +19,7 @@ mod lists;
 mod prunes;
 mod reads;
 pub(crate) mod samples;
+mod steps;
 mod verdicts;
 
 /// Intents that live through every case, and few enough of them to run out.
@@ -109,6 +110,12 @@ macro_rules! suite {
                     history_of_a_session_shows_nothing_of_other_users
                     history_is_the_latest_runs_oldest_first
                     a_closed_store_refuses_everything;
+                steps:
+                    finished_steps_are_read_back_in_order
+                    the_same_steps_again_change_nothing
+                    a_write_that_is_refused_remembers_no_step
+                    only_steps_that_began_together_are_read_back
+                    any_result_survives_as_it_was;
                 batches:
                     an_empty_batch_does_nothing
                     five_hundred_writes_are_each_answered

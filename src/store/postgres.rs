@@ -16,11 +16,11 @@ use tokio::runtime::Runtime;
 use self::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use self::connect::Connector;
 use self::error::from_diesel;
-use self::read::{EventRow, GetEvents, GetHistory, GetRuns, ListRuns};
+use self::read::{EventRow, GetEvents, GetHistory, GetRuns, GetSteps, ListRuns, StepRow};
 use self::row::RunRow;
 use super::protocol::{RowFacts, Takeover, Write, Written};
 use super::{Claim, History, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
-use crate::run::{Exchange, Run, RunEvent, RunId};
+use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 pub use self::options::PostgresOptions;
 
@@ -263,6 +263,16 @@ impl RunStore for Postgres {
                         Ok(Exchange { input: row::json(input, "input")?, content: row::json(content, "content")? })
                     })
                     .collect()
+            })
+        })
+    }
+
+    fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let statement = GetSteps { run_id: run_id.as_uuid() };
+                let rows: Vec<StepRow> = statement.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+                rows.into_iter().map(StepRow::into_step).collect()
             })
         })
     }

@@ -5,7 +5,7 @@
 
 use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
-use crate::run::{Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus};
+use crate::run::{Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, StepRecord};
 
 pub(crate) mod lease;
 #[cfg(test)]
@@ -43,7 +43,9 @@ impl Write {
                     Change::Settle(settlement) => settlement.content.as_ref().map_or(0, Content::size),
                     Change::Start | Change::Append | Change::HandBack => 0,
                 };
-                content + advance.events.iter().map(|event| event.kind.weight()).sum::<usize>()
+                content
+                    + advance.events.iter().map(|event| event.kind.weight()).sum::<usize>()
+                    + advance.steps.iter().map(StepRecord::weight).sum::<usize>()
             }
             Self::Cancel(_) => 0,
         }
@@ -89,6 +91,8 @@ pub(crate) struct Advance {
     /// The seq of the first of `events`; also where the log must stand for the write to be the next one.
     pub(crate) first_seq: u64,
     pub(crate) events: Vec<RunEvent>,
+    /// What user code has finished, to be remembered.
+    pub(crate) steps: Vec<StepRecord>,
     pub(crate) change: Change,
 }
 
@@ -207,7 +211,8 @@ pub(crate) fn judge(advance: &Advance, row: Option<&RowFacts>) -> Verdict {
 }
 
 /// Whether `row` is what `advance` leaves behind. An attempt is one writer that waits for each answer, so a log that
-/// stands where this write would put it, in the status that it sets, was put there by it.
+/// stands where this write would put it, in the status that it sets, was put there by it. Steps leave no trace that is
+/// looked for: an append of nothing else is done again, which changes nothing.
 fn is_trace_of(advance: &Advance, row: &RowFacts) -> bool {
     let owned = row.node.is_some();
     let status_fits = match &advance.change {
@@ -254,7 +259,7 @@ pub(crate) fn take_over(row: &RowFacts, on_crash: CrashPolicy) -> Takeover {
     }
     match (row.status, on_crash) {
         (RunStatus::Running, CrashPolicy::Fail) => Takeover::Fail(ProcessDied),
-        (RunStatus::Running, CrashPolicy::Restart) if row.starts >= row.max_attempts => {
+        (RunStatus::Running, CrashPolicy::Resume | CrashPolicy::Restart) if row.starts >= row.max_attempts => {
             Takeover::Fail(AttemptsExhausted)
         }
         _ => Takeover::Requeue,

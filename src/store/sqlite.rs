@@ -16,7 +16,7 @@ use self::lock::Lock;
 use self::worker::Worker;
 use super::protocol::{RowFacts, Write, Written};
 use super::{Claim, History, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
-use crate::run::{Exchange, Run, RunEvent, RunId};
+use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 mod connection;
 mod error;
@@ -104,6 +104,10 @@ impl RunStore for Sqlite {
 
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {
         Box::pin(self.reader.run(move |conn| read::history(conn, &history)))
+    }
+
+    fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>> {
+        Box::pin(self.reader.run(move |conn| read::steps(conn, run_id)))
     }
 
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {

@@ -20,5 +20,6 @@ mod rescue;
 mod scripted_openai;
 mod secrets;
 mod sessions;
+mod steps;
 mod submit;
 mod support;

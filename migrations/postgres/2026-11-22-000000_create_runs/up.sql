@@ -29,7 +29,7 @@ CREATE TABLE runs (
 COMMENT ON COLUMN runs.attempt IS 'How many times the run was taken up; the fencing token on every write.';
 COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts that were handed back not counted.';
 COMMENT ON COLUMN runs.node_id IS 'The node that has the run; null while anybody may take it up.';
-COMMENT ON COLUMN runs.on_crash IS 'What a takeover does to a started run: restart or fail.';
+COMMENT ON COLUMN runs.on_crash IS 'What a takeover does to a started run: resume, restart or fail.';
 COMMENT ON COLUMN runs.next_seq IS 'The seq of the next event; a write that does not start here is refused.';
 COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel of a run that a node had.';
 
@@ -70,6 +70,20 @@ CREATE TABLE run_events (
     event      json       NOT NULL,
     PRIMARY KEY (run_id, seq)
 );
+
+-- What user code has finished in steps, for later attempts.
+CREATE TABLE run_steps (
+    run_id        uuid        NOT NULL,
+    position      integer     NOT NULL,
+    first_attempt integer     NOT NULL,
+    name          text        NOT NULL,
+    result        json        NOT NULL,
+    created_at    timestamptz NOT NULL,
+    PRIMARY KEY (run_id, position)
+);
+
+COMMENT ON COLUMN run_steps.position IS 'Its place in the order in which the steps of the run were called, from 0.';
+COMMENT ON COLUMN run_steps.first_attempt IS 'The attempt that began without remembered steps; those of the latest one count.';
 
 -- Cancels of runs that do not exist yet.
 CREATE TABLE cancel_intents (

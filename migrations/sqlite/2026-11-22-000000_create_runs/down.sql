@@ -1,4 +1,5 @@
 DROP TABLE cancel_intents;
+DROP TABLE run_steps;
 DROP TABLE run_events;
 DROP TABLE run_outputs;
 DROP TABLE run_inputs;

@@ -51,6 +51,16 @@ CREATE TABLE run_events (
     PRIMARY KEY (run_id, seq)
 ) WITHOUT ROWID;
 
+CREATE TABLE run_steps (
+    run_id        TEXT    NOT NULL,
+    position      INTEGER NOT NULL,
+    first_attempt INTEGER NOT NULL,
+    name          TEXT    NOT NULL,
+    result        TEXT    NOT NULL,
+    created_at    BIGINT  NOT NULL,
+    PRIMARY KEY (run_id, position)
+);
+
 CREATE TABLE cancel_intents (
     run_id     TEXT   NOT NULL PRIMARY KEY,
     expires_at BIGINT NOT NULL

@@ -121,6 +121,7 @@ async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId, why: &s
             attempt: row.attempt,
             first_seq: row.next_seq,
             events: vec![event],
+            steps: Vec::new(),
             change: Change::Settle(settlement),
         };
         match around.writer.advance(advance).await? {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
-use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, Usage};
+use crate::agent::Report;
+use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, StepRecord, Usage};
 use crate::store::StoreResult;
 use crate::store::protocol::{Advance, Change, Refusal};
 
@@ -18,9 +20,9 @@ const JOIN_WITHIN: Duration = Duration::from_millis(40);
 /// A joined piece of text is not made longer than this, in bytes.
 const PIECE: usize = 8 * 1024;
 
-/// So much may wait to be written before user code has to wait, in bytes and in events.
+/// So much may wait to be written before user code has to wait, in bytes and in events and steps.
 const ROOM_BYTES: usize = 1024 * 1024;
-const ROOM_EVENTS: usize = 512;
+const ROOM: usize = 512;
 
 pub(crate) struct Journal {
     run_id: RunId,
@@ -28,8 +30,11 @@ pub(crate) struct Journal {
     /// The seq of the first event in `waiting`.
     durable_from: u64,
     waiting: Vec<RunEvent>,
+    steps: Vec<StepRecord>,
+    /// Who is to be told when what waits is durable.
+    durable: Vec<oneshot::Sender<()>>,
     waiting_bytes: usize,
-    /// When `waiting` is to be written; `None` when there is nothing to write.
+    /// When what waits is to be written; `None` when there is nothing to write.
     due: Option<Instant>,
     under_way: Option<UnderWay>,
     writer: Writer,
@@ -40,6 +45,7 @@ pub(crate) struct Journal {
 /// A write that is not answered yet.
 struct UnderWay {
     events: Vec<RunEvent>,
+    durable: Vec<oneshot::Sender<()>>,
     answer: BoxFuture<'static, StoreResult<Result<(), Refusal>>>,
 }
 
@@ -71,6 +77,8 @@ impl Journal {
             attempt: run.attempt,
             durable_from: next_seq,
             waiting: Vec::new(),
+            steps: Vec::new(),
+            durable: Vec::new(),
             waiting_bytes: 0,
             due: None,
             under_way: None,
@@ -85,8 +93,26 @@ impl Journal {
         self.said.started = Some(Instant::now());
     }
 
-    /// Notes what user code has said.
-    pub(crate) fn note(&mut self, kind: RunEventKind) {
+    /// Notes what user code reports.
+    pub(crate) fn note(&mut self, report: Report) {
+        match report {
+            Report::Event(kind) => self.note_event(kind),
+            Report::Step { step, durable } => self.note_step(step, durable),
+            Report::Recalled { text, usage } => {
+                self.said.usage += usage;
+                self.said.add(Content::from(text));
+            }
+        }
+    }
+
+    fn note_step(&mut self, step: StepRecord, durable: Option<oneshot::Sender<()>>) {
+        self.waiting_bytes += step.weight();
+        self.steps.push(step);
+        self.be_due(if durable.is_some() { Duration::ZERO } else { JOIN_WITHIN });
+        self.durable.extend(durable);
+    }
+
+    fn note_event(&mut self, kind: RunEventKind) {
         match kind {
             RunEventKind::RunContent { content } => self.note_piece(content),
             RunEventKind::CustomEvent { name, data } => {
@@ -108,18 +134,12 @@ impl Journal {
     }
 
     fn note_piece(&mut self, piece: Content) {
-        let mut piece = piece.without_nul();
-        let room = self.said.max_text - self.said.text.len();
-        if piece.size() > room {
-            self.said.overflowed = true;
-            piece = Content::from(head(piece.as_text().unwrap_or_default(), room));
-        }
+        let piece = self.said.add(piece);
         let text = piece.as_text().unwrap_or_default();
         if text.is_empty() {
             return;
         }
         self.said.first_piece = self.said.first_piece.or(self.said.started.map(|started| started.elapsed()));
-        self.said.text.push_str(text);
         if let Some(RunEvent { kind: RunEventKind::RunContent { content }, .. }) = self.waiting.last_mut()
             && let Some(before) = content.as_text()
             && before.len() + text.len() <= PIECE
@@ -136,7 +156,11 @@ impl Journal {
         let seq = self.durable_from + self.under_way_len() + self.waiting.len() as u64;
         self.waiting.push(RunEvent::new(self.run_id, seq, kind));
         self.waiting_bytes += bytes;
-        let due = Instant::now() + if self.waiting_bytes > PIECE { Duration::ZERO } else { patience };
+        self.be_due(if self.waiting_bytes > PIECE { Duration::ZERO } else { patience });
+    }
+
+    fn be_due(&mut self, patience: Duration) {
+        let due = Instant::now() + patience;
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 
@@ -146,7 +170,7 @@ impl Journal {
 
     /// Whether user code may say more.
     pub(crate) fn has_room(&self) -> bool {
-        self.waiting_bytes < ROOM_BYTES && self.waiting.len() < ROOM_EVENTS
+        self.waiting_bytes < ROOM_BYTES && self.waiting.len() + self.steps.len() < ROOM
     }
 
     /// Whether the present attempt wanted to say more than it may.
@@ -194,6 +218,11 @@ impl Journal {
         {
             return Ok(Err(refusal));
         }
+        if matches!(change, Change::Settle(_)) {
+            // There is no attempt to come that could remember them.
+            self.steps.clear();
+            self.durable.clear();
+        }
         if let Some(last) = last {
             self.push(last, 0, Duration::ZERO);
         }
@@ -210,10 +239,12 @@ impl Journal {
             attempt: self.attempt,
             first_seq: self.durable_from,
             events: events.clone(),
+            steps: std::mem::take(&mut self.steps),
             change,
         };
         let answer = Box::pin(self.writer.advance(advance));
-        self.under_way = Some(UnderWay { events, answer });
+        let durable = std::mem::take(&mut self.durable);
+        self.under_way = Some(UnderWay { events, durable, answer });
     }
 
     /// Waits for the write that is under way.
@@ -224,15 +255,33 @@ impl Journal {
     async fn answered(&mut self) -> StoreResult<Result<(), Refusal>> {
         let Some(under_way) = &mut self.under_way else { return Ok(Ok(())) };
         let answer = (&mut under_way.answer).await;
-        let events = self.under_way.take().map(|under_way| under_way.events).unwrap_or_default();
+        let Some(UnderWay { events, durable, .. }) = self.under_way.take() else { return Ok(Ok(())) };
         let answer = answer?;
         if answer.is_ok() {
+            for waits in durable {
+                // Whoever waited may have been dropped; the step stands all the same.
+                waits.send(()).ok();
+            }
             self.durable_from += events.len() as u64;
             if !events.is_empty() {
                 self.hub.publish(self.run_id, events.into());
             }
         }
         Ok(answer)
+    }
+}
+
+impl Said {
+    /// Adds a piece of text, as far as it may be said, and gives that.
+    fn add(&mut self, piece: Content) -> Content {
+        let mut piece = piece.without_nul();
+        let room = self.max_text - self.text.len();
+        if piece.size() > room {
+            self.overflowed = true;
+            piece = Content::from(head(piece.as_text().unwrap_or_default(), room));
+        }
+        self.text.push_str(piece.as_text().unwrap_or_default());
+        piece
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use backon::Retryable;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -14,16 +13,17 @@ use tokio_util::task::TaskTracker;
 use super::Stop;
 use super::ending::{Ending, ending_of, exhausted, last_event, too_large};
 use super::journal::Journal;
+use super::past::Past;
 use super::work::{Finish, Work, abandoned, finish_of, panic_message};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Retry, Writer};
-use crate::agent::{Agent, CancelSignal, RunContext, RunContextParts};
-use crate::run::{Content, CrashPolicy, Exchange, FailureKind, Run, RunEventKind, RunFailure, RunId, RunStatus};
+use crate::agent::{Agent, CancelSignal, RunContext, RunContextParts, StepMemory};
+use crate::run::{Content, FailureKind, Run, RunEventKind, RunFailure, RunId, RunStatus};
 use crate::store::protocol::{Change, Refusal, Settlement};
-use crate::store::{History, RunStore, StoreError, StoreResult, TakenRun};
+use crate::store::{RunStore, StoreResult, TakenRun};
 
-/// How many events user code may be ahead of the run's log before it has to wait.
-const EVENTS_AHEAD: usize = 32;
+/// How many reports user code may be ahead of the run's log before it has to wait.
+const REPORTS_AHEAD: usize = 32;
 
 /// What all runs of a runtime share.
 pub(crate) struct Surroundings {
@@ -104,7 +104,7 @@ impl Life {
     }
 
     async fn live_or_lose(&mut self) -> StoreResult<Ending> {
-        let history = self.history().await?;
+        let past = Past::of(&self.run, &self.agent, &self.around).await?;
         let stop = *self.stop.borrow_and_update();
         if let Some(stop) = stop {
             return self.end_unstarted(stop).await;
@@ -123,7 +123,7 @@ impl Life {
         }
         tracing::info!(run.status = %RunStatus::Running, "run started");
         self.journal.start_clock();
-        let mut work = self.set_to_work(history);
+        let mut work = self.set_to_work(past);
         let finish = match self.follow(&mut work).await? {
             Ok(finish) => finish,
             Err(refusal) => return Ok(ending_of(refusal)),
@@ -142,38 +142,28 @@ impl Life {
         }
     }
 
-    /// The earlier runs that the agent asks for.
-    async fn history(&self) -> StoreResult<Vec<Exchange>> {
-        if self.agent.history == 0 {
-            return Ok(Vec::new());
-        }
-        let asked = History {
-            before: self.run_id(),
-            session_id: self.run.output.session_id.clone(),
-            user_id: self.run.output.user_id.clone(),
-            limit: self.agent.history,
-        };
-        let pauses = self.around.retry.pauses().with_total_delay(Some(self.around.retry.limit));
-        (|| self.around.store.history(asked.clone())).retry(pauses).when(StoreError::is_retryable).await
-    }
-
     /// Starts user code on the threads that are kept for it. A panic in it is caught there.
-    fn set_to_work(&self, history: Vec<Exchange>) -> Work {
-        let (sender, events) = mpsc::channel(EVENTS_AHEAD);
+    fn set_to_work(&self, past: Past) -> Work {
+        let (sender, reports) = mpsc::channel(REPORTS_AHEAD);
         let cancel = CancelSignal::default();
         let parts = RunContextParts {
             run: Arc::clone(&self.run),
-            history,
-            events: sender,
+            history: past.history,
+            reports: sender,
             cancel: cancel.clone(),
+            steps: StepMemory::new(self.run.attempt, past.steps, self.around.max_output),
             max_event: self.around.max_output,
         };
         let work = Arc::clone(&self.agent.work);
         // The call itself is user code too: it may panic before it has made a future.
-        let code = AssertUnwindSafe(async move { work.run(RunContext::new(parts)).await });
+        let code = AssertUnwindSafe(async move {
+            let cx = RunContext::new(parts);
+            let returned = work.run(cx.clone()).await;
+            cx.judged(returned)
+        });
         let caught = async move { code.catch_unwind().await.map_err(|panic| panic_message(&*panic)) };
         let task = self.code.spawn_on(tracing::Instrument::in_current_span(caught), &self.around.user_code);
-        Work { task, events, cancel }
+        Work { task, reports, cancel }
     }
 
     /// Follows user code until it ends, or must end.
@@ -198,7 +188,7 @@ impl Life {
                     }
                 }
                 after = &mut timed_out => return Ok(Ok(Finish::TimedOut(after))),
-                Some(event) = work.events.recv(), if has_room => self.journal.note(event),
+                Some(report) = work.reports.recv(), if has_room => self.journal.note(report),
                 done = &mut work.task => return Ok(Ok(finish_of(done))),
             }
             if self.journal.has_overflowed() {
@@ -214,9 +204,9 @@ impl Life {
             return Ok(Err(refusal));
         }
         // No more than user code was ahead: a task of its own may go on talking.
-        for _ in 0..=EVENTS_AHEAD {
-            let Ok(event) = work.events.try_recv() else { break };
-            self.journal.note(event);
+        for _ in 0..=REPORTS_AHEAD {
+            let Ok(report) = work.reports.try_recv() else { break };
+            self.journal.note(report);
         }
         let too_large = self.journal.has_overflowed() && matches!(finish, Finish::Returned(_));
         Ok(Ok(if too_large { Finish::TooLarge } else { finish }))
@@ -246,7 +236,7 @@ impl Life {
                     }
                 }
                 // Otherwise code that wants to say something before it returns would wait for ever.
-                Some(event) = work.events.recv(), if has_room => self.journal.note(event),
+                Some(report) = work.reports.recv(), if has_room => self.journal.note(report),
             }
         }
     }
@@ -265,7 +255,7 @@ impl Life {
             Finish::TimedOut(after) => failed(FailureKind::Timeout, format!("the run took longer than {after:?}")),
             Finish::TooLarge => (RunStatus::Error, partial(), Some(too_large(self.around.max_output))),
             Finish::Stopped(Stop::Cancel) => (RunStatus::Cancelled, partial(), None),
-            Finish::Stopped(Stop::HandBack) if self.agent.crash_policy == CrashPolicy::Restart => {
+            Finish::Stopped(Stop::HandBack) if self.agent.crash_policy.starts_again() => {
                 return self.hand_back().await;
             }
             Finish::Stopped(Stop::HandBack) => {

@@ -13,10 +13,13 @@ use super::{Die, RunActor, RunEnded, Stop};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Persister, Retry, Writer};
 use crate::actors::testing::{Gated, Tally, agents, only, run_of, soon};
+use crate::agent::Agent;
 use crate::run::{Run, RunEventKind, RunId, RunStatus};
 use crate::store::conformance::samples::{self, step};
 use crate::store::protocol::{Change, InsertRun, Inserted, Write};
 use crate::store::{Claim, NodeId, TakenRun};
+
+mod steps;
 
 /// Threads of its own, as in a runtime: on the test's thread, code that is stopped at once would never begin.
 static USER_CODE: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -72,8 +75,17 @@ impl Scene {
     /// Gives the run its actor; what is already known to stop it comes first.
     fn play(&mut self, first: Option<Stop>) {
         let agent = agents(&self.tally).into_iter().find(|agent| agent.name() == self.run.output.agent).unwrap();
+        self.play_as(agent, self.taken(), first);
+    }
+
+    /// The run as it was taken up with its submit.
+    fn taken(&self) -> TakenRun {
+        TakenRun { run: self.run.clone(), next_seq: 0 }
+    }
+
+    fn play_as(&mut self, agent: Agent, taken: TakenRun, first: Option<Stop>) {
         let (stop, stopped) = watch::channel(first);
-        let life = Life::new(TakenRun { run: self.run.clone(), next_seq: 0 }, agent, self.around.clone(), stopped);
+        let life = Life::new(taken, agent, self.around.clone(), stopped);
         self.actor = Some(RunActor::new(life, stop, self.listener.clone().recipient()).start());
     }
 

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::Stop;
-use crate::agent::{AgentError, CancelSignal};
-use crate::run::{Content, RunEventKind};
+use crate::agent::{AgentError, CancelSignal, Report};
+use crate::run::Content;
 
 /// How user code came to an end.
 pub(super) enum Finish {
@@ -21,7 +21,7 @@ pub(super) enum Finish {
 /// User code at work. Its future is dropped with this, wherever it is.
 pub(super) struct Work {
     pub(super) task: JoinHandle<Result<Result<Content, AgentError>, String>>,
-    pub(super) events: mpsc::Receiver<RunEventKind>,
+    pub(super) reports: mpsc::Receiver<Report>,
     pub(super) cancel: CancelSignal,
 }
 

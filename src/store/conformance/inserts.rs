@@ -160,6 +160,8 @@ pub(super) async fn every_kind_of_failure_survives(store: &dyn RunStore) {
         FailureKind::ModelError,
         FailureKind::Timeout,
         FailureKind::OutputTooLarge,
+        FailureKind::InvalidStep,
+        FailureKind::StepsChanged,
         FailureKind::ProcessDied,
         FailureKind::Shutdown,
         FailureKind::AttemptsExhausted,

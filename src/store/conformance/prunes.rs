@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::samples::*;
-use crate::run::{RunId, RunStatus};
+use crate::run::{RunId, RunStatus, StepRecord};
 use crate::store::RunStore;
-use crate::store::protocol::Change;
+use crate::store::protocol::{Advance, Change};
 
 async fn is_there(store: &dyn RunStore, run_id: RunId) -> bool {
     store.get(run_id).await.unwrap().is_some()
@@ -13,11 +13,16 @@ async fn is_there(store: &dyn RunStore, run_id: RunId) -> bool {
 
 pub(super) async fn a_run_that_settled_long_ago_is_forgotten_with_all_that_belongs_to_it(store: &dyn RunStore) {
     let run = owned();
-    settled(store, run.clone(), RunStatus::Completed).await;
+    let mut attempt = Attempt::start(store, run.clone()).await;
+    let finished = StepRecord { position: 0, first_attempt: 1, name: "a".to_owned(), result: "1".to_owned() };
+    advance(store, &Advance { steps: vec![finished], ..attempt.next(Change::Append) }).await.unwrap();
+    attempt.next_seq += 1;
+    attempt.write(settle(RunStatus::Completed)).await;
     assert_eq!(store.prune(Duration::ZERO, 10).await.unwrap(), 1);
     assert!(!is_there(store, id(&run)).await);
     assert!(store.facts(id(&run)).await.unwrap().is_none());
     assert!(events(store, id(&run)).await.is_empty());
+    assert!(store.steps(id(&run)).await.unwrap().is_empty());
     // Where anything of it were left, it could not live once more.
     settled(store, run, RunStatus::Completed).await;
 }

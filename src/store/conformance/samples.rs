@@ -96,7 +96,7 @@ fn kind_of(change: &Change, attempt: u32) -> RunEventKind {
 /// A step with one event that tells of it.
 pub(crate) fn step(run_id: RunId, attempt: u32, first_seq: u64, change: Change) -> Advance {
     let events = vec![RunEvent::new(run_id, first_seq, kind_of(&change, attempt))];
-    Advance { run_id, attempt, first_seq, events, change }
+    Advance { run_id, attempt, first_seq, events, steps: Vec::new(), change }
 }
 
 pub(in crate::store) async fn write_all(store: &dyn RunStore, batch: impl Into<Arc<[Write]>>) -> Vec<Written> {

@@ -1,4 +1,4 @@
-//! Reads runs, their events and their history.
+//! Reads runs, their events, their steps and their history.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::row::{RUN_COLUMNS, RunColumns, corrupt, json, unsigned};
 use super::statement::{push, statement};
-use crate::run::{RunEvent, RunId};
+use crate::run::{RunEvent, RunId, StepRecord};
 use crate::store::protocol::RowFacts;
 use crate::store::{History, NodeId, RunQuery, StoreResult};
 
@@ -168,6 +168,43 @@ impl QueryFragment<Pg> for GetEvents {
         push!(out,
             "SELECT run_id, seq, created_at, event::text FROM run_events WHERE run_id = ", &self.run_id => SqlUuid,
             " AND seq >= ", &self.from => BigInt, " ORDER BY seq LIMIT ", &self.limit => BigInt
+        );
+        Ok(())
+    }
+}
+
+/// The steps of a run that began last.
+pub(super) struct GetSteps {
+    pub(super) run_id: Uuid,
+}
+
+statement!(GetSteps -> (Integer, Integer, Text, Text));
+
+#[derive(Queryable)]
+pub(super) struct StepRow {
+    position: i32,
+    first_attempt: i32,
+    name: String,
+    result: String,
+}
+
+impl StepRow {
+    pub(super) fn into_step(self) -> StoreResult<StepRecord> {
+        Ok(StepRecord {
+            position: unsigned(self.position, "position")?,
+            first_attempt: unsigned(self.first_attempt, "first_attempt")?,
+            name: self.name,
+            result: self.result,
+        })
+    }
+}
+
+impl QueryFragment<Pg> for GetSteps {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "SELECT position, first_attempt, name, result::text FROM run_steps WHERE run_id = ", &self.run_id => SqlUuid,
+            " AND first_attempt = (SELECT max(first_attempt) FROM run_steps WHERE run_id = ", &self.run_id => SqlUuid,
+            ") ORDER BY position"
         );
         Ok(())
     }

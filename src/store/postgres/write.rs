@@ -138,7 +138,7 @@ struct Documents(Vec<String>);
 
 impl Documents {
     fn of(insert: &InsertRuns, advance: &AdvanceRuns) -> Self {
-        let contents = advance.contents.iter().flatten();
+        let contents = advance.contents.iter().flatten().chain(&advance.step_results);
         Self(insert.inputs.iter().chain(&insert.metadata).chain(&advance.events).chain(contents).cloned().collect())
     }
 

@@ -4,7 +4,7 @@ use super::Change::{Append, HandBack, Settle, Start};
 use super::{Advance, Change, RowFacts, Settlement, Takeover, judge, take_over, takeover_message};
 use crate::run::FailureKind::{AttemptsExhausted, ProcessDied};
 use crate::run::RunStatus::{Cancelled, Completed, Error, Paused, Pending, Running};
-use crate::run::{CrashPolicy, Metrics, RunEvent, RunEventKind, RunId, RunStatus};
+use crate::run::{CrashPolicy, Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
 use crate::store::NodeId;
 use crate::store::protocol::Refusal::{CancelWanted, Exhausted, Fenced, Missing, OutOfStep, Settled};
 use crate::store::protocol::Verdict::{Applied, Apply, Refuse};
@@ -26,7 +26,7 @@ fn row(status: RunStatus) -> RowFacts {
 fn step(change: Change) -> Advance {
     let run_id = RunId::new();
     let events = vec![RunEvent::new(run_id, 5, RunEventKind::RunStarted { attempt: 2 })];
-    Advance { run_id, attempt: 2, first_seq: 5, events, change }
+    Advance { run_id, attempt: 2, first_seq: 5, events, steps: Vec::new(), change }
 }
 
 fn settle(status: RunStatus) -> Change {
@@ -118,13 +118,18 @@ fn only_a_start_minds_a_cancel_or_the_number_of_starts() {
 fn an_append_of_nothing_is_never_taken_for_an_old_one() {
     let nothing = Advance { events: Vec::new(), ..step(Append) };
     assert_eq!(judge(&nothing, Some(&row(Running))), Apply);
+    // Done again it would write the same steps again.
+    let step = StepRecord { position: 0, first_attempt: 1, name: "a".to_owned(), result: "1".to_owned() };
+    let only_a_step = Advance { steps: vec![step], ..nothing };
+    assert_eq!(judge(&only_a_step, Some(&row(Running))), Apply);
 }
 
 #[test]
 fn a_takeover_decides_by_status_policy_and_starts() {
-    use CrashPolicy::{Fail, Restart};
+    use CrashPolicy::{Fail, Restart, Resume};
     let cases = [
         (Pending, 0, Restart, Takeover::Requeue),
+        (Pending, 0, Resume, Takeover::Requeue),
         (Pending, 0, Fail, Takeover::Requeue),
         (Pending, 3, Restart, Takeover::Requeue),
         (Pending, 3, Fail, Takeover::Requeue),
@@ -132,6 +137,8 @@ fn a_takeover_decides_by_status_policy_and_starts() {
         (Running, 2, Restart, Takeover::Requeue),
         (Running, 3, Restart, Takeover::Fail(AttemptsExhausted)),
         (Running, 4, Restart, Takeover::Fail(AttemptsExhausted)),
+        (Running, 2, Resume, Takeover::Requeue),
+        (Running, 3, Resume, Takeover::Fail(AttemptsExhausted)),
         (Running, 1, Fail, Takeover::Fail(ProcessDied)),
         (Running, 3, Fail, Takeover::Fail(ProcessDied)),
     ];
@@ -164,7 +171,8 @@ fn any_step() -> impl Strategy<Value = Advance> {
     (prop::sample::select(changes), 0..4u32, 0..5u64, 0..3u64).prop_map(|(change, attempt, first_seq, count)| {
         let run_id = RunId::new();
         let event = |offset| RunEvent::new(run_id, first_seq + offset, RunEventKind::RunStarted { attempt });
-        Advance { run_id, attempt, first_seq, events: (0..count).map(event).collect(), change }
+        let events = (0..count).map(event).collect();
+        Advance { run_id, attempt, first_seq, events, steps: Vec::new(), change }
     })
 }
 

@@ -1,14 +1,14 @@
 //! What is asked of the tables.
 
-use diesel::dsl::exists;
+use diesel::dsl::{exists, max};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel::sqlite::Sqlite;
 
-use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StoredRun};
-use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, runs};
+use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StepRow, StoredRun};
+use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{bound, error::unreadable};
-use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord};
 use crate::store::protocol::RowFacts;
 use crate::store::{History, NodeId, RunQuery, StoreResult, TakenRun};
 
@@ -176,6 +176,20 @@ pub(super) fn events(
         .select(EventRow::as_select())
         .load(conn)?;
     rows.into_iter().map(|row| row.read(run_id)).collect()
+}
+
+/// The steps of a run that began last.
+pub(super) fn steps(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<Vec<StepRecord>> {
+    let mine = run_steps::run_id.eq(run_id.to_string());
+    let latest: Option<i32> = run_steps::table.filter(&mine).select(max(run_steps::first_attempt)).first(conn)?;
+    let Some(latest) = latest else { return Ok(Vec::new()) };
+    let rows: Vec<StepRow> = run_steps::table
+        .filter(mine)
+        .filter(run_steps::first_attempt.eq(latest))
+        .order(run_steps::position)
+        .select(StepRow::as_select())
+        .load(conn)?;
+    rows.into_iter().map(StepRow::read).collect()
 }
 
 pub(super) fn history(conn: &mut SqliteConnection, history: &History) -> StoreResult<Vec<Exchange>> {

@@ -8,8 +8,8 @@ use diesel::sqlite::Sqlite;
 use serde::de::DeserializeOwned;
 
 use super::error::{misfit, unreadable};
-use super::schema::{run_events, run_inputs, run_outputs, runs};
-use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus};
+use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
+use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord};
 use crate::store::protocol::{InsertRun, RowFacts};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
@@ -61,6 +61,17 @@ pub(super) struct EventRow {
     seq: i64,
     created_at: i64,
     event: String,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = run_steps, check_for_backend(Sqlite))]
+pub(super) struct StepRow {
+    run_id: String,
+    position: i32,
+    first_attempt: i32,
+    name: String,
+    result: String,
+    created_at: i64,
 }
 
 /// What a write to a run meets, in the order of `facts_of` in `read`.
@@ -199,6 +210,28 @@ impl EventRow {
             seq: unsigned("seq", self.seq)?,
             created_at: time("created_at", self.created_at)?,
             kind: json("event", &self.event)?,
+        })
+    }
+}
+
+impl StepRow {
+    pub(super) fn new(run_id: RunId, step: &StepRecord, now: i64) -> StoreResult<Self> {
+        Ok(Self {
+            run_id: run_id.to_string(),
+            position: i32::try_from(step.position).map_err(misfit("position"))?,
+            first_attempt: i32::try_from(step.first_attempt).map_err(misfit("first_attempt"))?,
+            name: step.name.clone(),
+            result: step.result.clone(),
+            created_at: now,
+        })
+    }
+
+    pub(super) fn read(self) -> StoreResult<StepRecord> {
+        Ok(StepRecord {
+            position: unsigned("position", self.position)?,
+            first_attempt: unsigned("first_attempt", self.first_attempt)?,
+            name: self.name,
+            result: self.result,
         })
     }
 }

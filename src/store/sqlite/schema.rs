@@ -54,10 +54,21 @@ table! {
 }
 
 table! {
+    run_steps (run_id, position) {
+        run_id -> Text,
+        position -> Integer,
+        first_attempt -> Integer,
+        name -> Text,
+        result -> Text,
+        created_at -> BigInt,
+    }
+}
+
+table! {
     cancel_intents (run_id) {
         run_id -> Text,
         expires_at -> BigInt,
     }
 }
 
-allow_tables_to_appear_in_same_query!(runs, run_inputs, run_outputs, run_events, cancel_intents);
+allow_tables_to_appear_in_same_query!(runs, run_inputs, run_outputs, run_events, run_steps, cancel_intents);

@@ -1,12 +1,12 @@
 //! What a write does to the tables, once the protocol has decided.
 
-use diesel::dsl::{insert_into, update};
+use diesel::dsl::{insert_into, replace_into, update};
 use diesel::prelude::*;
 
 use super::connection::transact;
 use super::error::misfit;
-use super::row::{EventRow, OutputRow, RunRow, written};
-use super::schema::{run_events, run_inputs, run_outputs, runs};
+use super::row::{EventRow, OutputRow, RunRow, StepRow, written};
+use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{intent, now, read};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
 use crate::store::protocol::{
@@ -79,6 +79,9 @@ fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreRes
         Change::Settle(settlement) => settle(conn, advance.run_id, settlement, next_seq, now)?,
     }
     insert_events(conn, &advance.events)?;
+    for step in &advance.steps {
+        replace_into(run_steps::table).values(&StepRow::new(advance.run_id, step, now)?).execute(conn)?;
+    }
     Ok(Ok(()))
 }
 
