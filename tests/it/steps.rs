@@ -70,8 +70,8 @@ fn three_steps(done: &Done, gate: &Gate, policy: CrashPolicy) -> AgentBuilder {
             let mut results = Vec::new();
             for name in ["one", "two", "three"] {
                 let result = cx.step_with_key(name, async |key| {
-                    cx.emit(name, cx.attempt()).await?;
                     let count = done.note(name, key);
+                    cx.emit(name, count).await?;
                     if name == "three" {
                         gate.pass().await;
                     }
@@ -94,7 +94,9 @@ async fn in_two_runtimes(
     let runtime = start(store(), first).await;
     let run_id = runtime.submit(NewRun::new("steps", "go")).await.unwrap().run_id();
     gate.arrivals(1).await;
-    assert_eq!(soon(runtime.shutdown(Duration::ZERO)).await.handed_back, 1);
+    let drained = soon(runtime.shutdown(Duration::ZERO)).await;
+    // A claim that was under way may have taken the run up once more, and that was handed back as well.
+    assert!(drained.handed_back >= 1 && drained.settled + drained.lost == 0, "{drained:?}");
     gate.open(1);
     let runtime = start(store(), second).await;
     let output = runtime.wait(run_id, LONG).await.unwrap();
@@ -118,7 +120,7 @@ async fn finished_steps_are_not_done_again_after_a_shutdown(store: &dyn Fn() -> 
             said.push(format!("{name} {data}"));
         }
     }
-    assert_eq!(said, ["one 1", "two 1", "three 1", "three 2"]);
+    assert_eq!(said, ["one 1", "two 2", "three 3", "three 4"]);
 }
 
 async fn a_run_that_begins_anew_does_all_its_steps_again(store: &dyn Fn() -> Store) {

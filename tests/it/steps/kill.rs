@@ -14,13 +14,16 @@ use greenroom::{
     Agent, AgentBuilder, AgentError, CrashPolicy, NewRun, OpenAIResponses, RunContext, RunId, RunStatus, Runtime, Store,
 };
 use tokio::sync::{Semaphore, watch};
+use tokio_postgres::NoTls;
 
 use crate::postgres::fresh_database;
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
 use crate::support::LONG;
 
 const RUNS: usize = 500;
-const TTL: Duration = Duration::from_millis(1200);
+
+/// No lease ends here because the machine is slow.
+const TTL: Duration = Duration::from_secs(300);
 
 /// How many turns are under way at the same time: each takes a connection.
 const TURNS: usize = 32;
@@ -115,15 +118,15 @@ async fn what_a_killed_process_has_asked_a_model_is_not_asked_again() {
     let echo = |_: usize, body: &serde_json::Value| Reply::text([format!("heard {}", question(body))]);
     let server = ScriptedOpenAi::start(echo).await;
     let (gate, at_gate) = (watch::Sender::new(true), watch::Sender::new(0));
-    let other = runtime(database.url(), asks_twice(&server.base_url(), &gate, &at_gate)).await;
-
     let (url, base_url) = (database.url().to_owned(), server.base_url());
     let runs = tokio::task::spawn_blocking(move || killed_process(&url, &base_url)).await.unwrap();
-    let died = Instant::now();
-
     assert_eq!(runs.len(), RUNS);
+    end_leases(database.url()).await;
+    let began = Instant::now();
+    let other = runtime(database.url(), asks_twice(&server.base_url(), &gate, &at_gate)).await;
+
     let outputs = join_all(runs.iter().map(|run_id| other.wait(*run_id, LONG))).await;
-    println!("all had gone on {:?} after their process was gone, with a lease of {TTL:?}", died.elapsed());
+    println!("all had ended {:?} after the lease of their process", began.elapsed());
     for (run_id, output) in runs.iter().zip(outputs) {
         let output = output.unwrap();
         assert_eq!(output.status, RunStatus::Completed, "{:?}", output.error);
@@ -137,6 +140,12 @@ async fn what_a_killed_process_has_asked_a_model_is_not_asked_again() {
     assert_eq!(asked.len(), 2 * RUNS);
     assert!(asked.values().all(|times| *times == 1), "something was asked twice");
     other.shutdown(LONG).await;
+}
+
+async fn end_leases(url: &str) {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("UPDATE greenroom.nodes SET lease_until = now()").await.unwrap();
 }
 
 /// What a request asks.
