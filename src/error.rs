@@ -39,6 +39,10 @@ pub enum Error {
     /// Another run has this id. Nothing was stored.
     #[error("run {0} exists already and was asked for something else")]
     Conflict(RunId),
+    /// The idempotency key belongs to this run, which was asked for something else, or has another id than the one that was
+    /// brought along. Nothing was stored.
+    #[error("idempotency key belongs to run {0}, which was asked for something else or has another id")]
+    KeyConflict(RunId),
     /// As many runs wait as may wait. Nothing was stored; later there may be room.
     #[error("runtime is full: {0} runs wait already")]
     Full(usize),
@@ -83,6 +87,7 @@ impl Error {
             | Self::NoStore
             | Self::Threads(_)
             | Self::Conflict(_)
+            | Self::KeyConflict(_)
             | Self::ShuttingDown
             | Self::NotFound(_) => false,
         }

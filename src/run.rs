@@ -60,6 +60,9 @@ pub struct Run {
     pub input: Content,
     /// The caller's own notes on the run.
     pub metadata: Metadata,
+    /// The caller's key under which the run was submitted once, when the caller brought one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// Among the runs that wait for room, a higher priority starts first; 0 unless the caller says otherwise.
     pub priority: i16,
     /// The run does not start before this time; the time of its submit unless the caller says otherwise.

@@ -120,6 +120,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// What a write to this run would meet.
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>>;
 
+    /// Whether there is a run with the id of `run`, or with its idempotency key.
+    fn knows(&self, run: &Run) -> BoxFuture<'_, StoreResult<bool>>;
+
     fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>>;
 
     /// One page of runs, newest first.

@@ -211,6 +211,10 @@ impl RunStore for Gated {
         self.inner.facts(run_id)
     }
 
+    fn knows(&self, run: &Run) -> BoxFuture<'_, StoreResult<bool>> {
+        self.inner.knows(run)
+    }
+
     fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>> {
         self.inner.get(run_id)
     }

@@ -13,6 +13,7 @@ pub(crate) fn of(run: &NewRun) -> Fingerprint {
     let asked = serde_json::json!({
         "agent": run.agent,
         "input": run.input,
+        "idempotency_key": run.idempotency_key,
         "session_id": run.session_id,
         "user_id": run.user_id,
         "metadata": run.metadata,
@@ -72,6 +73,7 @@ mod tests {
             NewRun::new("b", "hi"),
             NewRun::new("a", "ho"),
             NewRun::new("a", json!(["hi"])),
+            base().idempotency_key("k"),
             base().session_id("s"),
             base().user_id("u"),
             base().metadata(json!({"k": 1}).as_object().cloned().unwrap()),

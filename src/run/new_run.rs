@@ -25,6 +25,7 @@ pub struct NewRun {
     pub(crate) agent: String,
     pub(crate) input: Content,
     pub(crate) run_id: Option<RunId>,
+    pub(crate) idempotency_key: Option<String>,
     pub(crate) session_id: Option<SessionId>,
     pub(crate) user_id: Option<UserId>,
     pub(crate) metadata: Metadata,
@@ -41,6 +42,7 @@ impl NewRun {
             agent: agent.into(),
             input: input.into(),
             run_id: None,
+            idempotency_key: None,
             session_id: None,
             user_id: None,
             metadata: Metadata::new(),
@@ -55,6 +57,14 @@ impl NewRun {
     /// already there; another run with that id is refused.
     pub const fn run_id(mut self, run_id: RunId) -> Self {
         self.run_id = Some(run_id);
+        self
+    }
+
+    /// A key of the caller's own, 1 to 255 bytes without control characters, under which this run is submitted once: the same
+    /// run with the same key again gives the run that is already there, whatever id was made up for the second one. Another
+    /// run with the same key, of the same agent and user, is refused. The key lives as long as the run is kept.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
         self
     }
 
@@ -104,6 +114,9 @@ impl NewRun {
     pub(crate) fn check(&self, max_input: usize) -> Result<(), InvalidRun> {
         if let Some(session_id) = &self.session_id {
             check_name("session_id", session_id.as_str())?;
+        }
+        if let Some(key) = &self.idempotency_key {
+            check_name("idempotency_key", key)?;
         }
         if let Some(user_id) = &self.user_id {
             check_name("user_id", user_id.as_str())?;
@@ -198,6 +211,7 @@ mod tests {
             ("session_id", run().session_id("")),
             ("session_id", run().session_id("a\0b")),
             ("user_id", run().user_id("u".repeat(256).as_str())),
+            ("idempotency_key", run().idempotency_key("a\nb")),
             ("input", NewRun::new("agent", "x".repeat(101))),
             ("input", NewRun::new("agent", json!({"deep": ["a\0"]}))),
             ("metadata", run().metadata(json!({"a\0": 1}).as_object().cloned().unwrap())),

@@ -15,6 +15,7 @@ mod cancels;
 mod claims;
 mod inserts;
 mod intents;
+mod keys;
 mod lists;
 mod reads;
 pub(crate) mod samples;
@@ -91,6 +92,11 @@ macro_rules! suite {
                     there_are_only_so_many_intents
                     an_intent_can_be_stored_again_when_there_is_no_room_for_another
                     an_unexpired_intent_is_not_forgotten;
+                keys:
+                    the_same_run_with_the_same_key_is_the_one_that_is_there
+                    another_run_with_the_same_key_is_a_conflict_that_names_the_run
+                    a_key_is_that_of_an_agent_and_a_user
+                    one_key_in_one_batch_is_one_run;
                 lists:
                     each_condition_leaves_out_what_does_not_meet_it
                     conditions_hold_together

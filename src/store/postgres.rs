@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use self::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use self::connect::Connector;
 use self::error::from_diesel;
+use self::inserted::KnownRun;
 use self::read::{EventRow, GetEvents, GetHistory, GetRuns, ListRuns};
 use self::row::RunRow;
 use super::protocol::{RowFacts, Takeover, Write, Written};
@@ -30,6 +31,7 @@ mod claim;
 mod connect;
 mod error;
 mod insert;
+mod inserted;
 mod lease;
 mod migrate;
 mod options;
@@ -212,6 +214,14 @@ impl RunStore for Postgres {
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {
         self.read(move |conn| {
             Box::pin(async move { Ok(write::facts(conn, vec![run_id.as_uuid()]).await?.remove(&run_id)) })
+        })
+    }
+
+    fn knows(&self, run: &Run) -> BoxFuture<'_, StoreResult<bool>> {
+        let known = KnownRun::from(run);
+        self.read(move |conn| {
+            let known = known.clone();
+            Box::pin(async move { known.get_result(conn).await.map_err(|error| from_diesel(&error)) })
         })
     }
 

@@ -7,6 +7,7 @@ use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus};
 
+pub(crate) mod insert;
 pub(crate) mod lease;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,8 @@ pub(crate) struct InsertRun {
     /// Whether `run.run_at` is the caller's; else it is the time of the insert.
     pub(crate) delayed: bool,
     pub(crate) fingerprint: Fingerprint,
+    /// Whether the caller brought the run's id; else it was made up.
+    pub(crate) id_is_given: bool,
     /// The node that takes the run up at once (its attempt is 1 then), or nobody (0).
     pub(crate) node: Option<NodeId>,
     pub(crate) on_crash: CrashPolicy,
@@ -74,10 +77,12 @@ pub(crate) struct InsertRun {
 pub(crate) enum Inserted {
     /// The run is in; `cancel_wanted` tells that an intent waits for it.
     New { run: Box<Run>, cancel_wanted: bool },
-    /// The same run was there already, owned by `node`.
+    /// The same run was there already, owned by `node`; found by its idempotency key, it may have another id.
     Existing { run: Box<Run>, node: Option<NodeId> },
     /// Another run has this id.
     Conflict,
+    /// This run has the idempotency key, and is another one.
+    KeyConflict(RunId),
 }
 
 /// A write by the attempt that owns the run: a step in its life, with the events that commit together with it.

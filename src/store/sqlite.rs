@@ -88,6 +88,14 @@ impl RunStore for Sqlite {
         Box::pin(self.reader.run(move |conn| read::facts(conn, run_id, now())))
     }
 
+    fn knows(&self, run: &Run) -> BoxFuture<'_, StoreResult<bool>> {
+        let run = run.clone();
+        Box::pin(self.reader.run(move |conn| {
+            let by_id = read::facts(conn, run.output.run_id, now())?;
+            Ok(by_id.is_some() || read::with_key(conn, &run)?.is_some())
+        }))
+    }
+
     fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>> {
         Box::pin(self.reader.run(move |conn| read::get(conn, run_id)))
     }

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::support::{Gate, LONG, gated, has_spoken, on_each_store, settled, start, text};
 
 mod content;
+mod keys;
 mod waiting;
 
 on_each_store!(

@@ -6,6 +6,7 @@ CREATE TABLE runs (
     session_id          text        NOT NULL,
     agent               text        NOT NULL,
     user_id             text,
+    idempotency_key     text,
     status              text        NOT NULL,
     attempt             integer     NOT NULL,
     starts              integer     NOT NULL DEFAULT 0,
@@ -26,6 +27,7 @@ CREATE TABLE runs (
         CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
+COMMENT ON COLUMN runs.idempotency_key IS 'The caller''s key; of an agent and a user, one run has it.';
 COMMENT ON COLUMN runs.attempt IS 'How many times the run was taken up; the fencing token on every write.';
 COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts that were handed back not counted.';
 COMMENT ON COLUMN runs.node_id IS 'The node that has the run; null while anybody may take it up.';
@@ -42,6 +44,9 @@ CREATE INDEX runs_by_time ON runs (created_at, run_id);
 CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
 CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);
 CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS NOT NULL;
+-- The runs that were submitted with a key.
+CREATE UNIQUE INDEX runs_by_idempotency_key ON runs (agent, COALESCE(user_id, ''), idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
 
 -- What was asked; written once.
 CREATE TABLE run_inputs (

@@ -4,6 +4,7 @@ CREATE TABLE runs (
     session_id          TEXT    NOT NULL,
     agent               TEXT    NOT NULL,
     user_id             TEXT,
+    idempotency_key     TEXT,
     status              TEXT    NOT NULL
         CHECK (status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR')),
     attempt             INTEGER NOT NULL,
@@ -27,6 +28,8 @@ CREATE INDEX runs_by_time ON runs (created_at, run_id);
 CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
 CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);
 CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS NOT NULL;
+CREATE UNIQUE INDEX runs_by_idempotency_key ON runs (agent, COALESCE(user_id, ''), idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
 
 CREATE TABLE run_inputs (
     run_id      TEXT NOT NULL PRIMARY KEY,

@@ -36,6 +36,8 @@ pub(crate) enum SubmitRefusal {
     Full(usize, Box<InsertRun>),
     /// Another run has this id.
     Conflict,
+    /// This run has the idempotency key, and is another one.
+    KeyConflict(RunId),
     Store(StoreError),
 }
 
@@ -120,7 +122,7 @@ impl Handler<InsertDone> for RunManager {
                 // Attempt 1 is the one that the first try of this very insert has made, or else a claim, whose answer then
                 // finds the run alive. A later attempt was made by a claim, whose answer will bring the run.
                 let fresh = run.output.status == RunStatus::Pending && run.attempt == 1;
-                let own = node.is_some() && node == self.node && fresh;
+                let own = node.is_some() && node == self.node && fresh && run.output.run_id == run_id;
                 if reserved && own {
                     self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 } else if reserved {
@@ -133,6 +135,12 @@ impl Handler<InsertDone> for RunManager {
                     self.release(run_id, ctx);
                 }
                 reply.send(Err(SubmitRefusal::Conflict));
+            }
+            Ok(Inserted::KeyConflict(other)) => {
+                if reserved {
+                    self.release(run_id, ctx);
+                }
+                reply.send(Err(SubmitRefusal::KeyConflict(other)));
             }
             Err(error) => {
                 self.lost_answers |= error.is_retryable() && !lost;

@@ -38,13 +38,21 @@ pub(crate) fn unowned() -> InsertRun {
         output,
         input: "What is the capital of France?".into(),
         metadata: Metadata::new(),
+        idempotency_key: None,
         priority: 0,
         run_at: DateTime::UNIX_EPOCH,
         timeout: None,
         max_attempts: 3,
         attempt: 0,
     };
-    InsertRun { run, delayed: false, fingerprint: print(run_id), node: None, on_crash: CrashPolicy::Restart }
+    InsertRun {
+        run,
+        delayed: false,
+        fingerprint: print(run_id),
+        id_is_given: false,
+        node: None,
+        on_crash: CrashPolicy::Restart,
+    }
 }
 
 /// A run that a node has taken up with its submit.

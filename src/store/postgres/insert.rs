@@ -19,6 +19,7 @@ pub(super) struct InsertRuns {
     session_ids: Vec<String>,
     agents: Vec<String>,
     user_ids: Vec<Option<String>>,
+    keys: Vec<Option<String>>,
     max_attempts: Vec<i32>,
     node_ids: Vec<Option<Uuid>>,
     on_crash: Vec<&'static str>,
@@ -46,6 +47,7 @@ impl InsertRuns {
         self.session_ids.push(run.output.session_id.to_string());
         self.agents.push(run.output.agent.clone());
         self.user_ids.push(run.output.user_id.as_ref().map(ToString::to_string));
+        self.keys.push(run.idempotency_key.clone());
         self.max_attempts.push(max_attempts);
         self.node_ids.push(insert.node.map(crate::store::NodeId::as_uuid));
         self.on_crash.push(insert.on_crash.as_str());
@@ -68,6 +70,7 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.session_ids => Array<Text>,
             ", ", &self.agents => Array<Text>,
             ", ", &self.user_ids => Array<Nullable<Text>>,
+            ", ", &self.keys => Array<Nullable<Text>>,
             ", ", &self.max_attempts => Array<Integer>,
             ", ", &self.node_ids => Array<Nullable<SqlUuid>>,
             ", ", &self.on_crash => Array<Text>,
@@ -77,14 +80,14 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.inputs => Array<Text>,
             ", ", &self.metadata => Array<Text>,
             ", ", &self.fingerprints => Array<Binary>,
-            ") AS t (run_id, session_id, agent, user_id, max_attempts, node_id, on_crash, priority, run_at, timeout_ms, \
-                     input, metadata, fingerprint)), \
+            ") AS t (run_id, session_id, agent, user_id, idempotency_key, max_attempts, node_id, on_crash, priority, \
+                     run_at, timeout_ms, input, metadata, fingerprint)), \
              new AS ( \
-                INSERT INTO runs (run_id, session_id, agent, user_id, status, attempt, max_attempts, node_id, on_crash, \
-                                  priority, run_at, timeout_ms, created_at) \
-                SELECT run_id, session_id, agent, user_id, 'PENDING', CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, \
-                       max_attempts, node_id, on_crash, priority, COALESCE(run_at, now()), timeout_ms, now() \
-                FROM asked ON CONFLICT (run_id) DO NOTHING \
+                INSERT INTO runs (run_id, session_id, agent, user_id, idempotency_key, status, attempt, max_attempts, node_id, \
+                                  on_crash, priority, run_at, timeout_ms, created_at) \
+                SELECT run_id, session_id, agent, user_id, idempotency_key, 'PENDING', \
+                       CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, priority, COALESCE(run_at, now()), timeout_ms, now() \
+                FROM asked ON CONFLICT DO NOTHING \
                 RETURNING run_id, created_at, run_at), \
              inputs AS ( \
                 INSERT INTO run_inputs (run_id, input, metadata, fingerprint) \

@@ -12,7 +12,7 @@ use crate::run::{Run, RunFailure, RunOutput};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// The columns of a whole run: `r` is its row, `i` its input, `o` its output.
-pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.status, r.attempt, r.max_attempts, \
+pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.idempotency_key, r.status, r.attempt, r.max_attempts, \
      r.priority, r.run_at, r.timeout_ms, r.next_seq, r.node_id, r.created_at, r.started_at, r.settled_at, \
      i.input::text, i.metadata::text, i.fingerprint, \
      o.content::text, o.error_kind, o.error_message, o.metrics::text";
@@ -22,6 +22,7 @@ pub(super) type RunColumns = (
     SqlUuid,
     Text,
     Text,
+    Nullable<Text>,
     Nullable<Text>,
     Text,
     Integer,
@@ -44,12 +45,13 @@ pub(super) type RunColumns = (
 );
 
 /// A row of [`RUN_COLUMNS`].
-#[derive(Queryable)]
+#[derive(Clone, Queryable)]
 pub(super) struct RunRow {
     pub(super) run_id: Uuid,
     session_id: String,
-    agent: String,
-    user_id: Option<String>,
+    pub(super) agent: String,
+    pub(super) user_id: Option<String>,
+    pub(super) idempotency_key: Option<String>,
     status: String,
     attempt: i32,
     max_attempts: i32,
@@ -104,6 +106,7 @@ impl RunRow {
             output,
             input: json(&self.input, "input")?,
             metadata: json(&self.metadata, "metadata")?,
+            idempotency_key: self.idempotency_key,
             priority: self.priority,
             run_at: self.run_at,
             timeout: match self.timeout_ms {

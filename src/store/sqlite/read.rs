@@ -2,7 +2,7 @@
 
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StoredRun};
@@ -11,6 +11,10 @@ use super::{bound, error::unreadable};
 use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus};
 use crate::store::protocol::RowFacts;
 use crate::store::{History, NodeId, RunQuery, StoreResult, TakenRun};
+
+define_sql_function! {
+    fn coalesce(text: Nullable<Text>, instead: Text) -> Text;
+}
 
 /// The columns of a [`FactsRow`], by the intents that are unexpired `$now`.
 macro_rules! facts_of {
@@ -70,6 +74,20 @@ pub(super) fn get_owned(conn: &mut SqliteConnection, run_id: RunId) -> StoreResu
     let Some(stored) = stored else { return Ok(None) };
     let node = stored.0.node()?;
     Ok(Some((row::run(stored)?, node)))
+}
+
+/// The run that has the same idempotency key as `run`, and its fingerprint.
+pub(super) fn with_key(conn: &mut SqliteConnection, run: &Run) -> StoreResult<Option<(RunId, Vec<u8>)>> {
+    let Some(key) = &run.idempotency_key else { return Ok(None) };
+    let found: Option<(String, Vec<u8>)> = runs::table
+        .inner_join(run_inputs::table.on(run_inputs::run_id.eq(runs::run_id)))
+        .filter(runs::agent.eq(&run.output.agent))
+        .filter(coalesce(runs::user_id, "").eq(run.output.user_id.as_ref().map_or("", AsRef::as_ref)))
+        .filter(runs::idempotency_key.eq(key))
+        .select((runs::run_id, run_inputs::fingerprint))
+        .first(conn)
+        .optional()?;
+    found.map(|(id, fingerprint)| Ok((id.parse().map_err(unreadable("run_id"))?, fingerprint))).transpose()
 }
 
 pub(super) fn list(conn: &mut SqliteConnection, query: &RunQuery) -> StoreResult<Vec<Run>> {

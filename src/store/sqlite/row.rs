@@ -23,6 +23,7 @@ pub(super) struct RunRow {
     session_id: String,
     agent: String,
     user_id: Option<String>,
+    idempotency_key: Option<String>,
     status: String,
     attempt: i32,
     max_attempts: i32,
@@ -81,7 +82,7 @@ pub(super) struct FactsRow {
 impl RunRow {
     /// The row of a new run, and the run as the row tells it.
     pub(super) fn new(insert: &InsertRun, now: i64) -> StoreResult<(Self, Run)> {
-        let InsertRun { run, delayed, fingerprint: _, node, on_crash } = insert;
+        let InsertRun { run, delayed, node, on_crash, .. } = insert;
         let RunOutput { run_id, session_id, agent, user_id, .. } = &run.output;
         let timeout_ms = run.timeout.map(|timeout| i64::try_from(timeout.as_millis()).map_err(misfit("timeout")));
         let row = Self {
@@ -89,6 +90,7 @@ impl RunRow {
             session_id: session_id.to_string(),
             agent: agent.clone(),
             user_id: user_id.as_ref().map(ToString::to_string),
+            idempotency_key: run.idempotency_key.clone(),
             status: RunStatus::Pending.as_str().to_owned(),
             attempt: i32::from(node.is_some()),
             max_attempts: i32::try_from(run.max_attempts).map_err(misfit("max_attempts"))?,
@@ -159,6 +161,7 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
         },
         input: json("input", &input.input)?,
         metadata: json("metadata", &input.metadata)?,
+        idempotency_key: row.idempotency_key.clone(),
         priority: row.priority,
         run_at: DateTime::UNIX_EPOCH,
         timeout: None,

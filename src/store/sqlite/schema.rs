@@ -8,6 +8,7 @@ table! {
         session_id -> Text,
         agent -> Text,
         user_id -> Nullable<Text>,
+        idempotency_key -> Nullable<Text>,
         status -> Text,
         attempt -> Integer,
         starts -> Integer,

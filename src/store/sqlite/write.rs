@@ -9,6 +9,7 @@ use super::row::{EventRow, OutputRow, RunRow, written};
 use super::schema::{run_events, run_inputs, run_outputs, runs};
 use super::{intent, now, read};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
+use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement, Verdict,
     Write, Written, judge,
@@ -31,15 +32,19 @@ pub(super) fn write(conn: &mut SqliteConnection, batch: &[Write], limits: StoreL
 fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreResult<Inserted> {
     let run_id = insert.run.output.run_id;
     let (row, run) = RunRow::new(insert, now)?;
-    let known: Option<Vec<u8>> =
+    let by_id: Option<Vec<u8>> =
         run_inputs::table.find(row.run_id()).select(run_inputs::fingerprint).first(conn).optional()?;
-    if let Some(fingerprint) = known {
-        if fingerprint != insert.fingerprint {
-            return Ok(Inserted::Conflict);
+    let by_key = read::with_key(conn, &insert.run)?;
+    let met = Met { by_id: by_id.as_deref(), by_key: by_key.as_ref().map(|(run_id, asked)| (*run_id, &**asked)) };
+    match encounter(insert, &met) {
+        Encounter::New => {}
+        Encounter::Same(run_id) => {
+            let missing = || StoreError::Corrupt(format!("run {run_id} has an input and no row"));
+            let (run, node) = read::get_owned(conn, run_id)?.ok_or_else(missing)?;
+            return Ok(Inserted::Existing { run: Box::new(run), node });
         }
-        let missing = || StoreError::Corrupt(format!("run {run_id} has an input and no row"));
-        let (run, node) = read::get_owned(conn, run_id)?.ok_or_else(missing)?;
-        return Ok(Inserted::Existing { run: Box::new(run), node });
+        Encounter::IdTaken => return Ok(Inserted::Conflict),
+        Encounter::KeyTaken(run_id) => return Ok(Inserted::KeyConflict(run_id)),
     }
     insert_into(runs::table).values(&row).execute(conn)?;
     let input = (

@@ -185,6 +185,35 @@ async fn an_insert_waits_for_another_of_the_same_id_and_takes_its_place_only_if_
 }
 
 #[tokio::test]
+async fn an_insert_waits_for_another_with_its_key_and_takes_its_place_only_if_that_comes_to_nothing() {
+    for (end, is_new) in [("COMMIT", false), ("ROLLBACK", true)] {
+        let (database, store) = fresh().await;
+        let mut conn = connection(&database, Purpose::Write).await;
+        let keyed = || InsertRun {
+            fingerprint: [1; 32],
+            ..samples::with(owned(), |run| run.idempotency_key = Some("k".to_owned()))
+        };
+        let (first, second) = (keyed(), keyed());
+
+        sql(&mut conn, "BEGIN").await;
+        let new: Vec<NewRow> = insert_of(&first).get_results(&mut conn).await.unwrap();
+        assert_eq!(new.len(), 1);
+        let answer = {
+            let (store, second) = (store.clone(), second.clone());
+            tokio::spawn(async move { samples::insert(&*store, &second).await })
+        };
+        somebody_waits(&database).await;
+        sql(&mut conn, end).await;
+
+        match answer.await.unwrap() {
+            Inserted::New { run, .. } if is_new => assert_eq!(run.output.run_id, id(&second)),
+            Inserted::Existing { run, .. } if !is_new => assert_eq!(run.output.run_id, id(&first)),
+            other => panic!("{end}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_claim_passes_over_what_another_is_just_taking() {
     let (database, store) = fresh().await;
     let mut conn = connection(&database, Purpose::Write).await;
