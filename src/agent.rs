@@ -37,6 +37,7 @@ pub struct Agent {
     pub(crate) max_attempts: u32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) history: usize,
+    pub(crate) max_running: Option<usize>,
     pub(crate) work: Arc<dyn Work>,
 }
 
@@ -58,6 +59,7 @@ impl Agent {
             max_attempts: 3,
             timeout: None,
             history: 0,
+            max_running: None,
         }
     }
 
@@ -65,6 +67,11 @@ impl Agent {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether runs of the agent may have to wait though the runtime has room for them.
+    pub(crate) const fn holds_back(&self) -> bool {
+        self.max_running.is_some()
     }
 
     /// What the agent is, in its maker's words.
@@ -106,6 +113,7 @@ pub struct AgentBuilder {
     max_attempts: u32,
     timeout: Option<Duration>,
     history: usize,
+    max_running: Option<usize>,
 }
 
 impl AgentBuilder {
@@ -179,6 +187,14 @@ impl AgentBuilder {
         self
     }
 
+    /// How many runs of the agent are live at the same time in each process, at least 1; as many as the
+    /// [runtime](crate::RuntimeBuilder::max_running) has room for when left out. More of them wait, and are in nobody else's
+    /// way.
+    pub const fn max_running(mut self, runs: usize) -> Self {
+        self.max_running = Some(runs);
+        self
+    }
+
     /// Makes the agent.
     ///
     /// # Errors
@@ -190,6 +206,10 @@ impl AgentBuilder {
         if self.history > 100 {
             let problem = format!("must be at most 100, found {}", self.history);
             return Err(InvalidRun { field: "history", problem }.into());
+        }
+        if self.max_running == Some(0) {
+            let problem = "must be at least 1".to_owned();
+            return Err(InvalidRun { field: "max_running", problem }.into());
         }
         let by_model = self.model.is_some();
         let work = match (self.model, self.code) {
@@ -212,6 +232,7 @@ impl AgentBuilder {
             max_attempts: self.max_attempts,
             timeout: self.timeout,
             history: self.history,
+            max_running: self.max_running,
             work,
         })
     }

@@ -50,7 +50,16 @@ pub(crate) struct Claim {
     pub(crate) node: NodeId,
     /// Only runs of these agents: what a node does not know is left for others.
     pub(crate) agents: Vec<String>,
+    /// And of these, each up to a limit of its own.
+    pub(crate) limited: Vec<AgentRoom>,
     pub(crate) limit: usize,
+}
+
+/// How many runs of an agent a node has room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AgentRoom {
+    pub(crate) agent: String,
+    pub(crate) runs: usize,
 }
 
 /// Which earlier runs a run gets to see.

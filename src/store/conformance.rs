@@ -81,6 +81,7 @@ macro_rules! suite {
                     the_most_urgent_and_then_the_oldest_run_comes_first
                     a_claim_takes_no_more_than_its_limit
                     a_claim_takes_only_runs_of_its_agents
+                    a_claim_takes_no_more_of_an_agent_than_there_is_room_for
                     a_claim_leaves_what_is_owned_or_settled_or_for_later
                     a_claim_is_a_new_attempt_that_goes_on_with_the_log
                     claims_at_the_same_time_take_no_run_twice

@@ -167,7 +167,7 @@ impl RunStore for Postgres {
 
     fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
         self.run(move |inner| async move {
-            let statement = ClaimRuns { node: claim.node.as_uuid(), agents: claim.agents, limit: count(claim.limit) };
+            let statement = ClaimRuns::from(claim);
             let claimed = inner.with_kept(&inner.claims, |conn| {
                 Box::pin(
                     async move { statement.get_results::<RunRow>(conn).await.map_err(|error| from_diesel(&error)) },

@@ -9,6 +9,7 @@ mod embedding;
 mod events;
 mod harness;
 mod layering;
+mod limits;
 mod measure;
 mod openai;
 mod outage;

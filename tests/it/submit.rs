@@ -109,6 +109,7 @@ async fn a_runtime_that_cannot_work_does_not_start() {
         ("history", Agent::builder("a").model(model()).history(101)),
         ("max_attempts", Agent::builder("a").model(model()).max_attempts(0)),
         ("timeout", Agent::builder("a").model(model()).timeout(Duration::ZERO)),
+        ("max_running", Agent::builder("a").model(model()).max_running(0)),
     ];
     for (field, agent) in fields {
         let refusal = builder().agent(agent).start().await.unwrap_err();

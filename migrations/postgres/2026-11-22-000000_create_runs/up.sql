@@ -37,6 +37,8 @@ COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel 
 
 -- Claims (node_id null, by priority, then age), the runs of a node, and lists of unsettled runs.
 CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
+-- Claims of agents of which a node has room for so many runs.
+CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id) WHERE node_id IS NULL AND settled_at IS NULL;
 -- The cancel requests that a node has to look for.
 CREATE INDEX runs_cancel_requested ON runs (node_id) WHERE cancel_requested_at IS NOT NULL AND settled_at IS NULL;
 -- Lists, newest first, with keyset pages.

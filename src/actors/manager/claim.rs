@@ -4,7 +4,7 @@ use actix::prelude::*;
 
 use super::RunManager;
 use crate::run::RunId;
-use crate::store::{Claim, NodeId, StoreResult, TakenRun};
+use crate::store::{NodeId, StoreResult, TakenRun};
 
 /// The most runs that one claim takes up.
 const CLAIM: usize = 100;
@@ -37,16 +37,15 @@ impl RunManager {
     /// Takes up as many waiting runs as there is room for, when no claim is under way.
     pub(super) fn claim(&mut self, ctx: &Context<Self>) {
         let Some(node) = self.node else { return };
-        let limit = self.room().min(CLAIM);
-        if self.claiming > 0 || self.draining.is_some() || limit == 0 || self.agents.is_empty() {
+        if self.claiming > 0 || self.draining.is_some() {
             return;
         }
-        self.claiming = limit;
+        let Some(claim) = self.claim_of(node, CLAIM) else { return };
+        let limit = claim.limit;
+        self.keep_places(&claim);
         self.calls += 1;
         // What comes to wait from here on may not be seen by this claim.
         self.behind = false;
-        let agents = self.agents.keys().map(ToString::to_string).collect();
-        let claim = Claim { node, agents, limit };
         let writer = self.around.writer.clone();
         let manager = ctx.address();
         actix::spawn(async move {
@@ -90,7 +89,7 @@ impl Handler<ClaimDone> for RunManager {
     type Result = ();
 
     fn handle(&mut self, ClaimDone { node, asked, taken }: ClaimDone, ctx: &mut Self::Context) {
-        self.claiming = 0;
+        self.free_places();
         self.calls -= 1;
         if self.node != Some(node) {
             // What it has brought belongs to a lease that was lost, and is taken over like all of it.

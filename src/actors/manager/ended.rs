@@ -27,7 +27,7 @@ impl Handler<RunEnded> for RunManager {
             (None, Some(node)) => return self.bury(node, run_id, "its actor died".to_owned(), ctx),
             (Some(ending), _) => ending,
         };
-        let replies = self.live.remove(&run_id).unwrap_or_default().cancels;
+        let replies = self.forget(run_id).map(|live| live.cancels).unwrap_or_default();
         self.around.hub.leave(run_id);
         match &ending {
             Ending::Settled(RunStatus::Cancelled) => Self::answer_cancels(replies, &Ok(CancelAnswer::Cancelled)),

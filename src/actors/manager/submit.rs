@@ -64,15 +64,16 @@ impl Handler<SubmitRun> for RunManager {
         }
         let run_id = insert.run.output.run_id;
         // Runs that wait already come first, by priority and age.
-        let place = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
-        let reserved = self.node.filter(|_| place);
+        let place = !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
+        let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|agent| place && self.has_room_for(agent));
+        let (reserved, live) = self.node.zip(agent.map(LiveRun::of)).unzip();
         let full = self.waiting + self.arriving.len() >= self.limits.max_waiting;
         if reserved.is_none() && full && room == Room::Needed {
             return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting, Box::new(insert))));
         }
-        if reserved.is_some() {
-            insert.node = reserved;
-            self.live.insert(run_id, LiveRun::default());
+        insert.node = reserved;
+        if let Some(live) = live {
+            self.live.insert(run_id, live);
         } else {
             self.arriving.insert(run_id);
         }
@@ -161,8 +162,7 @@ impl RunManager {
             // A claim that was under way at the same time has filled it.
             return;
         }
-        let live = self.live.remove(&run_id).unwrap_or_default();
-        for reply in live.cancels {
+        for reply in self.forget(run_id).map(|live| live.cancels).unwrap_or_default() {
             self.cancel_in_store(run_id, Some(reply), ctx);
         }
         self.go_on(ctx);

@@ -163,7 +163,7 @@ pub(in crate::store) async fn claim(store: &dyn RunStore, node: NodeId, limit: u
 
 /// Takes up runs for a node that has a lease.
 pub(in crate::store) async fn claim_again(store: &dyn RunStore, node: NodeId, limit: usize) -> Vec<TakenRun> {
-    store.claim(Claim { node, agents: vec![AGENT.to_owned()], limit }).await.unwrap()
+    store.claim(Claim { node, agents: vec![AGENT.to_owned()], limited: Vec::new(), limit }).await.unwrap()
 }
 
 pub(crate) async fn get(store: &dyn RunStore, run_id: RunId) -> Run {

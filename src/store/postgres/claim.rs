@@ -6,19 +6,42 @@ use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, BigInt, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use super::count;
 use super::row::{RUN_COLUMNS, RunColumns};
 use super::statement::{push, statement};
+use crate::store::Claim;
 
 /// Takes up waiting runs by priority, then age. Rows that another node is just taking are passed over.
 ///
 /// A node whose lease is over gets nothing. Its row is locked for the time being: a sweep passes it over, so what is taken
 /// up here is there when the next one looks; and where a sweep was first, this waits and finds the row marked or gone. A
 /// renewal is not held up.
+///
+/// Agents with a limit of their own are looked up one by one, so that what waits for one of them is in nobody's way.
+#[derive(Clone)]
 pub(super) struct ClaimRuns {
-    pub(super) node: Uuid,
-    pub(super) agents: Vec<String>,
-    pub(super) limit: i64,
+    node: Uuid,
+    agents: Vec<String>,
+    limited: Vec<String>,
+    rooms: Vec<i64>,
+    limit: i64,
 }
+
+impl From<Claim> for ClaimRuns {
+    fn from(claim: Claim) -> Self {
+        Self {
+            node: claim.node.as_uuid(),
+            agents: claim.agents,
+            rooms: claim.limited.iter().map(|room| count(room.runs.min(claim.limit))).collect(),
+            limited: claim.limited.into_iter().map(|room| room.agent).collect(),
+            limit: count(claim.limit),
+        }
+    }
+}
+
+/// Runs that anybody may take up now.
+const WAITS: &str = "EXISTS (SELECT FROM lease) AND settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' \
+     AND run_at <= now()";
 
 statement!(ClaimRuns -> RunColumns);
 
@@ -29,11 +52,20 @@ impl QueryFragment<Pg> for ClaimRuns {
             "WITH lease AS MATERIALIZED ( \
                 SELECT FROM nodes WHERE node_id = ", &self.node => SqlUuid, " AND lease_until > clock_timestamp() \
                 FOR KEY SHARE), \
-             next AS MATERIALIZED ( \
-                SELECT run_id FROM runs \
-                WHERE EXISTS (SELECT FROM lease) AND settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' AND run_at <= now() \
-                  AND agent = ANY(", &self.agents => Array<Text>, ") \
+             unlimited AS MATERIALIZED ( \
+                SELECT priority, run_at, run_id FROM runs WHERE ");
+        out.push_sql(WAITS);
+        push!(out, " AND agent = ANY(", &self.agents => Array<Text>, ") \
                 ORDER BY priority DESC, run_at, run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE SKIP LOCKED), \
+             limited AS MATERIALIZED ( \
+                SELECT w.* FROM unnest(", &self.limited => Array<Text>, ", ", &self.rooms => Array<BigInt>, ") AS a (name, room), \
+                LATERAL (SELECT priority, run_at, run_id FROM runs WHERE ");
+        out.push_sql(WAITS);
+        push!(out, " AND agent = a.name \
+                         ORDER BY priority DESC, run_at, run_id LIMIT a.room FOR UPDATE SKIP LOCKED) w), \
+             next AS MATERIALIZED ( \
+                SELECT * FROM unlimited UNION ALL SELECT * FROM limited \
+                ORDER BY priority DESC, run_at, run_id LIMIT ", &self.limit => BigInt, "), \
              taken AS ( \
                 UPDATE runs r SET node_id = ", &self.node => SqlUuid, ", attempt = r.attempt + 1 \
                 FROM next WHERE r.run_id = next.run_id RETURNING r.*) \

@@ -125,7 +125,7 @@ pub(super) fn list(conn: &mut SqliteConnection, query: &RunQuery) -> StoreResult
 /// The first runs that wait for a node, of `agents`.
 pub(super) fn waiting(
     conn: &mut SqliteConnection,
-    agents: &[String],
+    agents: &[&str],
     limit: usize,
     now: i64,
 ) -> StoreResult<Vec<StoredRun>> {

@@ -127,6 +127,11 @@ impl RunRow {
         self.attempt = self.attempt.saturating_add(1);
     }
 
+    /// Its place among the runs that wait.
+    pub(super) fn place(&self) -> (std::cmp::Reverse<i16>, i64, &str) {
+        (std::cmp::Reverse(self.priority), self.run_at, &self.run_id)
+    }
+
     pub(super) fn run_id(&self) -> &str {
         &self.run_id
     }

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 
 use super::connection::transact;
 use super::error::unreadable;
+use super::row::StoredRun;
 use super::schema::runs;
 use super::write::{cancel_unowned, settle_unowned};
 use super::{now, read, row};
@@ -17,7 +18,7 @@ pub(super) fn claim(conn: &mut SqliteConnection, claim: &Claim) -> StoreResult<V
     transact(conn, |conn| {
         let node = claim.node.to_string();
         let mut taken = Vec::new();
-        for mut stored in read::waiting(conn, &claim.agents, claim.limit, now())? {
+        for mut stored in next(conn, claim)? {
             stored.0.take_up(&node);
             update(runs::table.find(stored.0.run_id()))
                 .set((runs::node_id.eq(&node), runs::attempt.eq(runs::attempt + 1)))
@@ -26,6 +27,19 @@ pub(super) fn claim(conn: &mut SqliteConnection, claim: &Claim) -> StoreResult<V
         }
         Ok(taken)
     })
+}
+
+/// The runs that `claim` takes up, in the order in which they are to start.
+fn next(conn: &mut SqliteConnection, claim: &Claim) -> StoreResult<Vec<StoredRun>> {
+    let now = now();
+    let agents: Vec<&str> = claim.agents.iter().map(String::as_str).collect();
+    let mut waiting = read::waiting(conn, &agents, claim.limit, now)?;
+    for room in &claim.limited {
+        waiting.extend(read::waiting(conn, &[&room.agent], room.runs.min(claim.limit), now)?);
+    }
+    waiting.sort_by(|(one, ..), (other, ..)| one.place().cmp(&other.place()));
+    waiting.truncate(claim.limit);
+    Ok(waiting)
 }
 
 /// Decides about every run that was taken up: this process has just opened the file, so whoever had them is dead.

@@ -13,12 +13,16 @@ use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::insert::{InsertRuns, NewRow};
 use crate::store::postgres::row::RunRow;
 use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal};
-use crate::store::{NodeId, RunStore};
+use crate::store::{Claim, NodeId, RunStore};
 
 fn insert_of(run: &InsertRun) -> InsertRuns {
     let mut insert = InsertRuns::default();
     insert.push(run).unwrap();
     insert
+}
+
+fn claim_of(node: NodeId, limit: usize) -> ClaimRuns {
+    ClaimRuns::from(Claim { node, agents: vec![samples::AGENT.to_owned()], limited: Vec::new(), limit })
 }
 
 async fn start(store: &dyn RunStore, run: &InsertRun) -> Result<(), Refusal> {
@@ -130,11 +134,7 @@ async fn a_start_waits_for_a_cancel_and_is_then_refused() {
 async fn a_claim_and_a_cancel_of_one_waiting_run_do_not_both_have_it() {
     let (database, store) = fresh().await;
     let mut conn = connection(&database, Purpose::Write).await;
-    let (node, claim) = (NodeId::new(), |node: NodeId| ClaimRuns {
-        node: node.as_uuid(),
-        agents: vec![samples::AGENT.to_owned()],
-        limit: 10,
-    });
+    let (node, claim) = (NodeId::new(), |node: NodeId| claim_of(node, 10));
 
     // The cancel first: the claim passes the run over.
     let run = unowned();
@@ -223,7 +223,7 @@ async fn a_claim_passes_over_what_another_is_just_taking() {
     let node = samples::node(&*store).await;
 
     sql(&mut conn, "BEGIN").await;
-    let claim = ClaimRuns { node: node.as_uuid(), agents: vec![samples::AGENT.to_owned()], limit: 5 };
+    let claim = claim_of(node, 5);
     let first: Vec<RunRow> = claim.get_results(&mut conn).await.unwrap();
     let second = samples::claim(&*store, NodeId::new(), 10).await;
     sql(&mut conn, "COMMIT").await;
