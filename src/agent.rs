@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::run::{Content, CrashPolicy, InvalidRun, check_limits, check_name};
+use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, check_limits, check_name};
 
 pub use self::context::RunContext;
 pub use self::error::AgentError;
@@ -38,6 +38,7 @@ pub struct Agent {
     pub(crate) timeout: Option<Duration>,
     pub(crate) history: usize,
     pub(crate) max_running: Option<usize>,
+    pub(crate) sessions: SessionPolicy,
     pub(crate) work: Arc<dyn Work>,
 }
 
@@ -60,6 +61,7 @@ impl Agent {
             timeout: None,
             history: 0,
             max_running: None,
+            sessions: SessionPolicy::Concurrent,
         }
     }
 
@@ -71,7 +73,7 @@ impl Agent {
 
     /// Whether runs of the agent may have to wait though the runtime has room for them.
     pub(crate) const fn holds_back(&self) -> bool {
-        self.max_running.is_some()
+        self.max_running.is_some() || matches!(self.sessions, SessionPolicy::InOrder)
     }
 
     /// What the agent is, in its maker's words.
@@ -114,6 +116,7 @@ pub struct AgentBuilder {
     timeout: Option<Duration>,
     history: usize,
     max_running: Option<usize>,
+    sessions: SessionPolicy,
 }
 
 impl AgentBuilder {
@@ -195,6 +198,13 @@ impl AgentBuilder {
         self
     }
 
+    /// What happens to a run while another one of its session, of the same agent and user, has not settled;
+    /// [`SessionPolicy::Concurrent`] when left out. It is that of the run's submit, and best the same in all processes.
+    pub const fn sessions(mut self, policy: SessionPolicy) -> Self {
+        self.sessions = policy;
+        self
+    }
+
     /// Makes the agent.
     ///
     /// # Errors
@@ -233,6 +243,7 @@ impl AgentBuilder {
             timeout: self.timeout,
             history: self.history,
             max_running: self.max_running,
+            sessions: self.sessions,
             work,
         })
     }

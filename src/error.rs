@@ -43,6 +43,11 @@ pub enum Error {
     /// brought along. Nothing was stored.
     #[error("idempotency key belongs to run {0}, which was asked for something else or has another id")]
     KeyConflict(RunId),
+    /// This run of the session has not settled, and its agent refuses a second one
+    /// ([`SessionPolicy::Refuse`](crate::SessionPolicy::Refuse)). Nothing was stored; once that run has settled, the session is
+    /// free again.
+    #[error("session is busy: run {0} has not settled")]
+    SessionBusy(RunId),
     /// As many runs wait as may wait. Nothing was stored; later there may be room.
     #[error("runtime is full: {0} runs wait already")]
     Full(usize),
@@ -88,6 +93,7 @@ impl Error {
             | Self::Threads(_)
             | Self::Conflict(_)
             | Self::KeyConflict(_)
+            | Self::SessionBusy(_)
             | Self::ShuttingDown
             | Self::NotFound(_) => false,
         }

@@ -33,7 +33,7 @@ pub use crate::agent::{Agent, AgentBuilder, AgentError, InvalidAgent, RunContext
 pub use crate::error::Error;
 pub use crate::run::{
     Content, CrashPolicy, Exchange, FailureKind, InvalidRun, InvalidRunId, Metadata, Metrics, NewRun, Run, RunEvent,
-    RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, UnknownStatus, Usage, UserId,
+    RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, UnknownStatus, Usage, UserId,
 };
 pub use crate::runtime::{AgentHandle, CancelOutcome, Drained, EventStream, RunHandle, Runtime, RuntimeBuilder};
 #[cfg(feature = "postgres")]

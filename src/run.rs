@@ -30,6 +30,8 @@ pub use self::id::{InvalidRunId, RunId, SessionId, UserId};
 pub use self::new_run::{InvalidRun, NewRun};
 pub(crate) use self::new_run::{check_limits, check_name};
 pub use self::output::{FailureKind, Metrics, RunFailure, RunOutput, Usage};
+pub use self::session_policy::SessionPolicy;
+pub(crate) use self::session_policy::Turn;
 pub use self::status::{RunStatus, UnknownStatus};
 
 mod content;
@@ -41,6 +43,7 @@ pub(crate) mod fingerprint;
 mod id;
 mod new_run;
 mod output;
+mod session_policy;
 mod status;
 pub(crate) mod text;
 

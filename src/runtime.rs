@@ -131,6 +131,7 @@ impl Runtime {
     /// # Errors
     ///
     /// - [`Error::Invalid`], [`Error::UnknownAgent`], [`Error::Conflict`], [`Error::KeyConflict`]: the run is not as it should be;
+    /// - [`Error::SessionBusy`]: the agent refuses a second run of the session for now;
     /// - [`Error::Full`], [`Error::Overloaded`]: there is no room, nothing was stored;
     /// - [`Error::Unconfirmed`]: the database did not answer in time;
     /// - [`Error::ShuttingDown`].

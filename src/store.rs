@@ -28,6 +28,7 @@ pub(crate) mod protocol;
 mod query;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod turn;
 
 pub(crate) type StoreResult<T> = Result<T, StoreError>;
 

@@ -28,6 +28,7 @@ impl Inner {
             Err(SubmitRefusal::Full(waiting, _)) => Err(Error::Full(waiting)),
             Err(SubmitRefusal::Conflict) => Err(Error::Conflict(run_id)),
             Err(SubmitRefusal::KeyConflict(other)) => Err(Error::KeyConflict(other)),
+            Err(SubmitRefusal::SessionBusy(other)) => Err(Error::SessionBusy(other)),
             Err(SubmitRefusal::Store(reason)) if reason.is_retryable() => Err(Error::Unconfirmed { run_id, reason }),
             Err(SubmitRefusal::Store(error)) => Err(Error::Store(error)),
         }
@@ -90,6 +91,14 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent) -> (InsertRun, bool) {
     };
     // What may start by now need not wait for a claim; the database's clock is asked about everything else.
     let delayed = new.run_at.is_some_and(|run_at| run_at > now);
-    let insert = InsertRun { run, delayed, fingerprint, id_is_given, node: None, on_crash: agent.crash_policy };
+    let insert = InsertRun {
+        run,
+        delayed,
+        fingerprint,
+        id_is_given,
+        node: None,
+        on_crash: agent.crash_policy,
+        sessions: agent.sessions,
+    };
     (insert, may_be_known)
 }

@@ -13,7 +13,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 
-use self::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
+use self::claim::{CancelRequests, CountWaiting, UnstartedRuns};
 use self::connect::Connector;
 use self::error::from_diesel;
 use self::inserted::KnownRun;
@@ -167,13 +167,7 @@ impl RunStore for Postgres {
 
     fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
         self.run(move |inner| async move {
-            let statement = ClaimRuns::from(claim);
-            let claimed = inner.with_kept(&inner.claims, |conn| {
-                Box::pin(
-                    async move { statement.get_results::<RunRow>(conn).await.map_err(|error| from_diesel(&error)) },
-                )
-            });
-            claimed.await?.into_iter().map(RunRow::into_taken).collect()
+            inner.with_kept(&inner.claims, |conn| Box::pin(claim::claim(conn, claim))).await
         })
     }
 

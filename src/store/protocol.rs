@@ -5,7 +5,9 @@
 
 use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
-use crate::run::{Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus};
+use crate::run::{
+    Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, SessionPolicy,
+};
 
 pub(crate) mod insert;
 pub(crate) mod lease;
@@ -71,6 +73,7 @@ pub(crate) struct InsertRun {
     /// The node that takes the run up at once (its attempt is 1 then), or nobody (0).
     pub(crate) node: Option<NodeId>,
     pub(crate) on_crash: CrashPolicy,
+    pub(crate) sessions: SessionPolicy,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +86,8 @@ pub(crate) enum Inserted {
     Conflict,
     /// This run has the idempotency key, and is another one.
     KeyConflict(RunId),
+    /// This run has the session to itself.
+    SessionBusy(RunId),
 }
 
 /// A write by the attempt that owns the run: a step in its life, with the events that commit together with it.

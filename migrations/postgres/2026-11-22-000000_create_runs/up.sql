@@ -13,6 +13,7 @@ CREATE TABLE runs (
     max_attempts        integer     NOT NULL,
     node_id             uuid,
     on_crash            text        NOT NULL,
+    session_turn        text,
     priority            smallint    NOT NULL,
     run_at              timestamptz NOT NULL,
     timeout_ms          bigint,
@@ -32,6 +33,7 @@ COMMENT ON COLUMN runs.attempt IS 'How many times the run was taken up; the fenc
 COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts that were handed back not counted.';
 COMMENT ON COLUMN runs.node_id IS 'The node that has the run; null while anybody may take it up.';
 COMMENT ON COLUMN runs.on_crash IS 'What a takeover does to a started run: restart or fail.';
+COMMENT ON COLUMN runs.session_turn IS 'Of a run that must be alone in its session: waits for its turn, or holds the session until it settles.';
 COMMENT ON COLUMN runs.next_seq IS 'The seq of the next event; a write that does not start here is refused.';
 COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel of a run that a node had.';
 
@@ -39,6 +41,11 @@ COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel 
 CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
 -- Claims of agents of which a node has room for so many runs.
 CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id) WHERE node_id IS NULL AND settled_at IS NULL;
+-- One run at most has a session of an agent and a user to itself; and in which order the others get it.
+CREATE UNIQUE INDEX runs_holding_their_session ON runs (agent, session_id, COALESCE(user_id, ''))
+    WHERE session_turn = 'holds' AND settled_at IS NULL;
+CREATE INDEX runs_waiting_for_their_session ON runs (agent, session_id, COALESCE(user_id, ''), run_at, run_id)
+    WHERE session_turn = 'waits' AND settled_at IS NULL;
 -- The cancel requests that a node has to look for.
 CREATE INDEX runs_cancel_requested ON runs (node_id) WHERE cancel_requested_at IS NOT NULL AND settled_at IS NULL;
 -- Lists, newest first, with keyset pages.

@@ -12,6 +12,7 @@ CREATE TABLE runs (
     max_attempts        INTEGER NOT NULL,
     node_id             TEXT,
     on_crash            TEXT    NOT NULL,
+    session_turn        TEXT,
     priority            SMALLINT NOT NULL,
     run_at              BIGINT  NOT NULL,
     timeout_ms          BIGINT,
@@ -25,6 +26,10 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
 CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id) WHERE node_id IS NULL AND settled_at IS NULL;
+CREATE UNIQUE INDEX runs_holding_their_session ON runs (agent, session_id, COALESCE(user_id, ''))
+    WHERE session_turn = 'holds' AND settled_at IS NULL;
+CREATE INDEX runs_waiting_for_their_session ON runs (agent, session_id, COALESCE(user_id, ''), run_at, run_id)
+    WHERE session_turn = 'waits' AND settled_at IS NULL;
 CREATE INDEX runs_by_time ON runs (created_at, run_id);
 CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
 CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);

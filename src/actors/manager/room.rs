@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{LiveRun, RunManager};
 use crate::agent::Agent;
-use crate::run::RunId;
+use crate::run::{RunId, SessionPolicy};
 use crate::store::{AgentRoom, Claim, NodeId};
 
 impl RunManager {
@@ -14,13 +14,13 @@ impl RunManager {
         self.limits.max_running.saturating_sub(self.live.len() + self.claiming)
     }
 
-    /// Whether there is room for one more run of `agent`.
-    pub(super) fn has_room_for(&self, agent: &Agent) -> bool {
+    /// Whether a new run of `agent` can be this node's at once: there is room, and it need not wait for its session.
+    pub(super) fn can_begin(&self, agent: &Agent) -> bool {
         let of_agent = |most: usize| {
             let live = self.live.values().filter(|live| live.agent == agent.name).count();
             live + self.claiming_of.get(&agent.name).copied().unwrap_or_default() < most
         };
-        self.room() > 0 && agent.max_running.is_none_or(of_agent)
+        self.room() > 0 && agent.sessions != SessionPolicy::InOrder && agent.max_running.is_none_or(of_agent)
     }
 
     /// The claim of as many runs as there is room for, at most `most`; `None` when there is no room, or no agent.

@@ -38,6 +38,8 @@ pub(crate) enum SubmitRefusal {
     Conflict,
     /// This run has the idempotency key, and is another one.
     KeyConflict(RunId),
+    /// This run has the session to itself.
+    SessionBusy(RunId),
     Store(StoreError),
 }
 
@@ -65,7 +67,7 @@ impl Handler<SubmitRun> for RunManager {
         let run_id = insert.run.output.run_id;
         // Runs that wait already come first, by priority and age.
         let place = !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
-        let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|agent| place && self.has_room_for(agent));
+        let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|agent| place && self.can_begin(agent));
         let (reserved, live) = self.node.zip(agent.map(LiveRun::of)).unzip();
         let full = self.waiting + self.arriving.len() >= self.limits.max_waiting;
         if reserved.is_none() && full && room == Room::Needed {
@@ -131,24 +133,16 @@ impl Handler<InsertDone> for RunManager {
                 }
                 reply.send(Ok(*run));
             }
-            Ok(Inserted::Conflict) => {
-                if reserved {
-                    self.release(run_id, ctx);
-                }
-                reply.send(Err(SubmitRefusal::Conflict));
-            }
+            Ok(Inserted::Conflict) => self.refuse(run_id, reserved, SubmitRefusal::Conflict, reply, ctx),
             Ok(Inserted::KeyConflict(other)) => {
-                if reserved {
-                    self.release(run_id, ctx);
-                }
-                reply.send(Err(SubmitRefusal::KeyConflict(other)));
+                self.refuse(run_id, reserved, SubmitRefusal::KeyConflict(other), reply, ctx);
+            }
+            Ok(Inserted::SessionBusy(other)) => {
+                self.refuse(run_id, reserved, SubmitRefusal::SessionBusy(other), reply, ctx);
             }
             Err(error) => {
                 self.lost_answers |= error.is_retryable() && !lost;
-                if reserved {
-                    self.release(run_id, ctx);
-                }
-                reply.send(Err(SubmitRefusal::Store(error)));
+                self.refuse(run_id, reserved, SubmitRefusal::Store(error), reply, ctx);
             }
         }
         self.finish_draining();
@@ -156,6 +150,21 @@ impl Handler<InsertDone> for RunManager {
 }
 
 impl RunManager {
+    /// Answers a submit that did not come to a run, and gives up the place that was kept for it.
+    fn refuse(
+        &mut self,
+        run_id: RunId,
+        reserved: bool,
+        refusal: SubmitRefusal,
+        reply: SubmitReply,
+        ctx: &mut Context<Self>,
+    ) {
+        if reserved {
+            self.release(run_id, ctx);
+        }
+        reply.send(Err(refusal));
+    }
+
     /// Gives up the place that was kept for a run that did not come.
     fn release(&mut self, run_id: RunId, ctx: &mut Context<Self>) {
         if self.live.get(&run_id).is_some_and(|live| live.actor.is_some()) {

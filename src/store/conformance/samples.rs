@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
     Content, CrashPolicy, FailureKind, Metadata, Metrics, Run, RunEvent, RunEventKind, RunFailure, RunId, RunOutput,
-    RunStatus, SessionId,
+    RunStatus, SessionId, SessionPolicy,
 };
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement, Write,
@@ -52,6 +52,7 @@ pub(crate) fn unowned() -> InsertRun {
         id_is_given: false,
         node: None,
         on_crash: CrashPolicy::Restart,
+        sessions: SessionPolicy::Concurrent,
     }
 }
 

@@ -3,13 +3,17 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{Array, BigInt, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::count;
-use super::row::{RUN_COLUMNS, RunColumns};
+use super::error::from_diesel;
+use super::row::{RUN_COLUMNS, RunColumns, RunRow};
 use super::statement::{push, statement};
-use crate::store::Claim;
+use crate::store::turn::ITS_TURN;
+use crate::store::{Claim, StoreError, StoreResult, TakenRun};
 
 /// Takes up waiting runs by priority, then age. Rows that another node is just taking are passed over.
 ///
@@ -27,6 +31,26 @@ pub(super) struct ClaimRuns {
     limit: i64,
 }
 
+/// How often a claim is tried again that took up a run of a session in the same moment as somebody else did. Nothing is taken
+/// up by a claim that fails, and the next one sees the other's run.
+const RACES: usize = 5;
+
+pub(super) async fn claim(conn: &mut AsyncPgConnection, claim: Claim) -> StoreResult<Vec<TakenRun>> {
+    let statement = ClaimRuns::from(claim);
+    let mut races = 0;
+    let rows: Vec<RunRow> = loop {
+        match statement.clone().get_results(conn).await {
+            Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) if races < RACES => races += 1,
+            // The violation is none of the data: the next claim may well pass.
+            Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, information)) => {
+                return Err(StoreError::Unavailable(information.message().to_owned()));
+            }
+            other => break other.map_err(|error| from_diesel(&error))?,
+        }
+    };
+    rows.into_iter().map(RunRow::into_taken).collect()
+}
+
 impl From<Claim> for ClaimRuns {
     fn from(claim: Claim) -> Self {
         Self {
@@ -41,7 +65,7 @@ impl From<Claim> for ClaimRuns {
 
 /// Runs that anybody may take up now.
 const WAITS: &str = "EXISTS (SELECT FROM lease) AND settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' \
-     AND run_at <= now()";
+     AND run_at <= now() AND ";
 
 statement!(ClaimRuns -> RunColumns);
 
@@ -55,19 +79,22 @@ impl QueryFragment<Pg> for ClaimRuns {
              unlimited AS MATERIALIZED ( \
                 SELECT priority, run_at, run_id FROM runs WHERE ");
         out.push_sql(WAITS);
+        out.push_sql(ITS_TURN);
         push!(out, " AND agent = ANY(", &self.agents => Array<Text>, ") \
                 ORDER BY priority DESC, run_at, run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE SKIP LOCKED), \
              limited AS MATERIALIZED ( \
                 SELECT w.* FROM unnest(", &self.limited => Array<Text>, ", ", &self.rooms => Array<BigInt>, ") AS a (name, room), \
                 LATERAL (SELECT priority, run_at, run_id FROM runs WHERE ");
         out.push_sql(WAITS);
+        out.push_sql(ITS_TURN);
         push!(out, " AND agent = a.name \
                          ORDER BY priority DESC, run_at, run_id LIMIT a.room FOR UPDATE SKIP LOCKED) w), \
              next AS MATERIALIZED ( \
                 SELECT * FROM unlimited UNION ALL SELECT * FROM limited \
                 ORDER BY priority DESC, run_at, run_id LIMIT ", &self.limit => BigInt, "), \
              taken AS ( \
-                UPDATE runs r SET node_id = ", &self.node => SqlUuid, ", attempt = r.attempt + 1 \
+                UPDATE runs r SET node_id = ", &self.node => SqlUuid, ", attempt = r.attempt + 1, \
+                    session_turn = CASE WHEN r.session_turn IS NOT NULL THEN 'holds' END \
                 FROM next WHERE r.run_id = next.run_id RETURNING r.*) \
              SELECT ");
         out.push_sql(RUN_COLUMNS);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::row::signed;
 use super::statement::{push, statement};
+use crate::run::Turn;
 use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
 
@@ -23,6 +24,7 @@ pub(super) struct InsertRuns {
     max_attempts: Vec<i32>,
     node_ids: Vec<Option<Uuid>>,
     on_crash: Vec<&'static str>,
+    turns: Vec<Option<&'static str>>,
     priorities: Vec<i16>,
     run_at: Vec<Option<DateTime<Utc>>>,
     timeouts_ms: Vec<Option<i64>>,
@@ -51,6 +53,7 @@ impl InsertRuns {
         self.max_attempts.push(max_attempts);
         self.node_ids.push(insert.node.map(crate::store::NodeId::as_uuid));
         self.on_crash.push(insert.on_crash.as_str());
+        self.turns.push(insert.sessions.turn().map(Turn::as_str));
         self.priorities.push(run.priority);
         self.run_at.push(insert.delayed.then_some(run.run_at));
         self.timeouts_ms.push(timeout);
@@ -74,19 +77,20 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.max_attempts => Array<Integer>,
             ", ", &self.node_ids => Array<Nullable<SqlUuid>>,
             ", ", &self.on_crash => Array<Text>,
+            ", ", &self.turns => Array<Nullable<Text>>,
             ", ", &self.priorities => Array<SmallInt>,
             ", ", &self.run_at => Array<Nullable<Timestamptz>>,
             ", ", &self.timeouts_ms => Array<Nullable<BigInt>>,
             ", ", &self.inputs => Array<Text>,
             ", ", &self.metadata => Array<Text>,
             ", ", &self.fingerprints => Array<Binary>,
-            ") AS t (run_id, session_id, agent, user_id, idempotency_key, max_attempts, node_id, on_crash, priority, \
-                     run_at, timeout_ms, input, metadata, fingerprint)), \
+            ") AS t (run_id, session_id, agent, user_id, idempotency_key, max_attempts, node_id, on_crash, session_turn, \
+                     priority, run_at, timeout_ms, input, metadata, fingerprint)), \
              new AS ( \
                 INSERT INTO runs (run_id, session_id, agent, user_id, idempotency_key, status, attempt, max_attempts, node_id, \
-                                  on_crash, priority, run_at, timeout_ms, created_at) \
+                                  on_crash, session_turn, priority, run_at, timeout_ms, created_at) \
                 SELECT run_id, session_id, agent, user_id, idempotency_key, 'PENDING', \
-                       CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, priority, COALESCE(run_at, now()), timeout_ms, now() \
+                       CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, session_turn, priority, COALESCE(run_at, now()), timeout_ms, now() \
                 FROM asked ON CONFLICT DO NOTHING \
                 RETURNING run_id, created_at, run_at), \
              inputs AS ( \

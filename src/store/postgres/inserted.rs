@@ -14,7 +14,7 @@ use super::insert::NewRow;
 use super::read::GetRuns;
 use super::row::RunRow;
 use super::statement::{push, statement};
-use crate::run::{Run, RunId};
+use crate::run::{Run, RunId, Turn};
 use crate::store::StoreResult;
 use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{InsertRun, Inserted, Written};
@@ -50,6 +50,7 @@ pub(super) async fn explain<'a>(
             }
             Encounter::IdTaken => Inserted::Conflict,
             Encounter::KeyTaken(run_id) => Inserted::KeyConflict(run_id),
+            Encounter::SessionBusy(run_id) => Inserted::SessionBusy(run_id),
         };
         answers.insert(insert.run.output.run_id, Written::Insert(inserted));
     }
@@ -81,6 +82,8 @@ fn key(insert: &InsertRun) -> Option<Key<'_>> {
 struct Winners {
     rows: HashMap<Uuid, RunRow>,
     by_key: HashMap<(String, Option<String>, String), Uuid>,
+    /// By the run that is kept out.
+    holders: HashMap<Uuid, Uuid>,
 }
 
 impl Winners {
@@ -93,12 +96,22 @@ impl Winners {
             run_ids.extend(held);
         }
         let rows: Vec<RunRow> = GetRuns { run_ids }.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+        let sessions = BusySessions::of(losers);
+        let holders: Vec<(Uuid, Uuid)> = if sessions.run_ids.is_empty() {
+            Vec::new()
+        } else {
+            sessions.get_results(conn).await.map_err(|error| from_diesel(&error))?
+        };
         let keyed = |row: &RunRow| {
             let key = row.idempotency_key.clone()?;
             Some(((row.agent.clone(), row.user_id.clone(), key), row.run_id))
         };
         let by_key = rows.iter().filter_map(keyed).collect();
-        Ok(Self { rows: rows.into_iter().map(|row| (row.run_id, row)).collect(), by_key })
+        Ok(Self {
+            rows: rows.into_iter().map(|row| (row.run_id, row)).collect(),
+            by_key,
+            holders: holders.into_iter().collect(),
+        })
     }
 
     fn met(&self, insert: &InsertRun) -> Met<'_> {
@@ -107,6 +120,7 @@ impl Winners {
         Met {
             by_id: self.rows.get(&uuid(insert)).map(|row| &*row.fingerprint),
             by_key: by_key.map(|row| (row.run_id.into(), &*row.fingerprint)),
+            holder: self.holders.get(&uuid(insert)).copied().map(RunId::from),
         }
     }
 }
@@ -137,6 +151,46 @@ impl QueryFragment<Pg> for KeyHolders {
             ", ", &self.keys => Array<Text>,
             ") AS k (agent, user_id, key) JOIN runs r \
                ON r.agent = k.agent AND COALESCE(r.user_id, '') = k.user_id AND r.idempotency_key = k.key"
+        );
+        Ok(())
+    }
+}
+
+/// The unsettled runs that have sessions to themselves.
+#[derive(Default)]
+struct BusySessions {
+    run_ids: Vec<Uuid>,
+    agents: Vec<String>,
+    session_ids: Vec<String>,
+    user_ids: Vec<String>,
+}
+
+impl BusySessions {
+    fn of(losers: &[&InsertRun]) -> Self {
+        let mut sessions = Self::default();
+        for insert in losers.iter().filter(|insert| insert.sessions.turn() == Some(Turn::Holds)) {
+            let output = &insert.run.output;
+            sessions.run_ids.push(output.run_id.as_uuid());
+            sessions.agents.push(output.agent.clone());
+            sessions.session_ids.push(output.session_id.to_string());
+            sessions.user_ids.push(output.user_id.as_ref().map(ToString::to_string).unwrap_or_default());
+        }
+        sessions
+    }
+}
+
+statement!(BusySessions -> (SqlUuid, SqlUuid));
+
+impl QueryFragment<Pg> for BusySessions {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "SELECT s.run_id, r.run_id FROM unnest(", &self.run_ids => Array<SqlUuid>,
+            ", ", &self.agents => Array<Text>,
+            ", ", &self.session_ids => Array<Text>,
+            ", ", &self.user_ids => Array<Text>,
+            ") AS s (run_id, agent, session_id, user_id) JOIN runs r \
+               ON r.agent = s.agent AND r.session_id = s.session_id AND COALESCE(r.user_id, '') = s.user_id \
+                  AND r.session_turn = 'holds' AND r.settled_at IS NULL"
         );
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What becomes of a new run that meets others.
 
 use super::InsertRun;
-use crate::run::RunId;
+use crate::run::{RunId, SessionPolicy};
 
 /// What an insert meets that makes it no new run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(crate) struct Met<'a> {
     pub(crate) by_id: Option<&'a [u8]>,
     /// The run that has this idempotency key, of the same agent and user, and its fingerprint.
     pub(crate) by_key: Option<(RunId, &'a [u8])>,
+    /// The unsettled run that has the session to itself.
+    pub(crate) holder: Option<RunId>,
 }
 
 /// What an insert comes to.
@@ -23,25 +25,28 @@ pub(crate) enum Encounter {
     IdTaken,
     /// This run has its idempotency key.
     KeyTaken(RunId),
+    /// This run has its session to itself.
+    SessionBusy(RunId),
 }
 
 /// Decides what `insert` comes to.
 pub(crate) fn encounter(insert: &InsertRun, met: &Met<'_>) -> Encounter {
     let run_id = insert.run.output.run_id;
+    let holder = met.holder.filter(|_| insert.sessions == SessionPolicy::Refuse);
     match (met.by_id, met.by_key) {
         (Some(asked), _) if asked == insert.fingerprint => Encounter::Same(run_id),
         (Some(_), _) => Encounter::IdTaken,
         // Whoever brings an id wants the run to have that one.
         (None, Some((other, asked))) if asked == insert.fingerprint && !insert.id_is_given => Encounter::Same(other),
         (None, Some((other, _))) => Encounter::KeyTaken(other),
-        (None, None) => Encounter::New,
+        (None, None) => holder.map_or(Encounter::New, Encounter::SessionBusy),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Encounter, Met, encounter};
-    use crate::run::RunId;
+    use crate::run::{RunId, SessionPolicy};
     use crate::store::conformance::samples::{id, unowned};
     use crate::store::protocol::InsertRun;
 
@@ -61,9 +66,26 @@ mod tests {
             (None, Some((key_of, other)), Encounter::KeyTaken(key_of), Encounter::KeyTaken(key_of)),
         ];
         for (by_id, by_key, if_made_up, if_given) in cases {
-            let met = Met { by_id, by_key };
-            assert_eq!(encounter(&made_up, &met), if_made_up, "{met:?}");
-            assert_eq!(encounter(&given, &met), if_given, "{met:?}");
+            for holder in [None, Some(RunId::new())] {
+                let met = Met { by_id, by_key, holder };
+                assert_eq!(encounter(&made_up, &met), if_made_up, "{met:?}");
+                assert_eq!(encounter(&given, &met), if_given, "{met:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_new_run_that_wants_to_be_refused_is_refused_for_its_session() {
+        let holder = RunId::new();
+        for (sessions, expected) in [
+            (SessionPolicy::Concurrent, Encounter::New),
+            (SessionPolicy::InOrder, Encounter::New),
+            (SessionPolicy::Refuse, Encounter::SessionBusy(holder)),
+        ] {
+            let insert = InsertRun { sessions, ..unowned() };
+            let met = |by_id| Met { by_id, by_key: None, holder: Some(holder) };
+            assert_eq!(encounter(&insert, &met(None)), expected, "{sessions:?}");
+            assert_eq!(encounter(&insert, &met(Some(&insert.fingerprint))), Encounter::Same(id(&insert)));
         }
     }
 }

@@ -1,15 +1,16 @@
 //! What is asked of the tables.
 
-use diesel::dsl::exists;
+use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StoredRun};
 use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, runs};
 use super::{bound, error::unreadable};
-use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, Turn};
 use crate::store::protocol::RowFacts;
+use crate::store::turn::ITS_TURN;
 use crate::store::{History, NodeId, RunQuery, StoreResult, TakenRun};
 
 define_sql_function! {
@@ -90,6 +91,20 @@ pub(super) fn with_key(conn: &mut SqliteConnection, run: &Run) -> StoreResult<Op
     found.map(|(id, fingerprint)| Ok((id.parse().map_err(unreadable("run_id"))?, fingerprint))).transpose()
 }
 
+/// The unsettled run that has the session of `run` to itself.
+pub(super) fn holder(conn: &mut SqliteConnection, run: &Run) -> StoreResult<Option<RunId>> {
+    let found: Option<String> = runs::table
+        .filter(runs::agent.eq(&run.output.agent))
+        .filter(runs::session_id.eq(run.output.session_id.as_str()))
+        .filter(coalesce(runs::user_id, "").eq(run.output.user_id.as_ref().map_or("", AsRef::as_ref)))
+        .filter(runs::session_turn.eq(Turn::Holds.as_str()))
+        .filter(runs::settled_at.is_null())
+        .select(runs::run_id)
+        .first(conn)
+        .optional()?;
+    found.map(|id| id.parse().map_err(unreadable("run_id"))).transpose()
+}
+
 pub(super) fn list(conn: &mut SqliteConnection, query: &RunQuery) -> StoreResult<Vec<Run>> {
     let mut found = stored_runs!().into_boxed::<Sqlite>();
     if let Some(session_id) = &query.session_id {
@@ -135,6 +150,7 @@ pub(super) fn waiting(
         .filter(runs::status.eq(RunStatus::Pending.as_str()))
         .filter(runs::run_at.le(now))
         .filter(runs::agent.eq_any(agents))
+        .filter(sql::<Bool>(ITS_TURN))
         .order((runs::priority.desc(), runs::run_at, runs::run_id))
         .limit(bound(limit))
         .load(conn)?;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{misfit, unreadable};
 use super::schema::{run_events, run_inputs, run_outputs, runs};
-use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus};
+use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, Turn};
 use crate::store::protocol::{InsertRun, RowFacts};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
@@ -29,6 +29,7 @@ pub(super) struct RunRow {
     max_attempts: i32,
     node_id: Option<String>,
     on_crash: String,
+    session_turn: Option<String>,
     priority: i16,
     run_at: i64,
     timeout_ms: Option<i64>,
@@ -96,6 +97,7 @@ impl RunRow {
             max_attempts: i32::try_from(run.max_attempts).map_err(misfit("max_attempts"))?,
             node_id: node.map(|node| node.to_string()),
             on_crash: on_crash.as_str().to_owned(),
+            session_turn: insert.sessions.turn().map(|turn| turn.as_str().to_owned()),
             priority: run.priority,
             run_at: if *delayed { run.run_at.timestamp_micros() } else { now },
             timeout_ms: timeout_ms.transpose()?,
@@ -125,6 +127,11 @@ impl RunRow {
     pub(super) fn take_up(&mut self, node: &str) {
         self.node_id = Some(node.to_owned());
         self.attempt = self.attempt.saturating_add(1);
+    }
+
+    /// A run that must be alone in its session holds it from when it is taken up.
+    pub(super) fn turn_when_taken(&self) -> Option<&'static str> {
+        self.session_turn.as_ref().map(|_| Turn::Holds.as_str())
     }
 
     /// Its place among the runs that wait.

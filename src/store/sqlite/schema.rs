@@ -15,6 +15,7 @@ table! {
         max_attempts -> Integer,
         node_id -> Nullable<Text>,
         on_crash -> Text,
+        session_turn -> Nullable<Text>,
         priority -> SmallInt,
         run_at -> BigInt,
         timeout_ms -> Nullable<BigInt>,

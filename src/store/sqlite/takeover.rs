@@ -21,7 +21,11 @@ pub(super) fn claim(conn: &mut SqliteConnection, claim: &Claim) -> StoreResult<V
         for mut stored in next(conn, claim)? {
             stored.0.take_up(&node);
             update(runs::table.find(stored.0.run_id()))
-                .set((runs::node_id.eq(&node), runs::attempt.eq(runs::attempt + 1)))
+                .set((
+                    runs::node_id.eq(&node),
+                    runs::attempt.eq(runs::attempt + 1),
+                    runs::session_turn.eq(stored.0.turn_when_taken()),
+                ))
                 .execute(conn)?;
             taken.push(row::taken(stored)?);
         }

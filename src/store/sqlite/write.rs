@@ -35,7 +35,11 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
     let by_id: Option<Vec<u8>> =
         run_inputs::table.find(row.run_id()).select(run_inputs::fingerprint).first(conn).optional()?;
     let by_key = read::with_key(conn, &insert.run)?;
-    let met = Met { by_id: by_id.as_deref(), by_key: by_key.as_ref().map(|(run_id, asked)| (*run_id, &**asked)) };
+    let met = Met {
+        by_id: by_id.as_deref(),
+        by_key: by_key.as_ref().map(|(run_id, asked)| (*run_id, &**asked)),
+        holder: read::holder(conn, &insert.run)?,
+    };
     match encounter(insert, &met) {
         Encounter::New => {}
         Encounter::Same(run_id) => {
@@ -45,6 +49,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         }
         Encounter::IdTaken => return Ok(Inserted::Conflict),
         Encounter::KeyTaken(run_id) => return Ok(Inserted::KeyConflict(run_id)),
+        Encounter::SessionBusy(run_id) => return Ok(Inserted::SessionBusy(run_id)),
     }
     insert_into(runs::table).values(&row).execute(conn)?;
     let input = (
