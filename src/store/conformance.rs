@@ -19,6 +19,7 @@ mod keys;
 mod lists;
 mod reads;
 pub(crate) mod samples;
+mod turns;
 mod verdicts;
 
 /// Intents that live through every case, and few enough of them to run out.
@@ -98,6 +99,14 @@ macro_rules! suite {
                     another_run_with_the_same_key_is_a_conflict_that_names_the_run
                     a_key_is_that_of_an_agent_and_a_user
                     one_key_in_one_batch_is_one_run;
+                turns:
+                    runs_of_a_session_are_taken_up_one_after_the_other
+                    a_session_is_that_of_an_agent_and_a_user_and_of_runs_that_ask_for_it
+                    a_run_that_was_taken_up_has_its_session_until_it_settles
+                    a_run_for_later_is_in_nobodys_way_before_its_time
+                    a_second_run_of_a_session_is_refused_until_the_first_has_settled
+                    of_several_in_one_batch_one_is_accepted
+                    policies_that_differ_leave_a_session_to_one_run_all_the_same;
                 lists:
                     each_condition_leaves_out_what_does_not_meet_it
                     conditions_hold_together

@@ -23,3 +23,4 @@ mod secrets;
 mod sessions;
 mod submit;
 mod support;
+mod turns;

@@ -15,6 +15,7 @@ use crate::test_postgres::{Database, fresh_database};
 mod plans;
 mod setups;
 mod steps;
+mod turns;
 mod twos;
 
 const LIMITS: StoreLimits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 100 };
