@@ -9,13 +9,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, check_limits, check_name};
+use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, check_limits, check_name, check_timeout};
 
 pub use self::context::RunContext;
 pub use self::error::AgentError;
 pub use self::model::{Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role};
 #[cfg(feature = "openai")]
 pub use self::openai::OpenAIResponses;
+pub use self::retry_policy::RetryPolicy;
 pub use self::scripted::{ScriptedModel, ScriptedTurn};
 
 mod context;
@@ -24,6 +25,7 @@ mod model;
 mod model_work;
 #[cfg(feature = "openai")]
 mod openai;
+mod retry_policy;
 mod scripted;
 
 pub(crate) use self::context::{CancelSignal, RunContextParts};
@@ -39,6 +41,8 @@ pub struct Agent {
     pub(crate) history: usize,
     pub(crate) max_running: Option<usize>,
     pub(crate) sessions: SessionPolicy,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) retry: Option<RetryPolicy>,
     pub(crate) work: Arc<dyn Work>,
 }
 
@@ -62,6 +66,8 @@ impl Agent {
             history: 0,
             max_running: None,
             sessions: SessionPolicy::Concurrent,
+            queue_timeout: None,
+            retry: None,
         }
     }
 
@@ -117,6 +123,8 @@ pub struct AgentBuilder {
     history: usize,
     max_running: Option<usize>,
     sessions: SessionPolicy,
+    queue_timeout: Option<Duration>,
+    retry: Option<RetryPolicy>,
 }
 
 impl AgentBuilder {
@@ -190,6 +198,24 @@ impl AgentBuilder {
         self
     }
 
+    /// How long a run may wait to be started for the first time before it settles as `ERROR`; for ever when left out. A run can
+    /// say otherwise; see [`NewRun::queue_timeout`](crate::NewRun::queue_timeout).
+    pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// Tries a run again whose code, or whose model, has failed in a way that may pass, as long as it has
+    /// [attempts](Self::max_attempts) left; when left out, the run settles as `ERROR` at once.
+    ///
+    /// An [`AgentError`] may pass unless it was made [permanent](AgentError::permanent), a
+    /// [`ModelError`](crate::model::ModelError) when its [kind](crate::model::ModelErrorKind::is_retryable) may. A panic, a
+    /// timeout and a content that is too large are final.
+    pub const fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(policy);
+        self
+    }
+
     /// How many runs of the agent are live at the same time in each process, at least 1; as many as the
     /// [runtime](crate::RuntimeBuilder::max_running) has room for when left out. More of them wait, and are in nobody else's
     /// way.
@@ -213,6 +239,8 @@ impl AgentBuilder {
     pub fn build(self) -> Result<Agent, InvalidAgent> {
         check_name("name", &self.name)?;
         check_limits(self.timeout, Some(self.max_attempts))?;
+        check_timeout("queue_timeout", self.queue_timeout)?;
+        self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)?;
         if self.history > 100 {
             let problem = format!("must be at most 100, found {}", self.history);
             return Err(InvalidRun { field: "history", problem }.into());
@@ -244,6 +272,8 @@ impl AgentBuilder {
             history: self.history,
             max_running: self.max_running,
             sessions: self.sessions,
+            queue_timeout: self.queue_timeout,
+            retry: self.retry,
             work,
         })
     }

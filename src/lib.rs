@@ -29,7 +29,9 @@ mod test_postgres;
 
 #[cfg(feature = "openai")]
 pub use crate::agent::OpenAIResponses;
-pub use crate::agent::{Agent, AgentBuilder, AgentError, InvalidAgent, RunContext, ScriptedModel, ScriptedTurn};
+pub use crate::agent::{
+    Agent, AgentBuilder, AgentError, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn,
+};
 pub use crate::error::Error;
 pub use crate::run::{
     Content, CrashPolicy, Exchange, FailureKind, InvalidRun, InvalidRunId, Metadata, Metrics, NewRun, Run, RunEvent,

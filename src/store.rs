@@ -144,6 +144,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// The latest completed runs of a session, oldest first.
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>>;
 
+    /// Settles at most `limit` runs that wait and should have been started by now, and says which.
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
+
     /// Forgets cancel intents that have expired.
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;
 

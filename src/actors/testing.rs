@@ -148,6 +148,7 @@ fn word(write: &Write) -> &'static str {
             Change::Append => "append",
             Change::Settle(_) => "settle",
             Change::HandBack => "hand back",
+            Change::Retry { .. } => "retry",
         },
     }
 }
@@ -229,6 +230,10 @@ impl RunStore for Gated {
 
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {
         self.inner.history(history)
+    }
+
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        self.inner.settle_overdue(limit)
     }
 
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {

@@ -20,6 +20,7 @@ pub(crate) fn of(run: &NewRun) -> Fingerprint {
         "priority": run.priority,
         "run_at": run.run_at.map(|at| at.timestamp_micros()),
         "timeout": run.timeout.map(|timeout| timeout.as_millis().to_string()),
+        "queue_timeout": run.queue_timeout.map(|timeout| timeout.as_millis().to_string()),
         "max_attempts": run.max_attempts,
     });
     let mut digest = Sha256::new();
@@ -80,6 +81,7 @@ mod tests {
             base().priority(1),
             base().run_at(chrono::Utc::now()),
             base().timeout(std::time::Duration::from_secs(1)),
+            base().queue_timeout(std::time::Duration::from_secs(1)),
             base().max_attempts(7),
         ];
         for other in others {

@@ -32,6 +32,7 @@ pub struct NewRun {
     pub(crate) priority: i16,
     pub(crate) run_at: Option<DateTime<Utc>>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) queue_timeout: Option<Duration>,
     pub(crate) max_attempts: Option<u32>,
 }
 
@@ -49,6 +50,7 @@ impl NewRun {
             priority: 0,
             run_at: None,
             timeout: None,
+            queue_timeout: None,
             max_attempts: None,
         }
     }
@@ -104,6 +106,14 @@ impl NewRun {
         self
     }
 
+    /// How long the run may wait to be started for the first time, counted from its submit, or from
+    /// [`run_at`](Self::run_at) when that is later; the agent's time when left out. A run that was not started by then settles
+    /// as `ERROR`.
+    pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.queue_timeout = Some(timeout);
+        self
+    }
+
     /// How many times user code may be started for this run; the agent's number when left out.
     pub const fn max_attempts(mut self, max_attempts: u32) -> Self {
         self.max_attempts = Some(max_attempts);
@@ -140,23 +150,28 @@ impl NewRun {
             let problem = "must be within the next 366 days".to_owned();
             return Err(InvalidRun { field: "run_at", problem });
         }
+        check_timeout("queue_timeout", self.queue_timeout)?;
         check_limits(self.timeout, self.max_attempts)
     }
 }
 
 /// Checks the limits that a run and an agent can both set.
 pub(crate) fn check_limits(timeout: Option<Duration>, max_attempts: Option<u32>) -> Result<(), InvalidRun> {
-    if let Some(timeout) = timeout
-        && (timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT)
-    {
-        let problem = "must be between 1 ms and 366 days".to_owned();
-        return Err(InvalidRun { field: "timeout", problem });
-    }
+    check_timeout("timeout", timeout)?;
     if let Some(max_attempts) = max_attempts
         && !(1..=1000).contains(&max_attempts)
     {
         let problem = format!("must be between 1 and 1000, found {max_attempts}");
         return Err(InvalidRun { field: "max_attempts", problem });
+    }
+    Ok(())
+}
+
+/// Checks a time that is kept in milliseconds.
+pub(crate) fn check_timeout(field: &'static str, timeout: Option<Duration>) -> Result<(), InvalidRun> {
+    if timeout.is_some_and(|timeout| timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT) {
+        let problem = "must be between 1 ms and 366 days".to_owned();
+        return Err(InvalidRun { field, problem });
     }
     Ok(())
 }
@@ -219,6 +234,7 @@ mod tests {
             ("run_at", run().run_at(chrono::Utc::now() + chrono::Duration::days(400))),
             ("timeout", run().timeout(Duration::ZERO)),
             ("timeout", run().timeout(Duration::MAX)),
+            ("queue_timeout", run().queue_timeout(Duration::ZERO)),
             ("max_attempts", run().max_attempts(0)),
         ];
         for (field, run) in cases {

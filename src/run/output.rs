@@ -107,6 +107,8 @@ pub enum FailureKind {
     ModelError,
     /// The run took longer than its timeout.
     Timeout,
+    /// The run was not started in time.
+    QueueTimeout,
     /// The content is larger than the runtime's limit.
     OutputTooLarge,
     /// The process that ran the run died, and the agent does not want to be run again.

@@ -86,7 +86,9 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent) -> (InsertRun, bool) {
         priority: new.priority,
         run_at: new.run_at.unwrap_or(now),
         timeout: new.timeout.or(agent.timeout),
+        start_by: None,
         max_attempts: new.max_attempts.unwrap_or(agent.max_attempts),
+        starts: 0,
         attempt: 0,
     };
     // What may start by now need not wait for a claim; the database's clock is asked about everything else.
@@ -99,6 +101,7 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent) -> (InsertRun, bool) {
         node: None,
         on_crash: agent.crash_policy,
         sessions: agent.sessions,
+        queue_timeout: new.queue_timeout.or(agent.queue_timeout),
     };
     (insert, may_be_known)
 }

@@ -21,6 +21,7 @@ mod reads;
 pub(crate) mod samples;
 mod turns;
 mod verdicts;
+mod waits;
 
 /// Intents that live through every case, and few enough of them to run out.
 const LIMITS: StoreLimits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 3 };
@@ -107,6 +108,15 @@ macro_rules! suite {
                     a_second_run_of_a_session_is_refused_until_the_first_has_settled
                     of_several_in_one_batch_one_is_accepted
                     policies_that_differ_leave_a_session_to_one_run_all_the_same;
+                waits:
+                    a_run_that_is_not_started_in_time_settles_with_its_last_event
+                    a_run_for_later_waits_from_then_on
+                    a_run_that_somebody_has_or_that_was_started_once_is_never_late
+                    overdue_runs_are_settled_up_to_the_limit
+                    a_run_that_is_tried_again_waits_unowned_until_it_is_due
+                    a_run_is_tried_again_as_often_as_it_may
+                    a_cancel_and_another_attempt_do_not_both_win
+                    a_run_that_is_to_be_tried_again_keeps_its_session;
                 lists:
                     each_condition_leaves_out_what_does_not_meet_it
                     conditions_hold_together

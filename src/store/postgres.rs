@@ -35,9 +35,11 @@ mod inserted;
 mod lease;
 mod migrate;
 mod options;
+mod overdue;
 mod pool;
 mod read;
 mod row;
+mod settle;
 mod statement;
 mod sweep;
 #[cfg(test)]
@@ -300,6 +302,12 @@ impl RunStore for Postgres {
     fn sweep(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, Takeover)>>> {
         self.run(move |inner| async move {
             inner.with_kept(&inner.claims, |conn| Box::pin(sweep::sweep(conn, limit))).await
+        })
+    }
+
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        self.run(move |inner| async move {
+            inner.with_kept(&inner.claims, |conn| Box::pin(overdue::settle_overdue(conn, limit))).await
         })
     }
 

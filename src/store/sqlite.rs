@@ -112,6 +112,10 @@ impl RunStore for Sqlite {
         Box::pin(self.reader.run(move |conn| read::history(conn, &history)))
     }
 
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        Box::pin(self.writer.run(move |conn| takeover::settle_overdue(conn, limit)))
+    }
+
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {
         Box::pin(self.writer.run(|conn| intent::forget_expired(conn, now())))
     }

@@ -17,6 +17,7 @@ mod outcome;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod rescue;
+mod retries;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
 mod secrets;

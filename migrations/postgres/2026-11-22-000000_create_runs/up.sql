@@ -17,6 +17,7 @@ CREATE TABLE runs (
     priority            smallint    NOT NULL,
     run_at              timestamptz NOT NULL,
     timeout_ms          bigint,
+    start_by            timestamptz,
     next_seq            bigint      NOT NULL DEFAULT 0,
     cancel_requested_at timestamptz,
     created_at          timestamptz NOT NULL,
@@ -34,6 +35,7 @@ COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts
 COMMENT ON COLUMN runs.node_id IS 'The node that has the run; null while anybody may take it up.';
 COMMENT ON COLUMN runs.on_crash IS 'What a takeover does to a started run: restart or fail.';
 COMMENT ON COLUMN runs.session_turn IS 'Of a run that must be alone in its session: waits for its turn, or holds the session until it settles.';
+COMMENT ON COLUMN runs.start_by IS 'A run that was never started settles as ERROR at this time.';
 COMMENT ON COLUMN runs.next_seq IS 'The seq of the next event; a write that does not start here is refused.';
 COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel of a run that a node had.';
 
@@ -46,6 +48,8 @@ CREATE UNIQUE INDEX runs_holding_their_session ON runs (agent, session_id, COALE
     WHERE session_turn = 'holds' AND settled_at IS NULL;
 CREATE INDEX runs_waiting_for_their_session ON runs (agent, session_id, COALESCE(user_id, ''), run_at, run_id)
     WHERE session_turn = 'waits' AND settled_at IS NULL;
+-- The runs that may have waited for too long.
+CREATE INDEX runs_to_start_by ON runs (start_by) WHERE start_by IS NOT NULL AND node_id IS NULL AND settled_at IS NULL;
 -- The cancel requests that a node has to look for.
 CREATE INDEX runs_cancel_requested ON runs (node_id) WHERE cancel_requested_at IS NOT NULL AND settled_at IS NULL;
 -- Lists, newest first, with keyset pages.

@@ -16,6 +16,7 @@ CREATE TABLE runs (
     priority            SMALLINT NOT NULL,
     run_at              BIGINT  NOT NULL,
     timeout_ms          BIGINT,
+    start_by            BIGINT,
     next_seq            BIGINT  NOT NULL DEFAULT 0,
     cancel_requested_at BIGINT,
     created_at          BIGINT  NOT NULL,
@@ -30,6 +31,7 @@ CREATE UNIQUE INDEX runs_holding_their_session ON runs (agent, session_id, COALE
     WHERE session_turn = 'holds' AND settled_at IS NULL;
 CREATE INDEX runs_waiting_for_their_session ON runs (agent, session_id, COALESCE(user_id, ''), run_at, run_id)
     WHERE session_turn = 'waits' AND settled_at IS NULL;
+CREATE INDEX runs_to_start_by ON runs (start_by) WHERE start_by IS NOT NULL AND node_id IS NULL AND settled_at IS NULL;
 CREATE INDEX runs_by_time ON runs (created_at, run_id);
 CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
 CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);

@@ -9,6 +9,9 @@ use crate::store::{NodeId, StoreResult, TakenRun};
 /// The most runs that one claim takes up.
 const CLAIM: usize = 100;
 
+/// The most runs that are settled at one look because they have waited for too long.
+const OVERDUE: usize = 500;
+
 /// Every so many ticks expired intents are forgotten.
 const TICKS_BETWEEN_CLEANINGS: u64 = 60;
 
@@ -31,6 +34,8 @@ enum Seen {
     Unstarted(NodeId, Option<Vec<TakenRun>>),
     /// How many runs wait.
     Waiting(usize),
+    /// Runs that have settled because they had waited for too long.
+    Overdue(Vec<RunId>),
 }
 
 impl RunManager {
@@ -77,6 +82,11 @@ impl RunManager {
             }
             if count && let Ok(waiting) = store.count_waiting(most).await {
                 manager.do_send(Seen::Waiting(waiting));
+            }
+            match store.settle_overdue(OVERDUE).await {
+                Ok(settled) if !settled.is_empty() => manager.do_send(Seen::Overdue(settled)),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "runs that have waited for too long were not looked for"),
             }
             if clean && let Err(error) = store.forget_expired_intents().await {
                 tracing::warn!(%error, "expired cancel intents were not forgotten");
@@ -125,6 +135,14 @@ impl Handler<Seen> for RunManager {
             }
             // Those that are arriving may be among them, and are counted again when their inserts are answered.
             Seen::Waiting(waiting) => self.waiting = waiting.saturating_sub(self.arriving.len()),
+            Seen::Overdue(run_ids) => {
+                for run_id in run_ids {
+                    tracing::warn!(run.id = %run_id, "the run was not started in time");
+                    self.count_off(run_id);
+                    // Whoever follows the run here finds its last event in the store.
+                    self.around.hub.leave(run_id);
+                }
+            }
             Seen::Unstarted(node, _) if self.node != Some(node) => {
                 self.calls -= 1;
                 self.finish_draining();

@@ -114,6 +114,7 @@ impl Scene {
         assert!(events.iter().enumerate().all(|(place, event)| event.seq == place as u64), "{events:?}");
         let name = |kind: &RunEventKind| match kind {
             RunEventKind::RunStarted { .. } => "started",
+            RunEventKind::RunRetrying { .. } => "retrying",
             RunEventKind::RunContent { .. } => "content",
             RunEventKind::RunCompleted { .. } => "completed",
             RunEventKind::RunCancelled { .. } => "cancelled",

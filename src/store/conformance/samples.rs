@@ -42,7 +42,9 @@ pub(crate) fn unowned() -> InsertRun {
         priority: 0,
         run_at: DateTime::UNIX_EPOCH,
         timeout: None,
+        start_by: None,
         max_attempts: 3,
+        starts: 0,
         attempt: 0,
     };
     InsertRun {
@@ -53,6 +55,7 @@ pub(crate) fn unowned() -> InsertRun {
         node: None,
         on_crash: CrashPolicy::Restart,
         sessions: SessionPolicy::Concurrent,
+        queue_timeout: None,
     }
 }
 
@@ -66,6 +69,11 @@ pub(in crate::store) fn with(base: InsertRun, change: impl FnOnce(&mut Run)) -> 
     let mut insert = base;
     change(&mut insert.run);
     insert
+}
+
+/// A run that should have been started as soon as it was there.
+pub(in crate::store) fn late(base: InsertRun) -> InsertRun {
+    InsertRun { queue_timeout: Some(Duration::ZERO), ..base }
 }
 
 pub(in crate::store) fn print(run_id: RunId) -> Fingerprint {
@@ -91,7 +99,9 @@ pub(crate) fn settle(status: RunStatus) -> Change {
 fn kind_of(change: &Change, attempt: u32) -> RunEventKind {
     match change {
         Change::Start => RunEventKind::RunStarted { attempt },
-        Change::Append | Change::HandBack => RunEventKind::RunContent { content: Content::from("Par") },
+        Change::Append | Change::HandBack | Change::Retry { .. } => {
+            RunEventKind::RunContent { content: Content::from("Par") }
+        }
         Change::Settle(Settlement { status: RunStatus::Cancelled, .. }) => {
             RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() }
         }

@@ -61,10 +61,11 @@ fn uuid(insert: &InsertRun) -> Uuid {
     insert.run.output.run_id.as_uuid()
 }
 
-fn as_inserted(insert: &InsertRun, &(_, created_at, run_at, cancel_wanted): &NewRow) -> Inserted {
+fn as_inserted(insert: &InsertRun, &(_, created_at, run_at, start_by, cancel_wanted): &NewRow) -> Inserted {
     let mut run = Box::new(insert.run.clone());
     run.output.created_at = created_at;
     run.run_at = run_at;
+    run.start_by = start_by;
     run.attempt = u32::from(insert.node.is_some());
     Inserted::New { run, cancel_wanted }
 }

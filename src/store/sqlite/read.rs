@@ -14,6 +14,11 @@ use crate::store::turn::ITS_TURN;
 use crate::store::{History, NodeId, RunQuery, StoreResult, TakenRun};
 
 define_sql_function! {
+    #[sql_name = "coalesce"]
+    fn coalesce_bool(condition: Nullable<Bool>, instead: Bool) -> Bool;
+}
+
+define_sql_function! {
     fn coalesce(text: Nullable<Text>, instead: Text) -> Text;
 }
 
@@ -35,6 +40,7 @@ macro_rules! facts_of {
                     .filter(cancel_intents::run_id.eq(runs::run_id))
                     .filter(cancel_intents::expires_at.gt($now)),
             ),
+            coalesce_bool(runs::start_by.le($now), false),
         )
     };
 }
@@ -60,6 +66,21 @@ pub(super) fn taken_up(conn: &mut SqliteConnection, now: i64) -> StoreResult<Vec
         .filter(runs::settled_at.is_null())
         .filter(runs::node_id.is_not_null())
         .select(facts_of!(now))
+        .load(conn)?;
+    Ok(rows)
+}
+
+/// The first runs that wait and should have been started by `now`.
+pub(super) fn overdue(conn: &mut SqliteConnection, limit: usize, now: i64) -> StoreResult<Vec<FactsRow>> {
+    let rows = runs::table
+        .filter(runs::start_by.is_not_null())
+        .filter(runs::start_by.le(now))
+        .filter(runs::node_id.is_null())
+        .filter(runs::settled_at.is_null())
+        .filter(runs::starts.eq(0))
+        .select(facts_of!(now))
+        .order(runs::start_by)
+        .limit(bound(limit))
         .load(conn)?;
     Ok(rows)
 }

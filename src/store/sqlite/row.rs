@@ -26,6 +26,7 @@ pub(super) struct RunRow {
     idempotency_key: Option<String>,
     status: String,
     attempt: i32,
+    starts: i32,
     max_attempts: i32,
     node_id: Option<String>,
     on_crash: String,
@@ -33,6 +34,7 @@ pub(super) struct RunRow {
     priority: i16,
     run_at: i64,
     timeout_ms: Option<i64>,
+    start_by: Option<i64>,
     next_seq: i64,
     created_at: i64,
     started_at: Option<i64>,
@@ -78,6 +80,7 @@ pub(super) struct FactsRow {
     max_attempts: i32,
     cancel_requested_at: Option<i64>,
     intent: bool,
+    late: bool,
 }
 
 impl RunRow {
@@ -86,6 +89,10 @@ impl RunRow {
         let InsertRun { run, delayed, node, on_crash, .. } = insert;
         let RunOutput { run_id, session_id, agent, user_id, .. } = &run.output;
         let timeout_ms = run.timeout.map(|timeout| i64::try_from(timeout.as_millis()).map_err(misfit("timeout")));
+        let run_at = if *delayed { run.run_at.timestamp_micros() } else { now };
+        let patience =
+            insert.queue_timeout.map(|timeout| i64::try_from(timeout.as_micros()).map_err(misfit("queue_timeout")));
+        let start_by = patience.transpose()?.map(|patience| run_at.max(now).saturating_add(patience));
         let row = Self {
             run_id: run_id.to_string(),
             session_id: session_id.to_string(),
@@ -94,13 +101,15 @@ impl RunRow {
             idempotency_key: run.idempotency_key.clone(),
             status: RunStatus::Pending.as_str().to_owned(),
             attempt: i32::from(node.is_some()),
+            starts: 0,
             max_attempts: i32::try_from(run.max_attempts).map_err(misfit("max_attempts"))?,
             node_id: node.map(|node| node.to_string()),
             on_crash: on_crash.as_str().to_owned(),
             session_turn: insert.sessions.turn().map(|turn| turn.as_str().to_owned()),
             priority: run.priority,
-            run_at: if *delayed { run.run_at.timestamp_micros() } else { now },
+            run_at,
             timeout_ms: timeout_ms.transpose()?,
+            start_by,
             next_seq: 0,
             created_at: now,
             started_at: None,
@@ -119,6 +128,8 @@ impl RunRow {
         run.output.settled_at = self.settled_at.map(|at| time("settled_at", at)).transpose()?;
         run.run_at = time("run_at", self.run_at)?;
         run.timeout = self.timeout_ms.map(|ms| unsigned("timeout_ms", ms).map(Duration::from_millis)).transpose()?;
+        run.start_by = self.start_by.map(|at| time("start_by", at)).transpose()?;
+        run.starts = unsigned("starts", self.starts)?;
         run.attempt = unsigned("attempt", self.attempt)?;
         Ok(())
     }
@@ -177,7 +188,9 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
         priority: row.priority,
         run_at: DateTime::UNIX_EPOCH,
         timeout: None,
+        start_by: None,
         max_attempts: unsigned("max_attempts", row.max_attempts)?,
+        starts: 0,
         attempt: 0,
     };
     row.fill(&mut run)?;
@@ -228,6 +241,7 @@ impl FactsRow {
             starts: unsigned("starts", self.starts)?,
             max_attempts: unsigned("max_attempts", self.max_attempts)?,
             cancel_wanted: self.cancel_requested_at.is_some() || self.intent,
+            late: self.late,
         })
     }
 }

@@ -19,6 +19,7 @@ table! {
         priority -> SmallInt,
         run_at -> BigInt,
         timeout_ms -> Nullable<BigInt>,
+        start_by -> Nullable<BigInt>,
         next_seq -> BigInt,
         cancel_requested_at -> Nullable<BigInt>,
         created_at -> BigInt,

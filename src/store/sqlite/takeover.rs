@@ -7,10 +7,10 @@ use super::connection::transact;
 use super::error::unreadable;
 use super::row::StoredRun;
 use super::schema::runs;
-use super::write::{cancel_unowned, settle_unowned};
+use super::write::{cancel_unowned, never_late_again, settle_unowned};
 use super::{now, read, row};
 use crate::run::{CrashPolicy, FailureKind, Metrics, RunEventKind, RunFailure, RunId, RunStatus};
-use crate::store::protocol::{RowFacts, Settlement, Takeover, take_over, takeover_message};
+use crate::store::protocol::{RowFacts, Settlement, Takeover, take_over, takeover_message, time_out};
 use crate::store::{Claim, StoreResult, TakenRun};
 
 /// Takes up runs that wait, in the order in which they are to start.
@@ -54,7 +54,7 @@ pub(super) fn take_over_all(conn: &mut SqliteConnection) -> StoreResult<()> {
             let run_id: RunId = row.run_id.parse().map_err(unreadable("run_id"))?;
             let facts = row.read()?;
             match take_over(&facts, CrashPolicy::from_word(&row.on_crash)) {
-                Takeover::Requeue => requeue(conn, run_id)?,
+                Takeover::Requeue => requeue(conn, run_id, &facts)?,
                 Takeover::Fail(kind) => fail(conn, run_id, &facts, kind, now)?,
                 Takeover::Cancel => cancel_unowned(conn, run_id, &facts, now)?,
             }
@@ -63,7 +63,29 @@ pub(super) fn take_over_all(conn: &mut SqliteConnection) -> StoreResult<()> {
     })
 }
 
-fn requeue(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<()> {
+/// Settles runs that have waited for too long, and says which.
+pub(super) fn settle_overdue(conn: &mut SqliteConnection, limit: usize) -> StoreResult<Vec<RunId>> {
+    transact(conn, |conn| {
+        let now = now();
+        let mut settled = Vec::new();
+        for row in read::overdue(conn, limit, now)? {
+            let run_id: RunId = row.run_id.parse().map_err(unreadable("run_id"))?;
+            let facts = row.read()?;
+            match time_out(&facts) {
+                None | Some(Takeover::Requeue) => continue,
+                Some(Takeover::Fail(kind)) => fail(conn, run_id, &facts, kind, now)?,
+                Some(Takeover::Cancel) => cancel_unowned(conn, run_id, &facts, now)?,
+            }
+            settled.push(run_id);
+        }
+        Ok(settled)
+    })
+}
+
+fn requeue(conn: &mut SqliteConnection, run_id: RunId, row: &RowFacts) -> StoreResult<()> {
+    if row.status == RunStatus::Running {
+        never_late_again(conn, run_id)?;
+    }
     let to = (
         runs::status.eq(RunStatus::Pending.as_str()),
         runs::node_id.eq(None::<String>),

@@ -86,6 +86,18 @@ fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreRes
             update(target).set(runs::next_seq.eq(next_seq)).execute(conn)?;
         }
         Change::HandBack => hand_back(conn, advance.run_id, &row, next_seq)?,
+        Change::Retry { after } => {
+            let delay = i64::try_from(after.as_micros()).map_err(misfit("delay"))?;
+            let to = (
+                runs::status.eq(RunStatus::Pending.as_str()),
+                runs::node_id.eq(None::<String>),
+                runs::run_at.eq(now.saturating_add(delay)),
+                runs::started_at.eq(None::<i64>),
+                runs::next_seq.eq(next_seq),
+            );
+            update(target).set(to).execute(conn)?;
+            never_late_again(conn, advance.run_id)?;
+        }
         Change::Settle(settlement) => settle(conn, advance.run_id, settlement, next_seq, now)?,
     }
     insert_events(conn, &advance.events)?;
@@ -103,6 +115,12 @@ fn hand_back(conn: &mut SqliteConnection, run_id: RunId, row: &RowFacts, next_se
         runs::next_seq.eq(next_seq),
     );
     update(runs::table.find(run_id.to_string())).set(to).execute(conn)?;
+    if row.status == RunStatus::Running { never_late_again(conn, run_id) } else { Ok(()) }
+}
+
+/// A run that was started once may wait for as long as it has to.
+pub(super) fn never_late_again(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<()> {
+    update(runs::table.find(run_id.to_string())).set(runs::start_by.eq(None::<i64>)).execute(conn)?;
     Ok(())
 }
 

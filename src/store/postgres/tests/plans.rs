@@ -12,6 +12,7 @@ use crate::store::conformance::samples::{self, AGENT, id, owned, settle, step, u
 use crate::store::postgres::advance::AdvanceRuns;
 use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use crate::store::postgres::connect::Purpose;
+use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
 use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
 use crate::store::protocol::{Change, InsertRun, Write};
 use crate::store::{AgentRoom, Claim, History, NodeId, RunQuery, RunStore};
@@ -91,6 +92,8 @@ async fn every_statement_goes_by_index() {
             let claim = ClaimRuns::from(Claim { node, agents, limited, limit: 10 });
             assert_goes_by_index("claim", conn, claim).await;
         }
+        assert_goes_by_index("any overdue", conn, AnyOverdue).await;
+        assert_goes_by_index("overdue", conn, LockOverdue { limit: 10 }).await;
         assert_goes_by_index("unstarted", conn, UnstartedRuns { node: uuid }).await;
         assert_goes_by_index("cancel requests", conn, CancelRequests { node: uuid }).await;
         assert_goes_by_index("count", conn, CountWaiting { limit: 100 }).await;

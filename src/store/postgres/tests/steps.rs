@@ -37,7 +37,7 @@ async fn an_intent_that_no_insert_could_see_keeps_the_run_from_starting() {
 
     sql(&mut conn, "BEGIN").await;
     let new: Vec<NewRow> = insert_of(&run).get_results(&mut conn).await.unwrap();
-    assert!(!new[0].3, "there is no intent yet");
+    assert!(!new[0].4, "there is no intent yet");
     assert_eq!(samples::cancel(&*store, id(&run)).await, CancelWritten::IntentStored);
     sql(&mut conn, "COMMIT").await;
 
