@@ -9,13 +9,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::run::{Content, CrashPolicy, InvalidRun, check_limits, check_name};
+use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, check_limits, check_name, check_timeout};
 
 pub use self::context::RunContext;
 pub use self::error::AgentError;
 pub use self::model::{Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role};
 #[cfg(feature = "openai")]
 pub use self::openai::OpenAIResponses;
+pub use self::retry_policy::RetryPolicy;
 pub use self::scripted::{ScriptedModel, ScriptedTurn};
 
 mod context;
@@ -25,6 +26,7 @@ mod model;
 mod model_work;
 #[cfg(feature = "openai")]
 mod openai;
+mod retry_policy;
 mod scripted;
 mod step;
 
@@ -40,6 +42,10 @@ pub struct Agent {
     pub(crate) max_attempts: u32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) history: usize,
+    pub(crate) max_running: Option<usize>,
+    pub(crate) sessions: SessionPolicy,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) retry: Option<RetryPolicy>,
     pub(crate) work: Arc<dyn Work>,
 }
 
@@ -61,6 +67,10 @@ impl Agent {
             max_attempts: 3,
             timeout: None,
             history: 0,
+            max_running: None,
+            sessions: SessionPolicy::Concurrent,
+            queue_timeout: None,
+            retry: None,
         }
     }
 
@@ -68,6 +78,11 @@ impl Agent {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether runs of the agent may have to wait though the runtime has room for them.
+    pub(crate) const fn holds_back(&self) -> bool {
+        self.max_running.is_some() || matches!(self.sessions, SessionPolicy::InOrder)
     }
 
     /// What the agent is, in its maker's words.
@@ -109,6 +124,10 @@ pub struct AgentBuilder {
     max_attempts: u32,
     timeout: Option<Duration>,
     history: usize,
+    max_running: Option<usize>,
+    sessions: SessionPolicy,
+    queue_timeout: Option<Duration>,
+    retry: Option<RetryPolicy>,
 }
 
 impl AgentBuilder {
@@ -182,6 +201,39 @@ impl AgentBuilder {
         self
     }
 
+    /// How long a run may wait to be started for the first time before it settles as `ERROR`; for ever when left out. A run can
+    /// say otherwise; see [`NewRun::queue_timeout`](crate::NewRun::queue_timeout).
+    pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// Tries a run again whose code, or whose model, has failed in a way that may pass, as long as it has
+    /// [attempts](Self::max_attempts) left; when left out, the run settles as `ERROR` at once.
+    ///
+    /// An [`AgentError`] may pass unless it was made [permanent](AgentError::permanent), a
+    /// [`ModelError`](crate::model::ModelError) when its [kind](crate::model::ModelErrorKind::is_retryable) may. A panic, a
+    /// timeout and a content that is too large are final.
+    pub const fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(policy);
+        self
+    }
+
+    /// How many runs of the agent are live at the same time in each process, at least 1; as many as the
+    /// [runtime](crate::RuntimeBuilder::max_running) has room for when left out. More of them wait, and are in nobody else's
+    /// way.
+    pub const fn max_running(mut self, runs: usize) -> Self {
+        self.max_running = Some(runs);
+        self
+    }
+
+    /// What happens to a run while another one of its session, of the same agent and user, has not settled;
+    /// [`SessionPolicy::Concurrent`] when left out. It is that of the run's submit, and best the same in all processes.
+    pub const fn sessions(mut self, policy: SessionPolicy) -> Self {
+        self.sessions = policy;
+        self
+    }
+
     /// Makes the agent.
     ///
     /// # Errors
@@ -190,9 +242,15 @@ impl AgentBuilder {
     pub fn build(self) -> Result<Agent, InvalidAgent> {
         check_name("name", &self.name)?;
         check_limits(self.timeout, Some(self.max_attempts))?;
+        check_timeout("queue_timeout", self.queue_timeout)?;
+        self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)?;
         if self.history > 100 {
             let problem = format!("must be at most 100, found {}", self.history);
             return Err(InvalidRun { field: "history", problem }.into());
+        }
+        if self.max_running == Some(0) {
+            let problem = "must be at least 1".to_owned();
+            return Err(InvalidRun { field: "max_running", problem }.into());
         }
         let by_model = self.model.is_some();
         let work = match (self.model, self.code) {
@@ -215,6 +273,10 @@ impl AgentBuilder {
             max_attempts: self.max_attempts,
             timeout: self.timeout,
             history: self.history,
+            max_running: self.max_running,
+            sessions: self.sessions,
+            queue_timeout: self.queue_timeout,
+            retry: self.retry,
             work,
         })
     }

@@ -39,6 +39,15 @@ pub enum Error {
     /// Another run has this id. Nothing was stored.
     #[error("run {0} exists already and was asked for something else")]
     Conflict(RunId),
+    /// The idempotency key belongs to this run, which was asked for something else, or has another id than the one that was
+    /// brought along. Nothing was stored.
+    #[error("idempotency key belongs to run {0}, which was asked for something else or has another id")]
+    KeyConflict(RunId),
+    /// This run of the session has not settled, and its agent refuses a second one
+    /// ([`SessionPolicy::Refuse`](crate::SessionPolicy::Refuse)). Nothing was stored; once that run has settled, the session is
+    /// free again.
+    #[error("session is busy: run {0} has not settled")]
+    SessionBusy(RunId),
     /// As many runs wait as may wait. Nothing was stored; later there may be room.
     #[error("runtime is full: {0} runs wait already")]
     Full(usize),
@@ -83,6 +92,8 @@ impl Error {
             | Self::NoStore
             | Self::Threads(_)
             | Self::Conflict(_)
+            | Self::KeyConflict(_)
+            | Self::SessionBusy(_)
             | Self::ShuttingDown
             | Self::NotFound(_) => false,
         }

@@ -29,11 +29,14 @@ mod test_postgres;
 
 #[cfg(feature = "openai")]
 pub use crate::agent::OpenAIResponses;
-pub use crate::agent::{Agent, AgentBuilder, AgentError, InvalidAgent, RunContext, ScriptedModel, ScriptedTurn};
+pub use crate::agent::{
+    Agent, AgentBuilder, AgentError, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn,
+};
 pub use crate::error::Error;
 pub use crate::run::{
     Content, CrashPolicy, Exchange, FailureKind, InvalidRun, InvalidRunId, Metadata, Metrics, NewRun, Run, RunEvent,
-    RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, StepKey, UnknownStatus, Usage, UserId,
+    RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, UnknownStatus, Usage,
+    UserId,
 };
 pub use crate::runtime::{AgentHandle, CancelOutcome, Drained, EventStream, RunHandle, Runtime, RuntimeBuilder};
 #[cfg(feature = "postgres")]

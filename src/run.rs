@@ -28,8 +28,10 @@ pub use self::event::{RunEvent, RunEventKind};
 pub use self::exchange::Exchange;
 pub use self::id::{InvalidRunId, RunId, SessionId, UserId};
 pub use self::new_run::{InvalidRun, NewRun};
-pub(crate) use self::new_run::{check_limits, check_name};
+pub(crate) use self::new_run::{check_limits, check_name, check_timeout};
 pub use self::output::{FailureKind, Metrics, RunFailure, RunOutput, Usage};
+pub use self::session_policy::SessionPolicy;
+pub(crate) use self::session_policy::Turn;
 pub use self::status::{RunStatus, UnknownStatus};
 pub use self::step::StepKey;
 pub(crate) use self::step::StepRecord;
@@ -43,6 +45,7 @@ pub(crate) mod fingerprint;
 mod id;
 mod new_run;
 mod output;
+mod session_policy;
 mod status;
 mod step;
 pub(crate) mod text;
@@ -63,15 +66,25 @@ pub struct Run {
     pub input: Content,
     /// The caller's own notes on the run.
     pub metadata: Metadata,
+    /// The caller's key under which the run was submitted once, when the caller brought one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// Among the runs that wait for room, a higher priority starts first; 0 unless the caller says otherwise.
     pub priority: i16,
-    /// The run does not start before this time; the time of its submit unless the caller says otherwise.
+    /// The run does not start before this time; the time of its submit unless the caller says otherwise. A run that is tried
+    /// again waits until a new one.
     pub run_at: DateTime<Utc>,
     /// How long one attempt may run before the run settles as `ERROR`; `None` is no limit.
     #[serde(with = "seconds", default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// The run settles as `ERROR` when it was not started by this time; `None` when it may wait for ever, or need not wait any
+    /// more because it was started once and waits again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<DateTime<Utc>>,
     /// User code is started at most this many times for this run.
     pub max_attempts: u32,
+    /// How many times user code was started for this run so far, attempts that were handed back not counted.
+    pub starts: u32,
     /// How many times the run was taken up by a node so far; the fencing token on every write.
     pub attempt: u32,
 }

@@ -131,11 +131,13 @@ impl Runtime {
 
     /// Submits a run. It is `PENDING` and durable when this returns, and goes on in the background.
     ///
-    /// Submitting the same run with the same id again gives the run that is already there, with the status that it has.
+    /// Submitting the same run again, with the same id or the same [idempotency key](NewRun::idempotency_key), gives the run
+    /// that is already there, with the status that it has.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`], [`Error::UnknownAgent`], [`Error::Conflict`]: the run is not as it should be;
+    /// - [`Error::Invalid`], [`Error::UnknownAgent`], [`Error::Conflict`], [`Error::KeyConflict`]: the run is not as it should be;
+    /// - [`Error::SessionBusy`]: the agent refuses a second run of the session for now;
     /// - [`Error::Full`], [`Error::Overloaded`]: there is no room, nothing was stored;
     /// - [`Error::Unconfirmed`]: the database did not answer in time;
     /// - [`Error::ShuttingDown`].

@@ -28,6 +28,7 @@ pub(crate) mod protocol;
 mod query;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod turn;
 
 pub(crate) type StoreResult<T> = Result<T, StoreError>;
 
@@ -50,7 +51,16 @@ pub(crate) struct Claim {
     pub(crate) node: NodeId,
     /// Only runs of these agents: what a node does not know is left for others.
     pub(crate) agents: Vec<String>,
+    /// And of these, each up to a limit of its own.
+    pub(crate) limited: Vec<AgentRoom>,
     pub(crate) limit: usize,
+}
+
+/// How many runs of an agent a node has room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AgentRoom {
+    pub(crate) agent: String,
+    pub(crate) runs: usize,
 }
 
 /// Which earlier runs a run gets to see.
@@ -120,6 +130,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// What a write to this run would meet.
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>>;
 
+    /// Whether there is a run with the id of `run`, or with its idempotency key.
+    fn knows(&self, run: &Run) -> BoxFuture<'_, StoreResult<bool>>;
+
     fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>>;
 
     /// One page of runs, newest first.
@@ -134,6 +147,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// The finished steps of a run, in the order of their positions: those that began last, if there are several
     /// beginnings.
     fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>>;
+
+    /// Settles at most `limit` runs that wait and should have been started by now, and says which.
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
 
     /// Forgets cancel intents that have expired.
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;

@@ -24,6 +24,7 @@ mod claim;
 pub(crate) mod drain;
 mod ended;
 mod lease;
+mod room;
 pub(crate) mod submit;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,8 @@ pub(crate) struct RunManager {
     behind: bool,
     /// How many runs the claim that is under way may bring; 0 when there is none.
     claiming: usize,
+    /// And how many of them of each agent that has a limit of its own.
+    claiming_of: HashMap<Arc<str>, usize>,
     /// How many answers of the store are still to come that somebody, or some run, depends on.
     calls: usize,
     /// A claim or an insert got no answer: this node may have runs that it does not know of.
@@ -73,12 +76,18 @@ pub(crate) struct RunManager {
 }
 
 /// A run that is this node's: submitted and not yet durable, or with an actor of its own.
-#[derive(Default)]
 struct LiveRun {
+    agent: Arc<str>,
     actor: Option<Addr<RunActor>>,
     /// Somebody wants it cancelled; those who wait for the answer are in `cancels`.
     cancel_wanted: bool,
     cancels: Vec<CancelReply>,
+}
+
+impl LiveRun {
+    fn of(agent: &Agent) -> Self {
+        Self { agent: Arc::clone(&agent.name), actor: None, cancel_wanted: false, cancels: Vec::new() }
+    }
 }
 
 /// A reply that is owed, and the admission that its caller holds until then.
@@ -120,6 +129,7 @@ impl RunManager {
             arriving: HashSet::new(),
             behind: true,
             claiming: 0,
+            claiming_of: HashMap::new(),
             calls: 0,
             lost_answers: false,
             early_cancels: HashMap::new(),
@@ -137,10 +147,6 @@ impl RunManager {
         }
     }
 
-    fn room(&self) -> usize {
-        self.limits.max_running.saturating_sub(self.live.len() + self.claiming)
-    }
-
     /// Gives a run that is this node's its actor. It may have one already: a claim, an insert and a look for what was missed
     /// may all bring the same run.
     fn enliven(&mut self, taken: TakenRun, ctx: &Context<Self>) {
@@ -150,7 +156,7 @@ impl RunManager {
             tracing::error!(run.id = %run_id, run.agent = taken.run.output.agent, "no such agent here");
             return;
         };
-        let live = self.live.entry(run_id).or_default();
+        let live = self.live.entry(run_id).or_insert_with(|| LiveRun::of(&agent));
         if live.actor.is_some() {
             return;
         }

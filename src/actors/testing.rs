@@ -148,6 +148,7 @@ fn word(write: &Write) -> &'static str {
             Change::Append => "append",
             Change::Settle(_) => "settle",
             Change::HandBack => "hand back",
+            Change::Retry { .. } => "retry",
         },
     }
 }
@@ -211,6 +212,10 @@ impl RunStore for Gated {
         self.inner.facts(run_id)
     }
 
+    fn knows(&self, run: &Run) -> BoxFuture<'_, StoreResult<bool>> {
+        self.inner.knows(run)
+    }
+
     fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>> {
         self.inner.get(run_id)
     }
@@ -229,6 +234,10 @@ impl RunStore for Gated {
 
     fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>> {
         self.inner.steps(run_id)
+    }
+
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        self.inner.settle_overdue(limit)
     }
 
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {

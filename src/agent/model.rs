@@ -131,6 +131,19 @@ impl ModelError {
     }
 }
 
+impl ModelErrorKind {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        match self {
+            Self::RateLimited | Self::Server | Self::Connect | Self::Timeout | Self::Cut => true,
+            Self::Auth | Self::Request | Self::ContextTooLong | Self::Failed | Self::Incomplete | Self::Protocol => {
+                false
+            }
+        }
+    }
+}
+
 /// The sorts of model errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -59,6 +59,17 @@ pub enum RunEventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         time_to_first_token: Option<f64>,
     },
+    /// An attempt failed, and another one follows; what it said is void.
+    RunRetrying {
+        /// The attempt that failed.
+        attempt: u32,
+        /// The kind of its failure.
+        error_type: FailureKind,
+        /// What went wrong, for people.
+        content: String,
+        /// Seconds until the run may be taken up again.
+        delay: f64,
+    },
     /// Whatever the agent's own code wants its followers to know.
     CustomEvent {
         /// What the agent calls it.
@@ -94,6 +105,7 @@ impl RunEventKind {
             Self::RunCancelled { .. } => Some(RunStatus::Cancelled),
             Self::RunError { .. } => Some(RunStatus::Error),
             Self::RunStarted { .. }
+            | Self::RunRetrying { .. }
             | Self::ModelRequestStarted { .. }
             | Self::RunContent { .. }
             | Self::ModelRequestCompleted { .. }
@@ -108,7 +120,7 @@ impl RunEventKind {
         match self {
             Self::RunContent { content } => content.size(),
             Self::CustomEvent { name, data } => name.len() + data.size(),
-            Self::RunError { content, .. } => content.len(),
+            Self::RunRetrying { content, .. } | Self::RunError { content, .. } => content.len(),
             Self::RunStarted { .. }
             | Self::ModelRequestStarted { .. }
             | Self::ModelRequestCompleted { .. }

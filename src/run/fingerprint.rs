@@ -13,12 +13,14 @@ pub(crate) fn of(run: &NewRun) -> Fingerprint {
     let asked = serde_json::json!({
         "agent": run.agent,
         "input": run.input,
+        "idempotency_key": run.idempotency_key,
         "session_id": run.session_id,
         "user_id": run.user_id,
         "metadata": run.metadata,
         "priority": run.priority,
         "run_at": run.run_at.map(|at| at.timestamp_micros()),
         "timeout": run.timeout.map(|timeout| timeout.as_millis().to_string()),
+        "queue_timeout": run.queue_timeout.map(|timeout| timeout.as_millis().to_string()),
         "max_attempts": run.max_attempts,
     });
     let mut digest = Sha256::new();
@@ -72,12 +74,14 @@ mod tests {
             NewRun::new("b", "hi"),
             NewRun::new("a", "ho"),
             NewRun::new("a", json!(["hi"])),
+            base().idempotency_key("k"),
             base().session_id("s"),
             base().user_id("u"),
             base().metadata(json!({"k": 1}).as_object().cloned().unwrap()),
             base().priority(1),
             base().run_at(chrono::Utc::now()),
             base().timeout(std::time::Duration::from_secs(1)),
+            base().queue_timeout(std::time::Duration::from_secs(1)),
             base().max_attempts(7),
         ];
         for other in others {

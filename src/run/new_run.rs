@@ -25,12 +25,14 @@ pub struct NewRun {
     pub(crate) agent: String,
     pub(crate) input: Content,
     pub(crate) run_id: Option<RunId>,
+    pub(crate) idempotency_key: Option<String>,
     pub(crate) session_id: Option<SessionId>,
     pub(crate) user_id: Option<UserId>,
     pub(crate) metadata: Metadata,
     pub(crate) priority: i16,
     pub(crate) run_at: Option<DateTime<Utc>>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) queue_timeout: Option<Duration>,
     pub(crate) max_attempts: Option<u32>,
 }
 
@@ -41,12 +43,14 @@ impl NewRun {
             agent: agent.into(),
             input: input.into(),
             run_id: None,
+            idempotency_key: None,
             session_id: None,
             user_id: None,
             metadata: Metadata::new(),
             priority: 0,
             run_at: None,
             timeout: None,
+            queue_timeout: None,
             max_attempts: None,
         }
     }
@@ -55,6 +59,14 @@ impl NewRun {
     /// already there; another run with that id is refused.
     pub const fn run_id(mut self, run_id: RunId) -> Self {
         self.run_id = Some(run_id);
+        self
+    }
+
+    /// A key of the caller's own, 1 to 255 bytes without control characters, under which this run is submitted once: the same
+    /// run with the same key again gives the run that is already there, whatever id was made up for the second one. Another
+    /// run with the same key, of the same agent and user, is refused. The key lives as long as the run is kept.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
         self
     }
 
@@ -94,6 +106,14 @@ impl NewRun {
         self
     }
 
+    /// How long the run may wait to be started for the first time, counted from its submit, or from
+    /// [`run_at`](Self::run_at) when that is later; the agent's time when left out. A run that was not started by then settles
+    /// as `ERROR`.
+    pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.queue_timeout = Some(timeout);
+        self
+    }
+
     /// How many times user code may be started for this run; the agent's number when left out.
     pub const fn max_attempts(mut self, max_attempts: u32) -> Self {
         self.max_attempts = Some(max_attempts);
@@ -104,6 +124,9 @@ impl NewRun {
     pub(crate) fn check(&self, max_input: usize) -> Result<(), InvalidRun> {
         if let Some(session_id) = &self.session_id {
             check_name("session_id", session_id.as_str())?;
+        }
+        if let Some(key) = &self.idempotency_key {
+            check_name("idempotency_key", key)?;
         }
         if let Some(user_id) = &self.user_id {
             check_name("user_id", user_id.as_str())?;
@@ -127,23 +150,28 @@ impl NewRun {
             let problem = "must be within the next 366 days".to_owned();
             return Err(InvalidRun { field: "run_at", problem });
         }
+        check_timeout("queue_timeout", self.queue_timeout)?;
         check_limits(self.timeout, self.max_attempts)
     }
 }
 
 /// Checks the limits that a run and an agent can both set.
 pub(crate) fn check_limits(timeout: Option<Duration>, max_attempts: Option<u32>) -> Result<(), InvalidRun> {
-    if let Some(timeout) = timeout
-        && (timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT)
-    {
-        let problem = "must be between 1 ms and 366 days".to_owned();
-        return Err(InvalidRun { field: "timeout", problem });
-    }
+    check_timeout("timeout", timeout)?;
     if let Some(max_attempts) = max_attempts
         && !(1..=1000).contains(&max_attempts)
     {
         let problem = format!("must be between 1 and 1000, found {max_attempts}");
         return Err(InvalidRun { field: "max_attempts", problem });
+    }
+    Ok(())
+}
+
+/// Checks a time that is kept in milliseconds.
+pub(crate) fn check_timeout(field: &'static str, timeout: Option<Duration>) -> Result<(), InvalidRun> {
+    if timeout.is_some_and(|timeout| timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT) {
+        let problem = "must be between 1 ms and 366 days".to_owned();
+        return Err(InvalidRun { field, problem });
     }
     Ok(())
 }
@@ -198,6 +226,7 @@ mod tests {
             ("session_id", run().session_id("")),
             ("session_id", run().session_id("a\0b")),
             ("user_id", run().user_id("u".repeat(256).as_str())),
+            ("idempotency_key", run().idempotency_key("a\nb")),
             ("input", NewRun::new("agent", "x".repeat(101))),
             ("input", NewRun::new("agent", json!({"deep": ["a\0"]}))),
             ("metadata", run().metadata(json!({"a\0": 1}).as_object().cloned().unwrap())),
@@ -205,6 +234,7 @@ mod tests {
             ("run_at", run().run_at(chrono::Utc::now() + chrono::Duration::days(400))),
             ("timeout", run().timeout(Duration::ZERO)),
             ("timeout", run().timeout(Duration::MAX)),
+            ("queue_timeout", run().queue_timeout(Duration::ZERO)),
             ("max_attempts", run().max_attempts(0)),
         ];
         for (field, run) in cases {

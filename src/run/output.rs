@@ -107,6 +107,8 @@ pub enum FailureKind {
     ModelError,
     /// The run took longer than its timeout.
     Timeout,
+    /// The run was not started in time.
+    QueueTimeout,
     /// The content is larger than the runtime's limit.
     OutputTooLarge,
     /// A step cannot be remembered: its name, its result or the number of steps is out of bounds.

@@ -17,7 +17,7 @@ impl Inner {
     pub(super) async fn submit(&self, insert: InsertRun, may_be_known: bool) -> Result<RunOutput, Error> {
         let run_id = insert.run.output.run_id;
         let accepted = match self.ask(insert, Room::Needed).await? {
-            Err(SubmitRefusal::Full(_, insert)) if may_be_known && self.store.facts(run_id).await?.is_some() => {
+            Err(SubmitRefusal::Full(_, insert)) if may_be_known && self.store.knows(&insert.run).await? => {
                 self.ask(*insert, Room::NotNeeded).await?
             }
             other => other,
@@ -27,6 +27,8 @@ impl Inner {
             Err(SubmitRefusal::ShuttingDown) => Err(Error::ShuttingDown),
             Err(SubmitRefusal::Full(waiting, _)) => Err(Error::Full(waiting)),
             Err(SubmitRefusal::Conflict) => Err(Error::Conflict(run_id)),
+            Err(SubmitRefusal::KeyConflict(other)) => Err(Error::KeyConflict(other)),
+            Err(SubmitRefusal::SessionBusy(other)) => Err(Error::SessionBusy(other)),
             Err(SubmitRefusal::Store(reason)) if reason.is_retryable() => Err(Error::Unconfirmed { run_id, reason }),
             Err(SubmitRefusal::Store(error)) => Err(Error::Store(error)),
         }
@@ -56,11 +58,12 @@ impl Inner {
     }
 }
 
-/// The run as it is to be stored, with everything made up that the caller left out; and whether the caller brought its id,
-/// so that it may be there already.
+/// The run as it is to be stored, with everything made up that the caller left out; and whether the caller brought its id
+/// or a key, so that it may be there already.
 pub(super) fn insert_of(new: NewRun, agent: &Agent) -> (InsertRun, bool) {
     let fingerprint = fingerprint::of(&new);
-    let may_be_known = new.run_id.is_some();
+    let id_is_given = new.run_id.is_some();
+    let may_be_known = id_is_given || new.idempotency_key.is_some();
     let now = chrono::Utc::now();
     let output = RunOutput {
         run_id: new.run_id.unwrap_or_else(RunId::new),
@@ -79,13 +82,26 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent) -> (InsertRun, bool) {
         output,
         input: new.input,
         metadata: new.metadata,
+        idempotency_key: new.idempotency_key,
         priority: new.priority,
         run_at: new.run_at.unwrap_or(now),
         timeout: new.timeout.or(agent.timeout),
+        start_by: None,
         max_attempts: new.max_attempts.unwrap_or(agent.max_attempts),
+        starts: 0,
         attempt: 0,
     };
     // What may start by now need not wait for a claim; the database's clock is asked about everything else.
     let delayed = new.run_at.is_some_and(|run_at| run_at > now);
-    (InsertRun { run, delayed, fingerprint, node: None, on_crash: agent.crash_policy }, may_be_known)
+    let insert = InsertRun {
+        run,
+        delayed,
+        fingerprint,
+        id_is_given,
+        node: None,
+        on_crash: agent.crash_policy,
+        sessions: agent.sessions,
+        queue_timeout: new.queue_timeout.or(agent.queue_timeout),
+    };
+    (insert, may_be_known)
 }

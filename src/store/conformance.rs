@@ -15,12 +15,15 @@ mod cancels;
 mod claims;
 mod inserts;
 mod intents;
+mod keys;
 mod lists;
 mod prunes;
 mod reads;
 pub(crate) mod samples;
 mod steps;
+mod turns;
 mod verdicts;
+mod waits;
 
 /// Intents that live through every case, and few enough of them to run out.
 const LIMITS: StoreLimits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 3 };
@@ -82,6 +85,7 @@ macro_rules! suite {
                     the_most_urgent_and_then_the_oldest_run_comes_first
                     a_claim_takes_no_more_than_its_limit
                     a_claim_takes_only_runs_of_its_agents
+                    a_claim_takes_no_more_of_an_agent_than_there_is_room_for
                     a_claim_leaves_what_is_owned_or_settled_or_for_later
                     a_claim_is_a_new_attempt_that_goes_on_with_the_log
                     claims_at_the_same_time_take_no_run_twice
@@ -93,6 +97,28 @@ macro_rules! suite {
                     there_are_only_so_many_intents
                     an_intent_can_be_stored_again_when_there_is_no_room_for_another
                     an_unexpired_intent_is_not_forgotten;
+                keys:
+                    the_same_run_with_the_same_key_is_the_one_that_is_there
+                    another_run_with_the_same_key_is_a_conflict_that_names_the_run
+                    a_key_is_that_of_an_agent_and_a_user
+                    one_key_in_one_batch_is_one_run;
+                turns:
+                    runs_of_a_session_are_taken_up_one_after_the_other
+                    a_session_is_that_of_an_agent_and_a_user_and_of_runs_that_ask_for_it
+                    a_run_that_was_taken_up_has_its_session_until_it_settles
+                    a_run_for_later_is_in_nobodys_way_before_its_time
+                    a_second_run_of_a_session_is_refused_until_the_first_has_settled
+                    of_several_in_one_batch_one_is_accepted
+                    policies_that_differ_leave_a_session_to_one_run_all_the_same;
+                waits:
+                    a_run_that_is_not_started_in_time_settles_with_its_last_event
+                    a_run_for_later_waits_from_then_on
+                    a_run_that_somebody_has_or_that_was_started_once_is_never_late
+                    overdue_runs_are_settled_up_to_the_limit
+                    a_run_that_is_tried_again_waits_unowned_until_it_is_due
+                    a_run_is_tried_again_as_often_as_it_may
+                    a_cancel_and_another_attempt_do_not_both_win
+                    a_run_that_is_to_be_tried_again_keeps_its_session;
                 lists:
                     each_condition_leaves_out_what_does_not_meet_it
                     conditions_hold_together

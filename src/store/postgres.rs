@@ -13,9 +13,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 
-use self::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
+use self::claim::{CancelRequests, CountWaiting, UnstartedRuns};
 use self::connect::Connector;
 use self::error::from_diesel;
+use self::inserted::KnownRun;
 use self::read::{EventRow, GetEvents, GetHistory, GetRuns, GetSteps, ListRuns, StepRow};
 use self::row::RunRow;
 use super::protocol::{RowFacts, Takeover, Write, Written};
@@ -30,13 +31,16 @@ mod claim;
 mod connect;
 mod error;
 mod insert;
+mod inserted;
 mod lease;
 mod migrate;
 mod options;
+mod overdue;
 mod pool;
 mod prune;
 mod read;
 mod row;
+mod settle;
 mod statement;
 mod sweep;
 #[cfg(test)]
@@ -166,13 +170,7 @@ impl RunStore for Postgres {
 
     fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
         self.run(move |inner| async move {
-            let statement = ClaimRuns { node: claim.node.as_uuid(), agents: claim.agents, limit: count(claim.limit) };
-            let claimed = inner.with_kept(&inner.claims, |conn| {
-                Box::pin(
-                    async move { statement.get_results::<RunRow>(conn).await.map_err(|error| from_diesel(&error)) },
-                )
-            });
-            claimed.await?.into_iter().map(RunRow::into_taken).collect()
+            inner.with_kept(&inner.claims, |conn| Box::pin(claim::claim(conn, claim))).await
         })
     }
 
@@ -213,6 +211,14 @@ impl RunStore for Postgres {
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {
         self.read(move |conn| {
             Box::pin(async move { Ok(write::facts(conn, vec![run_id.as_uuid()]).await?.remove(&run_id)) })
+        })
+    }
+
+    fn knows(&self, run: &Run) -> BoxFuture<'_, StoreResult<bool>> {
+        let known = KnownRun::from(run);
+        self.read(move |conn| {
+            let known = known.clone();
+            Box::pin(async move { known.get_result(conn).await.map_err(|error| from_diesel(&error)) })
         })
     }
 
@@ -318,6 +324,12 @@ impl RunStore for Postgres {
     fn sweep(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, Takeover)>>> {
         self.run(move |inner| async move {
             inner.with_kept(&inner.claims, |conn| Box::pin(sweep::sweep(conn, limit))).await
+        })
+    }
+
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        self.run(move |inner| async move {
+            inner.with_kept(&inner.claims, |conn| Box::pin(overdue::settle_overdue(conn, limit))).await
         })
     }
 

@@ -3,10 +3,15 @@
 //! Postgres applies a write by a guarded statement and asks [`judge`] only about what the guard refused; SQLite asks it
 //! first. Both ways give the same answers, and the conformance suite checks that they do.
 
+use std::time::Duration;
+
 use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
-use crate::run::{Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, StepRecord};
+use crate::run::{
+    Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, SessionPolicy, StepRecord,
+};
 
+pub(crate) mod insert;
 pub(crate) mod lease;
 #[cfg(test)]
 mod tests;
@@ -41,7 +46,7 @@ impl Write {
             Self::Advance(advance) => {
                 let content = match &advance.change {
                     Change::Settle(settlement) => settlement.content.as_ref().map_or(0, Content::size),
-                    Change::Start | Change::Append | Change::HandBack => 0,
+                    Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => 0,
                 };
                 content
                     + advance.events.iter().map(|event| event.kind.weight()).sum::<usize>()
@@ -67,19 +72,28 @@ pub(crate) struct InsertRun {
     /// Whether `run.run_at` is the caller's; else it is the time of the insert.
     pub(crate) delayed: bool,
     pub(crate) fingerprint: Fingerprint,
+    /// Whether the caller brought the run's id; else it was made up.
+    pub(crate) id_is_given: bool,
     /// The node that takes the run up at once (its attempt is 1 then), or nobody (0).
     pub(crate) node: Option<NodeId>,
     pub(crate) on_crash: CrashPolicy,
+    pub(crate) sessions: SessionPolicy,
+    /// How long the run may wait for its first start, from when it may run.
+    pub(crate) queue_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Inserted {
     /// The run is in; `cancel_wanted` tells that an intent waits for it.
     New { run: Box<Run>, cancel_wanted: bool },
-    /// The same run was there already, owned by `node`.
+    /// The same run was there already, owned by `node`; found by its idempotency key, it may have another id.
     Existing { run: Box<Run>, node: Option<NodeId> },
     /// Another run has this id.
     Conflict,
+    /// This run has the idempotency key, and is another one.
+    KeyConflict(RunId),
+    /// This run has the session to itself.
+    SessionBusy(RunId),
 }
 
 /// A write by the attempt that owns the run: a step in its life, with the events that commit together with it.
@@ -104,6 +118,8 @@ pub(crate) enum Change {
     Append,
     /// The run ends.
     Settle(Settlement),
+    /// User code has failed and is to be started again: the run waits for so long, then for anybody.
+    Retry { after: Duration },
     /// The run is given back, to be taken up by anybody; its started attempt does not count.
     HandBack,
 }
@@ -123,7 +139,15 @@ impl Change {
             Self::Start => Some(RunStatus::Running),
             Self::Append => None,
             Self::Settle(settlement) => Some(settlement.status),
-            Self::HandBack => Some(RunStatus::Pending),
+            Self::HandBack | Self::Retry { .. } => Some(RunStatus::Pending),
+        }
+    }
+
+    /// How long the run waits after this change before it may be taken up, when that is for the change to say.
+    pub(crate) const fn delay(&self) -> Option<Duration> {
+        match self {
+            Self::Retry { after } => Some(*after),
+            Self::Start | Self::Append | Self::Settle(_) | Self::HandBack => None,
         }
     }
 
@@ -131,7 +155,7 @@ impl Change {
     pub(crate) fn may_come_from(&self, from: RunStatus) -> bool {
         match self {
             Self::Start | Self::Settle(_) => self.to().is_some_and(|to| from.can_become(to)),
-            Self::Append => from == RunStatus::Running,
+            Self::Append | Self::Retry { .. } => from == RunStatus::Running,
             // A run that was taken up and not yet started is handed back as well.
             Self::HandBack => matches!(from, RunStatus::Pending | RunStatus::Running),
         }
@@ -157,6 +181,8 @@ pub(crate) struct RowFacts {
     pub(crate) max_attempts: u32,
     /// Somebody's cancel is on the row, or an unexpired intent is.
     pub(crate) cancel_wanted: bool,
+    /// The time has passed by which the run was to be started first.
+    pub(crate) late: bool,
 }
 
 /// Why a write was not done.
@@ -168,10 +194,12 @@ pub(crate) enum Refusal {
     Settled(RunStatus),
     /// Another attempt has the run, or nobody.
     Fenced,
-    /// The run must not start: it is to be cancelled.
+    /// The run must not start, or start again: it is to be cancelled.
     CancelWanted,
-    /// The run must not start: user code was started as often as the run allows.
+    /// The run must not start, or start again: user code was started as often as the run allows.
     Exhausted,
+    /// The run must not start: it was to be started earlier.
+    Late,
     /// The write does not follow on what the row says: a defect of Greenroom.
     OutOfStep,
 }
@@ -199,13 +227,17 @@ pub(crate) fn judge(advance: &Advance, row: Option<&RowFacts>) -> Verdict {
     if row.next_seq != advance.first_seq || !advance.change.may_come_from(row.status) {
         return Verdict::Refuse(Refusal::OutOfStep);
     }
-    if matches!(advance.change, Change::Start) {
+    // A run that is to be tried again is one that will be started again.
+    if matches!(advance.change, Change::Start | Change::Retry { .. }) {
         if row.cancel_wanted {
             return Verdict::Refuse(Refusal::CancelWanted);
         }
         if row.starts >= row.max_attempts {
             return Verdict::Refuse(Refusal::Exhausted);
         }
+    }
+    if matches!(advance.change, Change::Start) && is_overdue(row) {
+        return Verdict::Refuse(Refusal::Late);
     }
     Verdict::Apply
 }
@@ -220,7 +252,7 @@ fn is_trace_of(advance: &Advance, row: &RowFacts) -> bool {
         Change::Append => row.status == RunStatus::Running && owned && !advance.events.is_empty(),
         // A run that a takeover settled has no node.
         Change::Settle(settlement) => row.status == settlement.status && owned,
-        Change::HandBack => row.status == RunStatus::Pending && !owned,
+        Change::HandBack | Change::Retry { .. } => row.status == RunStatus::Pending && !owned,
     };
     status_fits && row.next_seq == advance.next_seq()
 }
@@ -266,12 +298,35 @@ pub(crate) fn take_over(row: &RowFacts, on_crash: CrashPolicy) -> Takeover {
     }
 }
 
-/// The message of a run that fails because its process died.
+/// Whether a run that was never started should have been by now. One that was started once is never late.
+fn is_overdue(row: &RowFacts) -> bool {
+    row.late && row.starts == 0 && row.status == RunStatus::Pending
+}
+
+/// Decides what becomes of a run that waits; `None` when it waits on.
+pub(crate) fn time_out(row: &RowFacts) -> Option<Takeover> {
+    if row.node.is_some() || !is_overdue(row) {
+        return None;
+    }
+    Some(if row.cancel_wanted { Takeover::Cancel } else { Takeover::Fail(FailureKind::QueueTimeout) })
+}
+
+/// The message of a run that fails while nobody has it: because its process died, or because it was not started in time.
 pub(crate) fn takeover_message(kind: FailureKind) -> &'static str {
-    if kind == FailureKind::AttemptsExhausted {
-        "the process that ran the run died, and the run has no attempts left"
-    } else {
-        "the process that ran the run died"
+    match kind {
+        FailureKind::AttemptsExhausted => "the process that ran the run died, and the run has no attempts left",
+        FailureKind::QueueTimeout => "the run was not started in time",
+        FailureKind::ProcessDied
+        | FailureKind::AgentError
+        | FailureKind::Panic
+        | FailureKind::ModelError
+        | FailureKind::Timeout
+        | FailureKind::OutputTooLarge
+        | FailureKind::InvalidStep
+        | FailureKind::StepsChanged
+        | FailureKind::Shutdown
+        | FailureKind::Internal
+        | FailureKind::Unknown => "the process that ran the run died",
     }
 }
 

@@ -90,6 +90,14 @@ impl RunStore for Sqlite {
         Box::pin(self.reader.run(move |conn| read::facts(conn, run_id, now())))
     }
 
+    fn knows(&self, run: &Run) -> BoxFuture<'_, StoreResult<bool>> {
+        let run = run.clone();
+        Box::pin(self.reader.run(move |conn| {
+            let by_id = read::facts(conn, run.output.run_id, now())?;
+            Ok(by_id.is_some() || read::with_key(conn, &run)?.is_some())
+        }))
+    }
+
     fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>> {
         Box::pin(self.reader.run(move |conn| read::get(conn, run_id)))
     }
@@ -108,6 +116,10 @@ impl RunStore for Sqlite {
 
     fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>> {
         Box::pin(self.reader.run(move |conn| read::steps(conn, run_id)))
+    }
+
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        Box::pin(self.writer.run(move |conn| takeover::settle_overdue(conn, limit)))
     }
 
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {

@@ -9,6 +9,7 @@ mod embedding;
 mod events;
 mod harness;
 mod layering;
+mod limits;
 mod measure;
 mod openai;
 mod outage;
@@ -16,6 +17,7 @@ mod outcome;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod rescue;
+mod retries;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
 mod secrets;
@@ -23,3 +25,4 @@ mod sessions;
 mod steps;
 mod submit;
 mod support;
+mod turns;

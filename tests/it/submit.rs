@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use greenroom::{
-    Agent, AgentError, Error, FailureKind, InvalidAgent, Metadata, NewRun, RunContext, RunId, RunQuery, RunStatus,
-    Runtime, ScriptedModel, ScriptedTurn, Store, StoreError,
+    Agent, AgentError, Error, FailureKind, InvalidAgent, Metadata, NewRun, RetryPolicy, RunContext, RunId, RunQuery,
+    RunStatus, Runtime, ScriptedModel, ScriptedTurn, Store, StoreError,
 };
 use serde_json::json;
 
 use crate::support::{Gate, LONG, gated, has_spoken, on_each_store, settled, start, text};
 
 mod content;
+mod keys;
 mod waiting;
 
 on_each_store!(
@@ -108,6 +109,9 @@ async fn a_runtime_that_cannot_work_does_not_start() {
         ("history", Agent::builder("a").model(model()).history(101)),
         ("max_attempts", Agent::builder("a").model(model()).max_attempts(0)),
         ("timeout", Agent::builder("a").model(model()).timeout(Duration::ZERO)),
+        ("queue_timeout", Agent::builder("a").model(model()).queue_timeout(Duration::ZERO)),
+        ("retry", Agent::builder("a").model(model()).retry(RetryPolicy::new(LONG).factor(0.5))),
+        ("max_running", Agent::builder("a").model(model()).max_running(0)),
     ];
     for (field, agent) in fields {
         let refusal = builder().agent(agent).start().await.unwrap_err();

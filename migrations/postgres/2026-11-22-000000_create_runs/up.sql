@@ -6,15 +6,18 @@ CREATE TABLE runs (
     session_id          text        NOT NULL,
     agent               text        NOT NULL,
     user_id             text,
+    idempotency_key     text,
     status              text        NOT NULL,
     attempt             integer     NOT NULL,
     starts              integer     NOT NULL DEFAULT 0,
     max_attempts        integer     NOT NULL,
     node_id             uuid,
     on_crash            text        NOT NULL,
+    session_turn        text,
     priority            smallint    NOT NULL,
     run_at              timestamptz NOT NULL,
     timeout_ms          bigint,
+    start_by            timestamptz,
     next_seq            bigint      NOT NULL DEFAULT 0,
     cancel_requested_at timestamptz,
     created_at          timestamptz NOT NULL,
@@ -26,15 +29,27 @@ CREATE TABLE runs (
         CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
+COMMENT ON COLUMN runs.idempotency_key IS 'The caller''s key; of an agent and a user, one run has it.';
 COMMENT ON COLUMN runs.attempt IS 'How many times the run was taken up; the fencing token on every write.';
 COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts that were handed back not counted.';
 COMMENT ON COLUMN runs.node_id IS 'The node that has the run; null while anybody may take it up.';
 COMMENT ON COLUMN runs.on_crash IS 'What a takeover does to a started run: resume, restart or fail.';
+COMMENT ON COLUMN runs.session_turn IS 'Of a run that must be alone in its session: waits for its turn, or holds the session until it settles.';
+COMMENT ON COLUMN runs.start_by IS 'A run that was never started settles as ERROR at this time.';
 COMMENT ON COLUMN runs.next_seq IS 'The seq of the next event; a write that does not start here is refused.';
 COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel of a run that a node had.';
 
 -- Claims (node_id null, by priority, then age), the runs of a node, and lists of unsettled runs.
 CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
+-- Claims of agents of which a node has room for so many runs.
+CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id) WHERE node_id IS NULL AND settled_at IS NULL;
+-- One run at most has a session of an agent and a user to itself; and in which order the others get it.
+CREATE UNIQUE INDEX runs_holding_their_session ON runs (agent, session_id, COALESCE(user_id, ''))
+    WHERE session_turn = 'holds' AND settled_at IS NULL;
+CREATE INDEX runs_waiting_for_their_session ON runs (agent, session_id, COALESCE(user_id, ''), run_at, run_id)
+    WHERE session_turn = 'waits' AND settled_at IS NULL;
+-- The runs that may have waited for too long.
+CREATE INDEX runs_to_start_by ON runs (start_by) WHERE start_by IS NOT NULL AND node_id IS NULL AND settled_at IS NULL;
 -- The cancel requests that a node has to look for.
 CREATE INDEX runs_cancel_requested ON runs (node_id) WHERE cancel_requested_at IS NOT NULL AND settled_at IS NULL;
 -- Lists, newest first, with keyset pages.
@@ -42,6 +57,9 @@ CREATE INDEX runs_by_time ON runs (created_at, run_id);
 CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
 CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);
 CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS NOT NULL;
+-- The runs that were submitted with a key.
+CREATE UNIQUE INDEX runs_by_idempotency_key ON runs (agent, COALESCE(user_id, ''), idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
 
 -- What was asked; written once.
 CREATE TABLE run_inputs (

@@ -4,6 +4,7 @@ CREATE TABLE runs (
     session_id          TEXT    NOT NULL,
     agent               TEXT    NOT NULL,
     user_id             TEXT,
+    idempotency_key     TEXT,
     status              TEXT    NOT NULL
         CHECK (status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR')),
     attempt             INTEGER NOT NULL,
@@ -11,9 +12,11 @@ CREATE TABLE runs (
     max_attempts        INTEGER NOT NULL,
     node_id             TEXT,
     on_crash            TEXT    NOT NULL,
+    session_turn        TEXT,
     priority            SMALLINT NOT NULL,
     run_at              BIGINT  NOT NULL,
     timeout_ms          BIGINT,
+    start_by            BIGINT,
     next_seq            BIGINT  NOT NULL DEFAULT 0,
     cancel_requested_at BIGINT,
     created_at          BIGINT  NOT NULL,
@@ -23,10 +26,18 @@ CREATE TABLE runs (
 ) WITHOUT ROWID;
 
 CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
+CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id) WHERE node_id IS NULL AND settled_at IS NULL;
+CREATE UNIQUE INDEX runs_holding_their_session ON runs (agent, session_id, COALESCE(user_id, ''))
+    WHERE session_turn = 'holds' AND settled_at IS NULL;
+CREATE INDEX runs_waiting_for_their_session ON runs (agent, session_id, COALESCE(user_id, ''), run_at, run_id)
+    WHERE session_turn = 'waits' AND settled_at IS NULL;
+CREATE INDEX runs_to_start_by ON runs (start_by) WHERE start_by IS NOT NULL AND node_id IS NULL AND settled_at IS NULL;
 CREATE INDEX runs_by_time ON runs (created_at, run_id);
 CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
 CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);
 CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS NOT NULL;
+CREATE UNIQUE INDEX runs_by_idempotency_key ON runs (agent, COALESCE(user_id, ''), idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
 
 CREATE TABLE run_inputs (
     run_id      TEXT NOT NULL PRIMARY KEY,

@@ -4,10 +4,13 @@ use actix::prelude::*;
 
 use super::RunManager;
 use crate::run::RunId;
-use crate::store::{Claim, NodeId, StoreResult, TakenRun};
+use crate::store::{NodeId, StoreResult, TakenRun};
 
 /// The most runs that one claim takes up.
 const CLAIM: usize = 100;
+
+/// The most runs that are settled at one look because they have waited for too long.
+const OVERDUE: usize = 500;
 
 /// The store's answer to a claim.
 #[derive(Message)]
@@ -28,22 +31,23 @@ enum Seen {
     Unstarted(NodeId, Option<Vec<TakenRun>>),
     /// How many runs wait.
     Waiting(usize),
+    /// Runs that have settled because they had waited for too long.
+    Overdue(Vec<RunId>),
 }
 
 impl RunManager {
     /// Takes up as many waiting runs as there is room for, when no claim is under way.
     pub(super) fn claim(&mut self, ctx: &Context<Self>) {
         let Some(node) = self.node else { return };
-        let limit = self.room().min(CLAIM);
-        if self.claiming > 0 || self.draining.is_some() || limit == 0 || self.agents.is_empty() {
+        if self.claiming > 0 || self.draining.is_some() {
             return;
         }
-        self.claiming = limit;
+        let Some(claim) = self.claim_of(node, CLAIM) else { return };
+        let limit = claim.limit;
+        self.keep_places(&claim);
         self.calls += 1;
         // What comes to wait from here on may not be seen by this claim.
         self.behind = false;
-        let agents = self.agents.keys().map(ToString::to_string).collect();
-        let claim = Claim { node, agents, limit };
         let writer = self.around.writer.clone();
         let manager = ctx.address();
         actix::spawn(async move {
@@ -75,6 +79,11 @@ impl RunManager {
             if count && let Ok(waiting) = store.count_waiting(most).await {
                 manager.do_send(Seen::Waiting(waiting));
             }
+            match store.settle_overdue(OVERDUE).await {
+                Ok(settled) if !settled.is_empty() => manager.do_send(Seen::Overdue(settled)),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "runs that have waited for too long were not looked for"),
+            }
         });
     }
 }
@@ -83,7 +92,7 @@ impl Handler<ClaimDone> for RunManager {
     type Result = ();
 
     fn handle(&mut self, ClaimDone { node, asked, taken }: ClaimDone, ctx: &mut Self::Context) {
-        self.claiming = 0;
+        self.free_places();
         self.calls -= 1;
         if self.node != Some(node) {
             // What it has brought belongs to a lease that was lost, and is taken over like all of it.
@@ -119,6 +128,14 @@ impl Handler<Seen> for RunManager {
             }
             // Those that are arriving may be among them, and are counted again when their inserts are answered.
             Seen::Waiting(waiting) => self.waiting = waiting.saturating_sub(self.arriving.len()),
+            Seen::Overdue(run_ids) => {
+                for run_id in run_ids {
+                    tracing::warn!(run.id = %run_id, "the run was not started in time");
+                    self.count_off(run_id);
+                    // Whoever follows the run here finds its last event in the store.
+                    self.around.hub.leave(run_id);
+                }
+            }
             Seen::Unstarted(node, _) if self.node != Some(node) => {
                 self.calls -= 1;
                 self.finish_draining();

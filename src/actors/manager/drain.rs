@@ -41,7 +41,7 @@ impl Draining {
     pub(super) const fn count(&mut self, ending: &Ending) {
         match ending {
             Ending::Settled(_) => self.drained.settled += 1,
-            Ending::HandedBack => self.drained.handed_back += 1,
+            Ending::HandedBack | Ending::Retrying(_) => self.drained.handed_back += 1,
             Ending::Fenced | Ending::Unstored(_) => self.drained.lost += 1,
         }
     }

@@ -30,17 +30,27 @@ impl Handler<RunEnded> for RunManager {
             (None, Some(node)) => return self.bury(node, run_id, "its actor died".to_owned(), ctx),
             (Some(ending), _) => ending,
         };
-        let replies = self.live.remove(&run_id).unwrap_or_default().cancels;
+        let replies = self.forget(run_id).map(|live| live.cancels).unwrap_or_default();
         self.around.hub.leave(run_id);
         match &ending {
             Ending::Settled(RunStatus::Cancelled) => Self::answer_cancels(replies, &Ok(CancelAnswer::Cancelled)),
             Ending::Settled(status) => Self::answer_cancels(replies, &Ok(cancel::settled(*status))),
-            Ending::HandedBack => {
+            Ending::HandedBack | Ending::Retrying(_) => {
                 for reply in replies {
                     self.cancel_in_store(run_id, Some(reply), ctx);
                 }
             }
             Ending::Fenced | Ending::Unstored(_) => Self::answer_cancels(replies, &Err(cancel::lost())),
+        }
+        if let Ending::Retrying(after) = ending {
+            self.waiting += 1;
+            // What is due later than at the next look is found by one.
+            if after < self.limits.poll_interval {
+                ctx.run_later(after, |manager, ctx| {
+                    manager.behind = true;
+                    manager.go_on(ctx);
+                });
+            }
         }
         if let Some(draining) = &mut self.draining {
             draining.count(&ending);
@@ -128,7 +138,7 @@ async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId, why: &s
             Ok(()) => return Ok(Ending::Settled(RunStatus::Error)),
             Err(Refusal::OutOfStep) => {}
             Err(Refusal::Settled(status)) => return Ok(Ending::Settled(status)),
-            Err(Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted) => {
+            Err(Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted | Refusal::Late) => {
                 return Ok(Ending::Fenced);
             }
         }

@@ -36,6 +36,10 @@ pub(crate) enum SubmitRefusal {
     Full(usize, Box<InsertRun>),
     /// Another run has this id.
     Conflict,
+    /// This run has the idempotency key, and is another one.
+    KeyConflict(RunId),
+    /// This run has the session to itself.
+    SessionBusy(RunId),
     Store(StoreError),
 }
 
@@ -62,15 +66,16 @@ impl Handler<SubmitRun> for RunManager {
         }
         let run_id = insert.run.output.run_id;
         // Runs that wait already come first, by priority and age.
-        let place = !insert.delayed && !self.behind && self.room() > 0 && !self.live.contains_key(&run_id);
-        let reserved = self.node.filter(|_| place);
+        let place = !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
+        let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|agent| place && self.can_begin(agent));
+        let (reserved, live) = self.node.zip(agent.map(LiveRun::of)).unzip();
         let full = self.waiting + self.arriving.len() >= self.limits.max_waiting;
         if reserved.is_none() && full && room == Room::Needed {
             return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting, Box::new(insert))));
         }
-        if reserved.is_some() {
-            insert.node = reserved;
-            self.live.insert(run_id, LiveRun::default());
+        insert.node = reserved;
+        if let Some(live) = live {
+            self.live.insert(run_id, live);
         } else {
             self.arriving.insert(run_id);
         }
@@ -120,7 +125,7 @@ impl Handler<InsertDone> for RunManager {
                 // Attempt 1 is the one that the first try of this very insert has made, or else a claim, whose answer then
                 // finds the run alive. A later attempt was made by a claim, whose answer will bring the run.
                 let fresh = run.output.status == RunStatus::Pending && run.attempt == 1;
-                let own = node.is_some() && node == self.node && fresh;
+                let own = node.is_some() && node == self.node && fresh && run.output.run_id == run_id;
                 if reserved && own {
                     self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
                 } else if reserved {
@@ -128,18 +133,16 @@ impl Handler<InsertDone> for RunManager {
                 }
                 reply.send(Ok(*run));
             }
-            Ok(Inserted::Conflict) => {
-                if reserved {
-                    self.release(run_id, ctx);
-                }
-                reply.send(Err(SubmitRefusal::Conflict));
+            Ok(Inserted::Conflict) => self.refuse(run_id, reserved, SubmitRefusal::Conflict, reply, ctx),
+            Ok(Inserted::KeyConflict(other)) => {
+                self.refuse(run_id, reserved, SubmitRefusal::KeyConflict(other), reply, ctx);
+            }
+            Ok(Inserted::SessionBusy(other)) => {
+                self.refuse(run_id, reserved, SubmitRefusal::SessionBusy(other), reply, ctx);
             }
             Err(error) => {
                 self.lost_answers |= error.is_retryable() && !lost;
-                if reserved {
-                    self.release(run_id, ctx);
-                }
-                reply.send(Err(SubmitRefusal::Store(error)));
+                self.refuse(run_id, reserved, SubmitRefusal::Store(error), reply, ctx);
             }
         }
         self.finish_draining();
@@ -147,14 +150,28 @@ impl Handler<InsertDone> for RunManager {
 }
 
 impl RunManager {
+    /// Answers a submit that did not come to a run, and gives up the place that was kept for it.
+    fn refuse(
+        &mut self,
+        run_id: RunId,
+        reserved: bool,
+        refusal: SubmitRefusal,
+        reply: SubmitReply,
+        ctx: &mut Context<Self>,
+    ) {
+        if reserved {
+            self.release(run_id, ctx);
+        }
+        reply.send(Err(refusal));
+    }
+
     /// Gives up the place that was kept for a run that did not come.
     fn release(&mut self, run_id: RunId, ctx: &mut Context<Self>) {
         if self.live.get(&run_id).is_some_and(|live| live.actor.is_some()) {
             // A claim that was under way at the same time has filled it.
             return;
         }
-        let live = self.live.remove(&run_id).unwrap_or_default();
-        for reply in live.cancels {
+        for reply in self.forget(run_id).map(|live| live.cancels).unwrap_or_default() {
             self.cancel_in_store(run_id, Some(reply), ctx);
         }
         self.go_on(ctx);

@@ -40,7 +40,7 @@ fn is_new(inserted: &StoreResult<Inserted>) -> bool {
 
 /// Returns when the persister has taken in all that was sent before.
 async fn all_taken_in(writer: &Writer) {
-    writer.claim(Claim { node: NodeId::new(), agents: Vec::new(), limit: 0 }).await.unwrap();
+    writer.claim(Claim { node: NodeId::new(), agents: Vec::new(), limited: Vec::new(), limit: 0 }).await.unwrap();
 }
 
 #[actix::test]

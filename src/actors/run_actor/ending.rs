@@ -1,8 +1,10 @@
 //! How a run ends here, and in which words.
 
+use std::time::Duration;
+
 use crate::run::{FailureKind, Metrics, RunEventKind, RunFailure, RunStatus};
 use crate::store::StoreError;
-use crate::store::protocol::{CANCELLED_BY_CALLER, Refusal};
+use crate::store::protocol::{CANCELLED_BY_CALLER, Refusal, takeover_message};
 
 /// How a run stopped being live here.
 #[derive(Clone, Debug)]
@@ -10,6 +12,8 @@ pub(crate) enum Ending {
     Settled(RunStatus),
     /// The run waits again, for anybody.
     HandedBack,
+    /// The run waits again, for anybody, but not before so long.
+    Retrying(Duration),
     /// Another attempt has the run, and this one has no say any more.
     Fenced,
     /// The store did not take what became of the run.
@@ -29,7 +33,12 @@ pub(crate) fn last_event(status: RunStatus, error: Option<&RunFailure>, metrics:
 pub(super) fn ending_of(refusal: Refusal) -> Ending {
     match refusal {
         Refusal::Settled(status) => Ending::Settled(status),
-        Refusal::Missing | Refusal::Fenced | Refusal::CancelWanted | Refusal::Exhausted | Refusal::OutOfStep => {
+        Refusal::Missing
+        | Refusal::Fenced
+        | Refusal::CancelWanted
+        | Refusal::Exhausted
+        | Refusal::Late
+        | Refusal::OutOfStep => {
             tracing::error!(?refusal, "the store refused a write: this attempt has no say any more");
             Ending::Fenced
         }
@@ -38,6 +47,10 @@ pub(super) fn ending_of(refusal: Refusal) -> Ending {
 
 pub(super) fn exhausted() -> RunFailure {
     RunFailure::new(FailureKind::AttemptsExhausted, "user code was started as often as the run allows")
+}
+
+pub(super) fn late() -> RunFailure {
+    RunFailure::new(FailureKind::QueueTimeout, takeover_message(FailureKind::QueueTimeout))
 }
 
 pub(super) fn too_large(limit: usize) -> RunFailure {

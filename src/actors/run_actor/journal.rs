@@ -127,6 +127,7 @@ impl Journal {
             RunEventKind::ModelRequestStarted { .. } => self.push(kind, 0, Duration::ZERO),
             // The runtime's own to tell, not user code's.
             RunEventKind::RunStarted { .. }
+            | RunEventKind::RunRetrying { .. }
             | RunEventKind::RunCompleted { .. }
             | RunEventKind::RunCancelled { .. }
             | RunEventKind::RunError { .. } => {}
@@ -223,11 +224,17 @@ impl Journal {
             self.steps.clear();
             self.durable.clear();
         }
+        let has_last = last.is_some();
         if let Some(last) = last {
             self.push(last, 0, Duration::ZERO);
         }
         self.begin(change);
-        self.answered().await
+        let answer = self.answered().await?;
+        if answer.is_err() && has_last {
+            // What was said before waits for another change; this was not to be.
+            self.waiting.pop();
+        }
+        Ok(answer)
     }
 
     fn begin(&mut self, change: Change) {
@@ -266,6 +273,8 @@ impl Journal {
             if !events.is_empty() {
                 self.hub.publish(self.run_id, events.into());
             }
+        } else {
+            self.waiting.splice(..0, events);
         }
         Ok(answer)
     }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::Stop;
-use super::ending::{Ending, ending_of, exhausted, last_event, too_large};
+use super::ending::{Ending, ending_of, exhausted, last_event, late, too_large};
 use super::journal::Journal;
 use super::past::Past;
 use super::work::{Finish, Work, abandoned, finish_of, panic_message};
@@ -92,6 +92,9 @@ impl Life {
                 match &ending {
                     Ending::Settled(status) => tracing::info!(run.status = %status, "run settled"),
                     Ending::HandedBack => tracing::info!(run.status = %RunStatus::Pending, "run handed back"),
+                    Ending::Retrying(after) => {
+                        tracing::info!(run.status = %RunStatus::Pending, ?after, "run will be tried again")
+                    }
                     Ending::Fenced | Ending::Unstored(_) => {}
                 }
                 ending
@@ -114,6 +117,7 @@ impl Life {
             Ok(()) => {}
             Err(Refusal::CancelWanted) => return self.end_unstarted(Stop::Cancel).await,
             Err(Refusal::Exhausted) => return self.settle(RunStatus::Error, None, Some(exhausted())).await,
+            Err(Refusal::Late) => return self.settle(RunStatus::Error, None, Some(late())).await,
             Err(refusal) => return Ok(ending_of(refusal)),
         }
         // Whoever asked while the start was being written need not wait for user code to be started and stopped again.
@@ -241,8 +245,19 @@ impl Life {
         }
     }
 
-    /// Makes durable how the run ends.
-    async fn end(&mut self, finish: Finish) -> StoreResult<Ending> {
+    /// Makes durable how the run ends, or that it is to be tried again.
+    async fn end(&mut self, mut finish: Finish) -> StoreResult<Ending> {
+        if let Finish::Returned(Err(error)) = &finish
+            && let Some(policy) = self.agent.retry.filter(|_| error.is_retryable())
+        {
+            let after = policy.delay(self.run.starts.saturating_add(1));
+            match self.retry(error.failure(), after).await? {
+                Ok(()) => return Ok(Ending::Retrying(after)),
+                Err(Refusal::CancelWanted) => finish = Finish::Stopped(Stop::Cancel),
+                Err(Refusal::Exhausted) => {}
+                Err(refusal) => return Ok(ending_of(refusal)),
+            }
+        }
         let partial = || (!self.journal.text().is_empty()).then(|| Content::from(self.journal.text()));
         let failed = |kind, message: String| (RunStatus::Error, partial(), Some(RunFailure::new(kind, message)));
         let (status, content, error) = match finish {
@@ -288,6 +303,16 @@ impl Life {
             Ok(()) => Ok(Ending::Settled(status)),
             Err(refusal) => Ok(ending_of(refusal)),
         }
+    }
+
+    async fn retry(&mut self, error: &RunFailure, after: Duration) -> StoreResult<Result<(), Refusal>> {
+        let retrying = RunEventKind::RunRetrying {
+            attempt: self.run.attempt,
+            error_type: error.kind,
+            content: error.message.clone(),
+            delay: after.as_secs_f64(),
+        };
+        self.journal.commit(Change::Retry { after }, Some(retrying)).await
     }
 
     async fn hand_back(&mut self) -> StoreResult<Ending> {

@@ -127,6 +127,7 @@ impl Scene {
         assert!(events.iter().enumerate().all(|(place, event)| event.seq == place as u64), "{events:?}");
         let name = |kind: &RunEventKind| match kind {
             RunEventKind::RunStarted { .. } => "started",
+            RunEventKind::RunRetrying { .. } => "retrying",
             RunEventKind::RunContent { .. } => "content",
             RunEventKind::RunCompleted { .. } => "completed",
             RunEventKind::RunCancelled { .. } => "cancelled",
@@ -243,7 +244,7 @@ async fn a_run_that_another_attempt_has_stops_its_code_and_writes_nothing() {
     let store = scene.store.inner();
     let away = step(scene.id(), 1, 1, Change::HandBack);
     store.write(0, [Write::Advance(Box::new(away))].into()).await.unwrap();
-    let claim = Claim { node: NodeId::new(), agents: vec!["endless".to_owned()], limit: 1 };
+    let claim = Claim { node: NodeId::new(), agents: vec!["endless".to_owned()], limited: Vec::new(), limit: 1 };
     assert_eq!(store.claim(claim).await.unwrap().len(), 1);
 
     scene.store.let_go();

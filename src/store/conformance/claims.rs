@@ -8,7 +8,7 @@ use super::samples::*;
 use crate::run::RunStatus::{Completed, Pending};
 use crate::run::{RunEventKind, RunId};
 use crate::store::protocol::{Change, InsertRun};
-use crate::store::{Claim, NodeId, RunStore};
+use crate::store::{AgentRoom, Claim, NodeId, RunStore};
 
 async fn waiting(store: &dyn RunStore, priority: i16) -> RunId {
     submit(store, &with(unowned(), |run| run.priority = priority)).await.output.run_id
@@ -54,12 +54,40 @@ pub(super) async fn a_claim_takes_only_runs_of_its_agents(store: &dyn RunStore) 
     }
     let claim = async |agents: &[&str]| {
         let agents = agents.iter().map(ToString::to_string).collect();
-        taken_ids(&store.claim(Claim { node: node(store).await, agents, limit: 10 }).await.unwrap())
+        taken_ids(
+            &store.claim(Claim { node: node(store).await, agents, limited: Vec::new(), limit: 10 }).await.unwrap(),
+        )
     };
     assert!(claim(&[]).await.is_empty());
     assert!(claim(&["A", "d", "a%"]).await.is_empty());
     assert_eq!(claim(&["a", "c"]).await, [of[0], of[2], of[3]]);
     assert_eq!(claim(&["a", "b", "c"]).await, [of[1]]);
+}
+
+pub(super) async fn a_claim_takes_no_more_of_an_agent_than_there_is_room_for(store: &dyn RunStore) {
+    let of = async |agent: &str, priority: i16| {
+        let asked = with(unowned(), |run| {
+            run.output.agent = agent.to_owned();
+            run.priority = priority;
+        });
+        submit(store, &asked).await.output.run_id
+    };
+    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+    for place in 0..5 {
+        a.push(of("a", 5).await);
+        b.push(of("b", if place == 0 { 9 } else { 0 }).await);
+        c.push(of("c", 7).await);
+    }
+    let claim = async |agents: &[&str], rooms: &[(&str, usize)], limit: usize| {
+        let agents = agents.iter().map(ToString::to_string).collect();
+        let limited = rooms.iter().map(|&(agent, runs)| AgentRoom { agent: agent.to_owned(), runs }).collect();
+        taken_ids(&store.claim(Claim { node: node(store).await, agents, limited, limit }).await.unwrap())
+    };
+    assert!(claim(&[], &[("a", 0), ("d", 3)], 10).await.is_empty());
+    // In one order with those that have no limit of their own; a limit of zero stands for nobody's way.
+    assert_eq!(claim(&["b"], &[("a", 2), ("c", 0)], 4).await, [b[0], a[0], a[1], b[1]]);
+    assert_eq!(claim(&[], &[("a", 100), ("c", 2)], 3).await, [c[0], c[1], a[2]]);
+    assert_eq!(claim(&["c"], &[("a", 1), ("b", 1)], 100).await, [c[2], c[3], c[4], a[3], b[2]]);
 }
 
 pub(super) async fn a_claim_leaves_what_is_owned_or_settled_or_for_later(store: &dyn RunStore) {

@@ -159,6 +159,7 @@ pub(super) async fn every_kind_of_failure_survives(store: &dyn RunStore) {
         FailureKind::Panic,
         FailureKind::ModelError,
         FailureKind::Timeout,
+        FailureKind::QueueTimeout,
         FailureKind::OutputTooLarge,
         FailureKind::InvalidStep,
         FailureKind::StepsChanged,

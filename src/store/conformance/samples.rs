@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
     Content, CrashPolicy, FailureKind, Metadata, Metrics, Run, RunEvent, RunEventKind, RunFailure, RunId, RunOutput,
-    RunStatus, SessionId,
+    RunStatus, SessionId, SessionPolicy,
 };
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement, Write,
@@ -38,13 +38,25 @@ pub(crate) fn unowned() -> InsertRun {
         output,
         input: "What is the capital of France?".into(),
         metadata: Metadata::new(),
+        idempotency_key: None,
         priority: 0,
         run_at: DateTime::UNIX_EPOCH,
         timeout: None,
+        start_by: None,
         max_attempts: 3,
+        starts: 0,
         attempt: 0,
     };
-    InsertRun { run, delayed: false, fingerprint: print(run_id), node: None, on_crash: CrashPolicy::Restart }
+    InsertRun {
+        run,
+        delayed: false,
+        fingerprint: print(run_id),
+        id_is_given: false,
+        node: None,
+        on_crash: CrashPolicy::Restart,
+        sessions: SessionPolicy::Concurrent,
+        queue_timeout: None,
+    }
 }
 
 /// A run that a node has taken up with its submit.
@@ -57,6 +69,11 @@ pub(in crate::store) fn with(base: InsertRun, change: impl FnOnce(&mut Run)) -> 
     let mut insert = base;
     change(&mut insert.run);
     insert
+}
+
+/// A run that should have been started as soon as it was there.
+pub(in crate::store) fn late(base: InsertRun) -> InsertRun {
+    InsertRun { queue_timeout: Some(Duration::ZERO), ..base }
 }
 
 pub(in crate::store) fn print(run_id: RunId) -> Fingerprint {
@@ -82,7 +99,9 @@ pub(crate) fn settle(status: RunStatus) -> Change {
 fn kind_of(change: &Change, attempt: u32) -> RunEventKind {
     match change {
         Change::Start => RunEventKind::RunStarted { attempt },
-        Change::Append | Change::HandBack => RunEventKind::RunContent { content: Content::from("Par") },
+        Change::Append | Change::HandBack | Change::Retry { .. } => {
+            RunEventKind::RunContent { content: Content::from("Par") }
+        }
         Change::Settle(Settlement { status: RunStatus::Cancelled, .. }) => {
             RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() }
         }
@@ -155,7 +174,7 @@ pub(in crate::store) async fn claim(store: &dyn RunStore, node: NodeId, limit: u
 
 /// Takes up runs for a node that has a lease.
 pub(in crate::store) async fn claim_again(store: &dyn RunStore, node: NodeId, limit: usize) -> Vec<TakenRun> {
-    store.claim(Claim { node, agents: vec![AGENT.to_owned()], limit }).await.unwrap()
+    store.claim(Claim { node, agents: vec![AGENT.to_owned()], limited: Vec::new(), limit }).await.unwrap()
 }
 
 pub(crate) async fn get(store: &dyn RunStore, run_id: RunId) -> Run {

@@ -1,5 +1,7 @@
 //! Every change of every state, held against the protocol.
 
+use std::time::Duration;
+
 use super::samples::*;
 use crate::run::RunStatus::{Cancelled, Completed, Error, Running};
 use crate::run::{RunId, RunStatus};
@@ -18,9 +20,16 @@ enum State {
     HandedBack,
     Settled(RunStatus),
     CancelledUnowned,
+    Late,
+    LateAndHandedBack,
+    LastAttempt,
+    RunningAndCancelRequested,
+    Retried,
 }
 
-const STATES: [State; 11] = [
+const RETRY: Change = Change::Retry { after: Duration::from_secs(3600) };
+
+const STATES: [State; 16] = [
     State::Missing,
     State::Waiting,
     State::TakenUp,
@@ -32,6 +41,11 @@ const STATES: [State; 11] = [
     State::Settled(Cancelled),
     State::Settled(Error),
     State::CancelledUnowned,
+    State::Late,
+    State::LateAndHandedBack,
+    State::LastAttempt,
+    State::RunningAndCancelRequested,
+    State::Retried,
 ];
 
 impl State {
@@ -48,6 +62,11 @@ impl State {
             Self::HandedBack => (Some(owned()), vec![Start, HandBack], false),
             Self::Settled(status) => (Some(owned()), vec![Start, settle(status)], false),
             Self::CancelledUnowned => (Some(unowned()), vec![], true),
+            Self::Late => (Some(late(owned())), vec![], false),
+            Self::LateAndHandedBack => (Some(late(owned())), vec![HandBack], false),
+            Self::LastAttempt => (Some(with(owned(), |run| run.max_attempts = 1)), vec![Start], false),
+            Self::RunningAndCancelRequested => (Some(owned()), vec![Start], true),
+            Self::Retried => (Some(owned()), vec![Start, RETRY], false),
         }
     }
 
@@ -68,11 +87,11 @@ impl State {
 
 /// Where an applied `step` puts the row.
 fn after(step: &Advance, row: RowFacts) -> RowFacts {
-    let handed_back = matches!(step.change, Change::HandBack);
+    let handed_back = matches!(step.change, Change::HandBack | Change::Retry { .. });
     let starts = match step.change {
         Change::Start => row.starts + 1,
         Change::HandBack if row.status == Running => row.starts - 1,
-        Change::Append | Change::Settle(_) | Change::HandBack => row.starts,
+        Change::Append | Change::Settle(_) | Change::HandBack | Change::Retry { .. } => row.starts,
     };
     RowFacts {
         status: step.change.to().unwrap_or(row.status),
@@ -86,7 +105,7 @@ fn after(step: &Advance, row: RowFacts) -> RowFacts {
 /// A step of each kind, by attempts and at places around those of the row.
 fn steps(run_id: RunId, row: Option<RowFacts>) -> Vec<Advance> {
     let changes =
-        [Change::Start, Change::Append, Change::HandBack, settle(Completed), settle(Cancelled), settle(Error)];
+        [Change::Start, Change::Append, Change::HandBack, RETRY, settle(Completed), settle(Cancelled), settle(Error)];
     let (attempt, next_seq) = row.map_or((1, 0), |row| (row.attempt, row.next_seq));
     let mut steps = Vec::new();
     for change in changes {

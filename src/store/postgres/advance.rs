@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
@@ -25,6 +26,7 @@ pub(super) struct AdvanceRuns {
     first_seqs: Vec<i64>,
     event_counts: Vec<i32>,
     changes: Vec<&'static str>,
+    delays_ms: Vec<Option<i64>>,
     statuses: Vec<Option<&'static str>>,
     pub(super) contents: Vec<Option<String>>,
     error_kinds: Vec<Option<String>>,
@@ -50,6 +52,7 @@ const fn change_word(change: &Change) -> &'static str {
         Change::Append => "append",
         Change::Settle(settlement) => settlement.status.as_str(),
         Change::HandBack => "hand_back",
+        Change::Retry { .. } => "retry",
     }
 }
 
@@ -59,7 +62,8 @@ static LEGAL: LazyLock<String> = LazyLock::new(|| {
         |status| Change::Settle(Settlement { status, content: None, error: None, metrics: Metrics::default() });
     let settles = RunStatus::ALL.into_iter().filter(|status| status.is_terminal()).map(settle);
     let mut pairs = String::new();
-    for change in [Change::Start, Change::Append, Change::HandBack].into_iter().chain(settles) {
+    let retry = Change::Retry { after: Duration::ZERO };
+    for change in [Change::Start, Change::Append, Change::HandBack, retry].into_iter().chain(settles) {
         for from in RunStatus::ALL.into_iter().filter(|&from| change.may_come_from(from)) {
             let comma = if pairs.is_empty() { "" } else { ", " };
             // Writing to a string does not fail.
@@ -97,6 +101,7 @@ impl AdvanceRuns {
         self.first_seqs.push(first_seq);
         self.event_counts.push(event_count);
         self.changes.push(change_word(&advance.change));
+        self.delays_ms.push(advance.change.delay().map(|delay| signed(delay.as_millis(), "delay")).transpose()?);
         self.statuses.push(advance.change.to().map(RunStatus::as_str));
         self.push_output(run_id, &advance.change)
     }
@@ -104,7 +109,7 @@ impl AdvanceRuns {
     fn push_output(&mut self, run_id: Uuid, change: &Change) -> StoreResult<()> {
         let settlement = match change {
             Change::Settle(settlement) => Some(settlement),
-            Change::Start | Change::Append | Change::HandBack => None,
+            Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => None,
         };
         let error = settlement.and_then(|settlement| settlement.error.as_ref());
         let content = settlement.and_then(|settlement| settlement.content.as_ref());
@@ -133,28 +138,36 @@ impl QueryFragment<Pg> for AdvanceRuns {
             ", ", &self.first_seqs => Array<BigInt>,
             ", ", &self.event_counts => Array<Integer>,
             ", ", &self.changes => Array<Text>,
+            ", ", &self.delays_ms => Array<Nullable<BigInt>>,
             ", ", &self.statuses => Array<Nullable<Text>>,
             ", ", &self.contents => Array<Nullable<Text>>,
             ", ", &self.error_kinds => Array<Nullable<Text>>,
             ", ", &self.error_messages => Array<Nullable<Text>>,
             ", ", &self.metrics => Array<Nullable<Text>>,
-            ") AS t (run_id, attempt, first_seq, event_count, change, status, content, error_kind, error_message, metrics)), \
+            ") AS t (run_id, attempt, first_seq, event_count, change, delay_ms, status, content, error_kind, error_message, metrics)), \
              done AS ( \
                 UPDATE runs r SET \
                     status = COALESCE(a.status, r.status), \
                     next_seq = r.next_seq + a.event_count, \
                     starts = r.starts + CASE WHEN a.change = 'start' THEN 1 \
                                              WHEN a.change = 'hand_back' AND r.status = 'RUNNING' THEN -1 ELSE 0 END, \
-                    node_id = CASE WHEN a.change = 'hand_back' THEN NULL ELSE r.node_id END, \
-                    started_at = CASE a.change WHEN 'start' THEN now() WHEN 'hand_back' THEN NULL ELSE r.started_at END, \
+                    node_id = CASE WHEN a.change IN ('hand_back', 'retry') THEN NULL ELSE r.node_id END, \
+                    run_at = CASE WHEN a.change = 'retry' THEN now() + a.delay_ms * interval '1 millisecond' ELSE r.run_at END, \
+                    start_by = CASE WHEN a.change IN ('hand_back', 'retry') AND r.status = 'RUNNING' THEN NULL \
+                                    ELSE r.start_by END, \
+                    started_at = CASE a.change WHEN 'start' THEN now() WHEN 'hand_back' THEN NULL WHEN 'retry' THEN NULL \
+                                               ELSE r.started_at END, \
                     settled_at = CASE WHEN a.metrics IS NOT NULL THEN now() END \
                 FROM asked a \
                 WHERE r.run_id = a.run_id AND r.attempt = a.attempt AND r.next_seq = a.first_seq \
                   AND r.node_id IS NOT NULL AND (a.change, r.status) IN (");
         out.push_sql(&LEGAL);
         push!(out, ") \
-                  AND (a.change <> 'start' OR (r.starts < r.max_attempts AND r.cancel_requested_at IS NULL AND NOT EXISTS ( \
-                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()))) \
+                  AND (a.change NOT IN ('start', 'retry') \
+                       OR (r.starts < r.max_attempts AND r.cancel_requested_at IS NULL AND NOT EXISTS ( \
+                            SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()))) \
+                  AND (a.change <> 'start' OR r.start_by IS NULL OR r.start_by > now() OR r.starts > 0 \
+                       OR r.status <> 'PENDING') \
                 RETURNING r.run_id), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \
@@ -193,7 +206,7 @@ mod tests {
         assert_eq!(
             *LEGAL,
             "('start', 'PENDING'), ('start', 'PAUSED'), ('append', 'RUNNING'), \
-             ('hand_back', 'PENDING'), ('hand_back', 'RUNNING'), ('COMPLETED', 'RUNNING'), \
+             ('hand_back', 'PENDING'), ('hand_back', 'RUNNING'), ('retry', 'RUNNING'), ('COMPLETED', 'RUNNING'), \
              ('CANCELLED', 'PENDING'), ('CANCELLED', 'RUNNING'), ('CANCELLED', 'PAUSED'), \
              ('ERROR', 'PENDING'), ('ERROR', 'RUNNING'), ('ERROR', 'PAUSED')"
         );

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::row::signed;
 use super::statement::{push, statement};
+use crate::run::Turn;
 use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
 
@@ -19,19 +20,22 @@ pub(super) struct InsertRuns {
     session_ids: Vec<String>,
     agents: Vec<String>,
     user_ids: Vec<Option<String>>,
+    keys: Vec<Option<String>>,
     max_attempts: Vec<i32>,
     node_ids: Vec<Option<Uuid>>,
     on_crash: Vec<&'static str>,
+    turns: Vec<Option<&'static str>>,
     priorities: Vec<i16>,
     run_at: Vec<Option<DateTime<Utc>>>,
     timeouts_ms: Vec<Option<i64>>,
+    queue_timeouts_ms: Vec<Option<i64>>,
     pub(super) inputs: Vec<String>,
     pub(super) metadata: Vec<String>,
     fingerprints: Vec<Vec<u8>>,
 }
 
-/// A run that was new: its id, when it was created, when it may start, and whether an intent waits for it.
-pub(super) type NewRow = (Uuid, DateTime<Utc>, DateTime<Utc>, bool);
+/// A run that was new: its id, when it was created, when it may start, by when it must, and whether an intent waits for it.
+pub(super) type NewRow = (Uuid, DateTime<Utc>, DateTime<Utc>, Option<DateTime<Utc>>, bool);
 
 impl InsertRuns {
     pub(super) fn is_empty(&self) -> bool {
@@ -41,17 +45,22 @@ impl InsertRuns {
     pub(super) fn push(&mut self, insert: &InsertRun) -> StoreResult<()> {
         let run = &insert.run;
         let timeout = run.timeout.map(|timeout| signed(timeout.as_millis(), "timeout")).transpose()?;
+        let queue_timeout =
+            insert.queue_timeout.map(|timeout| signed(timeout.as_millis(), "queue_timeout")).transpose()?;
         let max_attempts = signed(run.max_attempts, "max_attempts")?;
         self.run_ids.push(run.output.run_id.as_uuid());
         self.session_ids.push(run.output.session_id.to_string());
         self.agents.push(run.output.agent.clone());
         self.user_ids.push(run.output.user_id.as_ref().map(ToString::to_string));
+        self.keys.push(run.idempotency_key.clone());
         self.max_attempts.push(max_attempts);
         self.node_ids.push(insert.node.map(crate::store::NodeId::as_uuid));
         self.on_crash.push(insert.on_crash.as_str());
+        self.turns.push(insert.sessions.turn().map(Turn::as_str));
         self.priorities.push(run.priority);
         self.run_at.push(insert.delayed.then_some(run.run_at));
         self.timeouts_ms.push(timeout);
+        self.queue_timeouts_ms.push(queue_timeout);
         self.inputs.push(run.input.as_json().to_string());
         self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
         self.fingerprints.push(insert.fingerprint.to_vec());
@@ -59,7 +68,7 @@ impl InsertRuns {
     }
 }
 
-statement!(InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Bool));
+statement!(InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<Timestamptz>, Bool));
 
 impl QueryFragment<Pg> for InsertRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -68,28 +77,32 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.session_ids => Array<Text>,
             ", ", &self.agents => Array<Text>,
             ", ", &self.user_ids => Array<Nullable<Text>>,
+            ", ", &self.keys => Array<Nullable<Text>>,
             ", ", &self.max_attempts => Array<Integer>,
             ", ", &self.node_ids => Array<Nullable<SqlUuid>>,
             ", ", &self.on_crash => Array<Text>,
+            ", ", &self.turns => Array<Nullable<Text>>,
             ", ", &self.priorities => Array<SmallInt>,
             ", ", &self.run_at => Array<Nullable<Timestamptz>>,
             ", ", &self.timeouts_ms => Array<Nullable<BigInt>>,
+            ", ", &self.queue_timeouts_ms => Array<Nullable<BigInt>>,
             ", ", &self.inputs => Array<Text>,
             ", ", &self.metadata => Array<Text>,
             ", ", &self.fingerprints => Array<Binary>,
-            ") AS t (run_id, session_id, agent, user_id, max_attempts, node_id, on_crash, priority, run_at, timeout_ms, \
-                     input, metadata, fingerprint)), \
+            ") AS t (run_id, session_id, agent, user_id, idempotency_key, max_attempts, node_id, on_crash, session_turn, \
+                     priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint)), \
              new AS ( \
-                INSERT INTO runs (run_id, session_id, agent, user_id, status, attempt, max_attempts, node_id, on_crash, \
-                                  priority, run_at, timeout_ms, created_at) \
-                SELECT run_id, session_id, agent, user_id, 'PENDING', CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, \
-                       max_attempts, node_id, on_crash, priority, COALESCE(run_at, now()), timeout_ms, now() \
-                FROM asked ON CONFLICT (run_id) DO NOTHING \
-                RETURNING run_id, created_at, run_at), \
+                INSERT INTO runs (run_id, session_id, agent, user_id, idempotency_key, status, attempt, max_attempts, node_id, \
+                                  on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at) \
+                SELECT run_id, session_id, agent, user_id, idempotency_key, 'PENDING', \
+                       CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, session_turn, priority, COALESCE(run_at, now()), timeout_ms, \
+                       GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now() \
+                FROM asked ON CONFLICT DO NOTHING \
+                RETURNING run_id, created_at, run_at, start_by), \
              inputs AS ( \
                 INSERT INTO run_inputs (run_id, input, metadata, fingerprint) \
                 SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint FROM asked a JOIN new USING (run_id)) \
-             SELECT run_id, created_at, run_at, EXISTS ( \
+             SELECT run_id, created_at, run_at, start_by, EXISTS ( \
                 SELECT FROM cancel_intents c WHERE c.run_id = new.run_id AND c.expires_at > now()) FROM new"
         );
         Ok(())

@@ -37,7 +37,16 @@ pub(super) struct GetFacts {
     pub(super) run_ids: Vec<Uuid>,
 }
 
-statement!(GetFacts -> (SqlUuid, Text, Integer, Nullable<SqlUuid>, BigInt, Integer, Integer, Bool));
+/// The columns of a [`FactsRow`], of `r`.
+pub(super) const FACTS: &str = "r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
+     r.cancel_requested_at IS NOT NULL OR EXISTS ( \
+        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()), \
+     COALESCE(r.start_by <= now(), false)";
+
+/// The types of [`FACTS`].
+pub(super) type Facts = (SqlUuid, Text, Integer, Nullable<SqlUuid>, BigInt, Integer, Integer, Bool, Bool);
+
+statement!(GetFacts -> Facts);
 
 #[derive(Queryable)]
 pub(super) struct FactsRow {
@@ -49,6 +58,7 @@ pub(super) struct FactsRow {
     starts: i32,
     max_attempts: i32,
     cancel_wanted: bool,
+    late: bool,
 }
 
 impl FactsRow {
@@ -61,6 +71,7 @@ impl FactsRow {
             starts: unsigned(self.starts, "starts")?,
             max_attempts: unsigned(self.max_attempts, "max_attempts")?,
             cancel_wanted: self.cancel_wanted,
+            late: self.late,
         };
         Ok((self.run_id.into(), facts))
     }
@@ -68,12 +79,9 @@ impl FactsRow {
 
 impl QueryFragment<Pg> for GetFacts {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push!(out,
-            "SELECT r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
-                    r.cancel_requested_at IS NOT NULL OR EXISTS ( \
-                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()) \
-             FROM runs r WHERE r.run_id = ANY(", &self.run_ids => Array<SqlUuid>, ")"
-        );
+        out.push_sql("SELECT ");
+        out.push_sql(FACTS);
+        push!(out, " FROM runs r WHERE r.run_id = ANY(", &self.run_ids => Array<SqlUuid>, ")");
         Ok(())
     }
 }

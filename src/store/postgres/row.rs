@@ -12,8 +12,8 @@ use crate::run::{Run, RunFailure, RunOutput};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// The columns of a whole run: `r` is its row, `i` its input, `o` its output.
-pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.status, r.attempt, r.max_attempts, \
-     r.priority, r.run_at, r.timeout_ms, r.next_seq, r.node_id, r.created_at, r.started_at, r.settled_at, \
+pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.idempotency_key, r.status, r.attempt, r.starts, r.max_attempts, \
+     r.priority, r.run_at, r.timeout_ms, r.start_by, r.next_seq, r.node_id, r.created_at, r.started_at, r.settled_at, \
      i.input::text, i.metadata::text, i.fingerprint, \
      o.content::text, o.error_kind, o.error_message, o.metrics::text";
 
@@ -23,12 +23,15 @@ pub(super) type RunColumns = (
     Text,
     Text,
     Nullable<Text>,
+    Nullable<Text>,
     Text,
+    Integer,
     Integer,
     Integer,
     SmallInt,
     Timestamptz,
     Nullable<BigInt>,
+    Nullable<Timestamptz>,
     BigInt,
     Nullable<SqlUuid>,
     Timestamptz,
@@ -44,18 +47,21 @@ pub(super) type RunColumns = (
 );
 
 /// A row of [`RUN_COLUMNS`].
-#[derive(Queryable)]
+#[derive(Clone, Queryable)]
 pub(super) struct RunRow {
     pub(super) run_id: Uuid,
     session_id: String,
-    agent: String,
-    user_id: Option<String>,
+    pub(super) agent: String,
+    pub(super) user_id: Option<String>,
+    pub(super) idempotency_key: Option<String>,
     status: String,
     attempt: i32,
+    starts: i32,
     max_attempts: i32,
     priority: i16,
     run_at: DateTime<Utc>,
     timeout_ms: Option<i64>,
+    start_by: Option<DateTime<Utc>>,
     next_seq: i64,
     node_id: Option<Uuid>,
     created_at: DateTime<Utc>,
@@ -104,13 +110,16 @@ impl RunRow {
             output,
             input: json(&self.input, "input")?,
             metadata: json(&self.metadata, "metadata")?,
+            idempotency_key: self.idempotency_key,
             priority: self.priority,
             run_at: self.run_at,
             timeout: match self.timeout_ms {
                 Some(ms) => Some(Duration::from_millis(unsigned(ms, "timeout_ms")?)),
                 None => None,
             },
+            start_by: self.start_by,
             max_attempts: unsigned(self.max_attempts, "max_attempts")?,
+            starts: unsigned(self.starts, "starts")?,
             attempt: unsigned(self.attempt, "attempt")?,
         })
     }

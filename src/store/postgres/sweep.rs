@@ -7,17 +7,17 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use uuid::Uuid;
 
-use super::advance::to_json;
 use super::error::from_diesel;
-use super::read::FactsRow;
+use super::read::{FACTS, Facts, FactsRow};
+use super::settle::SettleRuns;
 use super::statement::{push, statement};
-use crate::run::{CrashPolicy, Metrics, RunEventKind, RunId, RunStatus};
+use crate::run::{CrashPolicy, RunId};
 use crate::store::StoreResult;
-use crate::store::protocol::{CANCELLED_BY_CALLER, Takeover, take_over, takeover_message};
+use crate::store::protocol::{Takeover, take_over};
 
 /// Takes over at most `limit` runs; fewer when no more can be taken over just now.
 pub(super) async fn sweep(conn: &mut AsyncPgConnection, limit: usize) -> StoreResult<Vec<(RunId, Takeover)>> {
@@ -84,13 +84,14 @@ async fn write(conn: &mut AsyncPgConnection, owner: Uuid, decided: &[(RunId, Tak
     let written = async {
         if !requeued.is_empty() {
             diesel::sql_query(
-                "UPDATE runs SET status = 'PENDING', node_id = NULL, started_at = NULL WHERE run_id = ANY($1)",
+                "UPDATE runs SET start_by = CASE WHEN status = 'PENDING' THEN start_by END, \
+                    status = 'PENDING', node_id = NULL, started_at = NULL WHERE run_id = ANY($1)",
             )
             .bind::<Array<SqlUuid>, _>(requeued)
             .execute(conn)
             .await?;
         }
-        if !settle.run_ids.is_empty() {
+        if !settle.is_empty() {
             let _settled: Vec<Uuid> = settle.get_results(conn).await?;
         }
         diesel::sql_query(
@@ -159,92 +160,15 @@ struct RunsOf {
     limit: i64,
 }
 
-statement!(RunsOf -> ((SqlUuid, Text, Integer, Nullable<SqlUuid>, BigInt, Integer, Integer, Bool), Text));
+statement!(RunsOf -> (Facts, Text));
 
 impl QueryFragment<Pg> for RunsOf {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT ");
+        out.push_sql(FACTS);
         push!(out,
-            "SELECT r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
-                    r.cancel_requested_at IS NOT NULL OR EXISTS ( \
-                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()), \
-                    r.on_crash \
-             FROM runs r WHERE r.settled_at IS NULL AND r.node_id = ", &self.owner => SqlUuid,
+            ", r.on_crash FROM runs r WHERE r.settled_at IS NULL AND r.node_id = ", &self.owner => SqlUuid,
             " ORDER BY r.priority DESC, r.run_at, r.run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE OF r SKIP LOCKED"
-        );
-        Ok(())
-    }
-}
-
-/// Settles runs that the sweep has locked, each with its last event.
-///
-/// They lose their node: that tells their end from one that the dead node's own attempt has written.
-struct SettleRuns {
-    run_ids: Vec<Uuid>,
-    statuses: Vec<&'static str>,
-    error_kinds: Vec<Option<String>>,
-    error_messages: Vec<Option<String>>,
-    events: Vec<String>,
-    metrics: String,
-}
-
-impl SettleRuns {
-    fn new() -> StoreResult<Self> {
-        Ok(Self {
-            run_ids: Vec::new(),
-            statuses: Vec::new(),
-            error_kinds: Vec::new(),
-            error_messages: Vec::new(),
-            events: Vec::new(),
-            metrics: to_json(&Metrics::default())?,
-        })
-    }
-
-    fn push(&mut self, run_id: RunId, takeover: Takeover) -> StoreResult<()> {
-        let (status, error, event) = match takeover {
-            Takeover::Requeue => return Ok(()),
-            Takeover::Cancel => {
-                (RunStatus::Cancelled, None, RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() })
-            }
-            Takeover::Fail(kind) => {
-                let message = takeover_message(kind).to_owned();
-                let event = RunEventKind::RunError { error_type: kind, content: message.clone() };
-                (RunStatus::Error, Some((kind.to_string(), message)), event)
-            }
-        };
-        let (kind, message) = error.unzip();
-        self.run_ids.push(run_id.as_uuid());
-        self.statuses.push(status.as_str());
-        self.error_kinds.push(kind);
-        self.error_messages.push(message);
-        self.events.push(to_json(&event)?);
-        Ok(())
-    }
-}
-
-statement!(SettleRuns -> SqlUuid);
-
-impl QueryFragment<Pg> for SettleRuns {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push!(out,
-            "WITH asked AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
-            ", ", &self.statuses => Array<Text>,
-            ", ", &self.error_kinds => Array<Nullable<Text>>,
-            ", ", &self.error_messages => Array<Nullable<Text>>,
-            ", ", &self.events => Array<Text>,
-            ") AS t (run_id, status, error_kind, error_message, event)), \
-             done AS ( \
-                UPDATE runs r SET status = a.status, settled_at = now(), next_seq = r.next_seq + 1, node_id = NULL \
-                FROM asked a WHERE r.run_id = a.run_id RETURNING r.run_id, r.next_seq), \
-             events AS ( \
-                INSERT INTO run_events (run_id, seq, created_at, event) \
-                SELECT d.run_id, d.next_seq - 1, now(), a.event::json FROM done d JOIN asked a USING (run_id)), \
-             outputs AS ( \
-                INSERT INTO run_outputs (run_id, error_kind, error_message, metrics) \
-                SELECT a.run_id, a.error_kind, a.error_message, ", &self.metrics => Text, "::json \
-                FROM asked a JOIN done USING (run_id)), \
-             spent AS ( \
-                DELETE FROM cancel_intents c USING asked a WHERE c.run_id = a.run_id AND a.status = 'CANCELLED') \
-             SELECT run_id FROM done"
         );
         Ok(())
     }

@@ -16,6 +16,7 @@ mod plans;
 mod prunes;
 mod setups;
 mod steps;
+mod turns;
 mod twos;
 
 const LIMITS: StoreLimits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 100 };

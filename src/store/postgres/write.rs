@@ -11,14 +11,14 @@ use super::advance::AdvanceRuns;
 use super::cancel;
 use super::error::{from_diesel, is_unclear};
 use super::insert::{InsertRuns, NewRow};
-use super::read::{FactsRow, GetFacts, GetRuns};
-use super::row::RunRow;
+use super::inserted;
+use super::read::{FactsRow, GetFacts};
 use crate::run::RunId;
-use crate::store::protocol::{Advance, CancelWritten, InsertRun, Inserted, RowFacts, Verdict, Write, Written, judge};
+use crate::store::protocol::{Advance, CancelWritten, InsertRun, RowFacts, Verdict, Write, Written, judge};
 use crate::store::{StoreError, StoreLimits, StoreResult};
 
-/// How often a write is tried again whose guard refused it and whose row then said that it should have passed: the row
-/// changed in between, which needs another process each time.
+/// How often a write is tried again that was refused and should have passed by what was read then: what it had met changed
+/// in between, which needs another process each time.
 const RACES: usize = 5;
 
 /// Writes `batch` and says what became of each write, in the same order.
@@ -27,21 +27,18 @@ pub(super) async fn write(
     batch: &[Write],
     limits: StoreLimits,
 ) -> StoreResult<Vec<Written>> {
-    let mut sorted = Sorted::of(batch);
-    let (new, mut done) = transaction(conn, &sorted.inserts, &sorted.advances).await?;
+    let Sorted { mut inserts, mut advances, cancels } = Sorted::of(batch);
     let mut answers = HashMap::with_capacity(batch.len());
-    answers.extend(explain_inserts(conn, &sorted.inserts, new).await?);
-    for _ in 0..RACES {
-        let mut open = Vec::new();
-        answers.extend(explain_advances(conn, &sorted.advances, &done, &mut open).await?);
-        if open.is_empty() {
+    for _ in 0..=RACES {
+        let (new, done) = transaction(conn, &inserts, &advances).await?;
+        inserts = inserted::explain(conn, inserts, new, &mut answers).await?;
+        advances = explain_advances(conn, advances, &done, &mut answers).await?;
+        if inserts.is_empty() && advances.is_empty() {
             break;
         }
-        sorted.advances = open;
-        (_, done) = transaction(conn, &[], &sorted.advances).await?;
     }
-    let cancelled = cancel::cancel(conn, &sorted.cancels, limits).await?;
-    answers.extend(sorted.cancels.iter().copied().zip(cancelled.into_iter().map(CancelWritten::into)));
+    let cancelled = cancel::cancel(conn, &cancels, limits).await?;
+    answers.extend(cancels.iter().copied().zip(cancelled.into_iter().map(CancelWritten::into)));
     let answer = |write: &Write| {
         let busy = || StoreError::Unavailable(format!("run {} keeps changing", write.run_id()));
         answers.get(&write.run_id()).cloned().ok_or_else(busy)
@@ -56,7 +53,7 @@ impl From<CancelWritten> for Written {
 }
 
 /// The writes of a batch by kind, each in the order of run ids: two batches that meet the same rows lock them in the same
-/// order.
+/// order. Inserts are in the order of their keys first, since one key may come with several ids.
 struct Sorted<'a> {
     inserts: Vec<&'a InsertRun>,
     advances: Vec<&'a Advance>,
@@ -73,7 +70,10 @@ impl<'a> Sorted<'a> {
                 Write::Cancel(run_id) => sorted.cancels.push(*run_id),
             }
         }
-        sorted.inserts.sort_unstable_by_key(|insert| insert.run.output.run_id);
+        sorted.inserts.sort_by(|one, other| {
+            let order = |insert: &'a InsertRun| (&insert.run.idempotency_key, insert.run.output.run_id);
+            order(one).cmp(&order(other))
+        });
         sorted.advances.sort_unstable_by_key(|advance| advance.run_id);
         sorted.cancels.sort_unstable();
         sorted.cancels.dedup();
@@ -152,78 +152,32 @@ impl Documents {
     }
 }
 
-async fn explain_inserts(
-    conn: &mut AsyncPgConnection,
-    inserts: &[&InsertRun],
-    new: Vec<NewRow>,
-) -> StoreResult<HashMap<RunId, Written>> {
-    let new: HashMap<Uuid, NewRow> = new.into_iter().map(|row| (row.0, row)).collect();
-    let id = |insert: &InsertRun| insert.run.output.run_id.as_uuid();
-    let old: Vec<Uuid> = inserts.iter().map(|insert| id(insert)).filter(|run_id| !new.contains_key(run_id)).collect();
-    let old: HashMap<Uuid, RunRow> = if old.is_empty() {
-        HashMap::new()
-    } else {
-        let rows: Vec<RunRow> =
-            GetRuns { run_ids: old }.get_results(conn).await.map_err(|error| from_diesel(&error))?;
-        rows.into_iter().map(|row| (row.run_id, row)).collect()
-    };
-    let mut answers = HashMap::with_capacity(inserts.len());
-    let mut old = old;
-    for insert in inserts {
-        let inserted = match (new.get(&id(insert)), old.remove(&id(insert))) {
-            (Some(row), _) => as_inserted(insert, row),
-            (None, Some(row)) if row.fingerprint == insert.fingerprint => {
-                let node = row.node();
-                Inserted::Existing { run: Box::new(row.into_run()?), node }
-            }
-            (None, Some(_)) => Inserted::Conflict,
-            // The run was there when this wanted to insert it and is not any more: it was pruned. Asking again is right.
-            (None, None) => return Err(StoreError::Unavailable("the run was deleted meanwhile".to_owned())),
-        };
-        answers.insert(insert.run.output.run_id, Written::Insert(inserted));
-    }
-    Ok(answers)
-}
-
-fn as_inserted(insert: &InsertRun, &(_, created_at, run_at, cancel_wanted): &NewRow) -> Inserted {
-    let mut run = Box::new(insert.run.clone());
-    run.output.created_at = created_at;
-    run.run_at = run_at;
-    run.attempt = u32::from(insert.node.is_some());
-    Inserted::New { run, cancel_wanted }
-}
-
-/// Answers the advances that are `done` or that their row refuses; those that should pass now go into `open`.
+/// Puts into `answers` the advances that are `done` and those that their row refuses, and returns those that should pass now.
 async fn explain_advances<'a>(
     conn: &mut AsyncPgConnection,
-    advances: &[&'a Advance],
+    advances: Vec<&'a Advance>,
     done: &HashSet<RunId>,
-    open: &mut Vec<&'a Advance>,
-) -> StoreResult<HashMap<RunId, Written>> {
-    let refused: Vec<Uuid> = advances
-        .iter()
-        .map(|advance| advance.run_id)
-        .filter(|run_id| !done.contains(run_id))
-        .map(RunId::as_uuid)
-        .collect();
-    let facts = if refused.is_empty() { HashMap::new() } else { facts(conn, refused).await? };
-    let mut answers = HashMap::with_capacity(advances.len());
-    for advance in advances {
-        let answer = if done.contains(&advance.run_id) {
-            Ok(())
-        } else {
-            match judge(advance, facts.get(&advance.run_id)) {
-                Verdict::Applied => Ok(()),
-                Verdict::Refuse(refusal) => Err(refusal),
-                Verdict::Apply => {
-                    open.push(advance);
-                    continue;
-                }
+    answers: &mut HashMap<RunId, Written>,
+) -> StoreResult<Vec<&'a Advance>> {
+    let (done, refused): (Vec<_>, Vec<_>) = advances.into_iter().partition(|advance| done.contains(&advance.run_id));
+    answers.extend(done.iter().map(|advance| (advance.run_id, Written::Advance(Ok(())))));
+    if refused.is_empty() {
+        return Ok(refused);
+    }
+    let facts = facts(conn, refused.iter().map(|advance| advance.run_id.as_uuid()).collect()).await?;
+    let mut open = Vec::new();
+    for advance in refused {
+        let answer = match judge(advance, facts.get(&advance.run_id)) {
+            Verdict::Applied => Ok(()),
+            Verdict::Refuse(refusal) => Err(refusal),
+            Verdict::Apply => {
+                open.push(advance);
+                continue;
             }
         };
         answers.insert(advance.run_id, Written::Advance(answer));
     }
-    Ok(answers)
+    Ok(open)
 }
 
 pub(super) async fn facts(conn: &mut AsyncPgConnection, run_ids: Vec<Uuid>) -> StoreResult<HashMap<RunId, RowFacts>> {

@@ -1,12 +1,14 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
-use super::Change::{Append, HandBack, Settle, Start};
-use super::{Advance, Change, RowFacts, Settlement, Takeover, judge, take_over, takeover_message};
-use crate::run::FailureKind::{AttemptsExhausted, ProcessDied};
+use super::Change::{Append, HandBack, Retry, Settle, Start};
+use super::{Advance, Change, RowFacts, Settlement, Takeover, judge, take_over, takeover_message, time_out};
+use crate::run::FailureKind::{AttemptsExhausted, ProcessDied, QueueTimeout};
 use crate::run::RunStatus::{Cancelled, Completed, Error, Paused, Pending, Running};
 use crate::run::{CrashPolicy, Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
 use crate::store::NodeId;
-use crate::store::protocol::Refusal::{CancelWanted, Exhausted, Fenced, Missing, OutOfStep, Settled};
+use crate::store::protocol::Refusal::{CancelWanted, Exhausted, Fenced, Late, Missing, OutOfStep, Settled};
 use crate::store::protocol::Verdict::{Applied, Apply, Refuse};
 
 /// A run of attempt 2 that has an owner, and five events.
@@ -19,6 +21,7 @@ fn row(status: RunStatus) -> RowFacts {
         starts: 1,
         max_attempts: 3,
         cancel_wanted: false,
+        late: false,
     }
 }
 
@@ -29,29 +32,31 @@ fn step(change: Change) -> Advance {
     Advance { run_id, attempt: 2, first_seq: 5, events, steps: Vec::new(), change }
 }
 
+const RETRY: Change = Retry { after: Duration::from_secs(2) };
+
 fn settle(status: RunStatus) -> Change {
     Settle(Settlement { status, content: None, error: None, metrics: Metrics::default() })
 }
 
 /// Where `change` puts a run that was `from`.
 fn after(change: &Change, from: RowFacts) -> RowFacts {
-    let node = if matches!(change, HandBack) { None } else { from.node };
+    let node = if matches!(change, HandBack | Retry { .. }) { None } else { from.node };
     RowFacts { status: change.to().unwrap_or(from.status), node, next_seq: from.next_seq + 1, ..from }
 }
 
 #[test]
 fn every_change_of_every_status_is_decided() {
-    let changes = [Start, Append, HandBack, settle(Completed), settle(Cancelled), settle(Error)];
+    let changes = [Start, Append, HandBack, RETRY, settle(Completed), settle(Cancelled), settle(Error)];
     let no = Refuse(OutOfStep);
     #[rustfmt::skip]
     let table = [
-        // from        Start   Append  HandBack  COMPLETED  CANCELLED  ERROR
-        (Pending, [Apply, no,    Apply, no,    Apply, Apply]),
-        (Running, [no,    Apply, Apply, Apply, Apply, Apply]),
-        (Paused,  [Apply, no,    no,    no,    Apply, Apply]),
-        (Completed, [Refuse(Settled(Completed)); 6]),
-        (Cancelled, [Refuse(Settled(Cancelled)); 6]),
-        (Error,     [Refuse(Settled(Error)); 6]),
+        // from        Start   Append  HandBack  Retry  COMPLETED  CANCELLED  ERROR
+        (Pending, [Apply, no,    Apply, no,    no,    Apply, Apply]),
+        (Running, [no,    Apply, Apply, Apply, Apply, Apply, Apply]),
+        (Paused,  [Apply, no,    no,    no,    no,    Apply, Apply]),
+        (Completed, [Refuse(Settled(Completed)); 7]),
+        (Cancelled, [Refuse(Settled(Cancelled)); 7]),
+        (Error,     [Refuse(Settled(Error)); 7]),
     ];
     assert_eq!(table.map(|(from, _)| from), RunStatus::ALL);
     for (from, verdicts) in table {
@@ -70,6 +75,7 @@ fn what_was_applied_is_applied_once() {
         (Pending, settle(Error)),
         (Running, Append),
         (Running, HandBack),
+        (Running, RETRY),
         (Running, settle(Completed)),
         (Running, settle(Cancelled)),
         (Running, settle(Error)),
@@ -100,6 +106,7 @@ fn the_reasons_of_a_refusal_go_before_each_other_in_one_order() {
         (Some(ahead), OutOfStep),
         (Some(cancelled), CancelWanted),
         (Some(exhausted), Exhausted),
+        (Some(RowFacts { late: true, starts: 0, ..owned }), Late),
     ];
     for (row, refusal) in cases {
         assert_eq!(judge(&step(Start), row.as_ref()), Refuse(refusal), "{row:?}");
@@ -107,10 +114,16 @@ fn the_reasons_of_a_refusal_go_before_each_other_in_one_order() {
 }
 
 #[test]
-fn only_a_start_minds_a_cancel_or_the_number_of_starts() {
+fn only_a_start_and_a_retry_mind_a_cancel_or_the_number_of_starts() {
+    let row_of = |status| RowFacts { cancel_wanted: true, starts: 3, late: true, ..row(status) };
+    for (change, status) in [(Start, Pending), (RETRY, Running)] {
+        let wanted = row_of(status);
+        assert_eq!(judge(&step(change.clone()), Some(&wanted)), Refuse(CancelWanted));
+        let exhausted = RowFacts { cancel_wanted: false, ..wanted };
+        assert_eq!(judge(&step(change), Some(&exhausted)), Refuse(Exhausted));
+    }
     for change in [Append, HandBack, settle(Completed), settle(Cancelled), settle(Error)] {
-        let row = RowFacts { cancel_wanted: true, starts: 3, ..row(Running) };
-        assert_eq!(judge(&step(change.clone()), Some(&row)), Apply, "{change:?}");
+        assert_eq!(judge(&step(change.clone()), Some(&row_of(Running))), Apply, "{change:?}");
     }
 }
 
@@ -156,18 +169,39 @@ fn a_takeover_says_why_it_fails_a_run() {
     assert!(takeover_message(AttemptsExhausted).contains("no attempts left"));
 }
 
+#[test]
+fn only_a_run_that_was_never_started_is_late() {
+    let late = RowFacts { late: true, starts: 0, ..row(Pending) };
+    assert_eq!(judge(&step(Start), Some(&late)), Refuse(Late));
+    assert_eq!(judge(&step(Start), Some(&RowFacts { starts: 1, ..late })), Apply);
+    assert_eq!(judge(&step(Start), Some(&RowFacts { status: Paused, ..late })), Apply);
+
+    let waits = RowFacts { node: None, ..late };
+    assert_eq!(time_out(&waits), Some(Takeover::Fail(QueueTimeout)));
+    assert_eq!(time_out(&RowFacts { cancel_wanted: true, ..waits }), Some(Takeover::Cancel));
+    for other in [
+        late,
+        RowFacts { late: false, ..waits },
+        RowFacts { starts: 1, ..waits },
+        RowFacts { status: Paused, ..waits },
+        RowFacts { status: Error, ..waits },
+    ] {
+        assert_eq!(time_out(&other), None, "{other:?}");
+    }
+}
+
 fn any_row() -> impl Strategy<Value = RowFacts> {
     let status = prop::sample::select(RunStatus::ALL.to_vec());
-    (status, 0..4u32, any::<bool>(), 0..5u64, 0..4u32, 0..4u32, any::<bool>()).prop_map(
-        |(status, attempt, owned, next_seq, starts, max_attempts, cancel_wanted)| {
+    (status, 0..4u32, any::<bool>(), 0..5u64, 0..4u32, 0..4u32, any::<bool>(), any::<bool>()).prop_map(
+        |(status, attempt, owned, next_seq, starts, max_attempts, cancel_wanted, late)| {
             let node = owned.then(NodeId::new);
-            RowFacts { status, attempt, node, next_seq, starts, max_attempts, cancel_wanted }
+            RowFacts { status, attempt, node, next_seq, starts, max_attempts, cancel_wanted, late }
         },
     )
 }
 
 fn any_step() -> impl Strategy<Value = Advance> {
-    let changes = vec![Start, Append, HandBack, settle(Completed), settle(Cancelled), settle(Error)];
+    let changes = vec![Start, Append, HandBack, RETRY, settle(Completed), settle(Cancelled), settle(Error)];
     (prop::sample::select(changes), 0..4u32, 0..5u64, 0..3u64).prop_map(|(change, attempt, first_seq, count)| {
         let run_id = RunId::new();
         let event = |offset| RunEvent::new(run_id, first_seq + offset, RunEventKind::RunStarted { attempt });
@@ -187,8 +221,11 @@ proptest! {
             let handed_back_unstarted = matches!(step.change, HandBack) && row.status == Pending;
             let to = step.change.to().unwrap_or(row.status);
             prop_assert!(to == row.status && matches!(step.change, Append) || handed_back_unstarted || row.status.can_become(to));
-            if matches!(step.change, Start) {
+            if matches!(step.change, Start | Retry { .. }) {
                 prop_assert!(!row.cancel_wanted && row.starts < row.max_attempts);
+            }
+            if matches!(step.change, Start) {
+                prop_assert!(!row.late || row.starts > 0 || row.status != Pending);
             }
         }
     }

@@ -1,16 +1,26 @@
 //! What is asked of the tables.
 
-use diesel::dsl::{exists, max};
+use diesel::dsl::{exists, max, sql};
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StepRow, StoredRun};
 use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{bound, error::unreadable};
-use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord, Turn};
 use crate::store::protocol::RowFacts;
+use crate::store::turn::ITS_TURN;
 use crate::store::{History, NodeId, RunQuery, StoreResult, TakenRun};
+
+define_sql_function! {
+    #[sql_name = "coalesce"]
+    fn coalesce_bool(condition: Nullable<Bool>, instead: Bool) -> Bool;
+}
+
+define_sql_function! {
+    fn coalesce(text: Nullable<Text>, instead: Text) -> Text;
+}
 
 /// The columns of a [`FactsRow`], by the intents that are unexpired `$now`.
 macro_rules! facts_of {
@@ -30,6 +40,7 @@ macro_rules! facts_of {
                     .filter(cancel_intents::run_id.eq(runs::run_id))
                     .filter(cancel_intents::expires_at.gt($now)),
             ),
+            coalesce_bool(runs::start_by.le($now), false),
         )
     };
 }
@@ -59,6 +70,21 @@ pub(super) fn taken_up(conn: &mut SqliteConnection, now: i64) -> StoreResult<Vec
     Ok(rows)
 }
 
+/// The first runs that wait and should have been started by `now`.
+pub(super) fn overdue(conn: &mut SqliteConnection, limit: usize, now: i64) -> StoreResult<Vec<FactsRow>> {
+    let rows = runs::table
+        .filter(runs::start_by.is_not_null())
+        .filter(runs::start_by.le(now))
+        .filter(runs::node_id.is_null())
+        .filter(runs::settled_at.is_null())
+        .filter(runs::starts.eq(0))
+        .select(facts_of!(now))
+        .order(runs::start_by)
+        .limit(bound(limit))
+        .load(conn)?;
+    Ok(rows)
+}
+
 pub(super) fn get(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<Option<Run>> {
     Ok(get_owned(conn, run_id)?.map(|(run, _)| run))
 }
@@ -70,6 +96,34 @@ pub(super) fn get_owned(conn: &mut SqliteConnection, run_id: RunId) -> StoreResu
     let Some(stored) = stored else { return Ok(None) };
     let node = stored.0.node()?;
     Ok(Some((row::run(stored)?, node)))
+}
+
+/// The run that has the same idempotency key as `run`, and its fingerprint.
+pub(super) fn with_key(conn: &mut SqliteConnection, run: &Run) -> StoreResult<Option<(RunId, Vec<u8>)>> {
+    let Some(key) = &run.idempotency_key else { return Ok(None) };
+    let found: Option<(String, Vec<u8>)> = runs::table
+        .inner_join(run_inputs::table.on(run_inputs::run_id.eq(runs::run_id)))
+        .filter(runs::agent.eq(&run.output.agent))
+        .filter(coalesce(runs::user_id, "").eq(run.output.user_id.as_ref().map_or("", AsRef::as_ref)))
+        .filter(runs::idempotency_key.eq(key))
+        .select((runs::run_id, run_inputs::fingerprint))
+        .first(conn)
+        .optional()?;
+    found.map(|(id, fingerprint)| Ok((id.parse().map_err(unreadable("run_id"))?, fingerprint))).transpose()
+}
+
+/// The unsettled run that has the session of `run` to itself.
+pub(super) fn holder(conn: &mut SqliteConnection, run: &Run) -> StoreResult<Option<RunId>> {
+    let found: Option<String> = runs::table
+        .filter(runs::agent.eq(&run.output.agent))
+        .filter(runs::session_id.eq(run.output.session_id.as_str()))
+        .filter(coalesce(runs::user_id, "").eq(run.output.user_id.as_ref().map_or("", AsRef::as_ref)))
+        .filter(runs::session_turn.eq(Turn::Holds.as_str()))
+        .filter(runs::settled_at.is_null())
+        .select(runs::run_id)
+        .first(conn)
+        .optional()?;
+    found.map(|id| id.parse().map_err(unreadable("run_id"))).transpose()
 }
 
 pub(super) fn list(conn: &mut SqliteConnection, query: &RunQuery) -> StoreResult<Vec<Run>> {
@@ -107,7 +161,7 @@ pub(super) fn list(conn: &mut SqliteConnection, query: &RunQuery) -> StoreResult
 /// The first runs that wait for a node, of `agents`.
 pub(super) fn waiting(
     conn: &mut SqliteConnection,
-    agents: &[String],
+    agents: &[&str],
     limit: usize,
     now: i64,
 ) -> StoreResult<Vec<StoredRun>> {
@@ -117,6 +171,7 @@ pub(super) fn waiting(
         .filter(runs::status.eq(RunStatus::Pending.as_str()))
         .filter(runs::run_at.le(now))
         .filter(runs::agent.eq_any(agents))
+        .filter(sql::<Bool>(ITS_TURN))
         .order((runs::priority.desc(), runs::run_at, runs::run_id))
         .limit(bound(limit))
         .load(conn)?;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{misfit, unreadable};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
-use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord};
+use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord, Turn};
 use crate::store::protocol::{InsertRun, RowFacts};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
@@ -23,14 +23,18 @@ pub(super) struct RunRow {
     session_id: String,
     agent: String,
     user_id: Option<String>,
+    idempotency_key: Option<String>,
     status: String,
     attempt: i32,
+    starts: i32,
     max_attempts: i32,
     node_id: Option<String>,
     on_crash: String,
+    session_turn: Option<String>,
     priority: i16,
     run_at: i64,
     timeout_ms: Option<i64>,
+    start_by: Option<i64>,
     next_seq: i64,
     created_at: i64,
     started_at: Option<i64>,
@@ -87,27 +91,36 @@ pub(super) struct FactsRow {
     max_attempts: i32,
     cancel_requested_at: Option<i64>,
     intent: bool,
+    late: bool,
 }
 
 impl RunRow {
     /// The row of a new run, and the run as the row tells it.
     pub(super) fn new(insert: &InsertRun, now: i64) -> StoreResult<(Self, Run)> {
-        let InsertRun { run, delayed, fingerprint: _, node, on_crash } = insert;
+        let InsertRun { run, delayed, node, on_crash, .. } = insert;
         let RunOutput { run_id, session_id, agent, user_id, .. } = &run.output;
         let timeout_ms = run.timeout.map(|timeout| i64::try_from(timeout.as_millis()).map_err(misfit("timeout")));
+        let run_at = if *delayed { run.run_at.timestamp_micros() } else { now };
+        let patience =
+            insert.queue_timeout.map(|timeout| i64::try_from(timeout.as_micros()).map_err(misfit("queue_timeout")));
+        let start_by = patience.transpose()?.map(|patience| run_at.max(now).saturating_add(patience));
         let row = Self {
             run_id: run_id.to_string(),
             session_id: session_id.to_string(),
             agent: agent.clone(),
             user_id: user_id.as_ref().map(ToString::to_string),
+            idempotency_key: run.idempotency_key.clone(),
             status: RunStatus::Pending.as_str().to_owned(),
             attempt: i32::from(node.is_some()),
+            starts: 0,
             max_attempts: i32::try_from(run.max_attempts).map_err(misfit("max_attempts"))?,
             node_id: node.map(|node| node.to_string()),
             on_crash: on_crash.as_str().to_owned(),
+            session_turn: insert.sessions.turn().map(|turn| turn.as_str().to_owned()),
             priority: run.priority,
-            run_at: if *delayed { run.run_at.timestamp_micros() } else { now },
+            run_at,
             timeout_ms: timeout_ms.transpose()?,
+            start_by,
             next_seq: 0,
             created_at: now,
             started_at: None,
@@ -126,6 +139,8 @@ impl RunRow {
         run.output.settled_at = self.settled_at.map(|at| time("settled_at", at)).transpose()?;
         run.run_at = time("run_at", self.run_at)?;
         run.timeout = self.timeout_ms.map(|ms| unsigned("timeout_ms", ms).map(Duration::from_millis)).transpose()?;
+        run.start_by = self.start_by.map(|at| time("start_by", at)).transpose()?;
+        run.starts = unsigned("starts", self.starts)?;
         run.attempt = unsigned("attempt", self.attempt)?;
         Ok(())
     }
@@ -134,6 +149,16 @@ impl RunRow {
     pub(super) fn take_up(&mut self, node: &str) {
         self.node_id = Some(node.to_owned());
         self.attempt = self.attempt.saturating_add(1);
+    }
+
+    /// A run that must be alone in its session holds it from when it is taken up.
+    pub(super) fn turn_when_taken(&self) -> Option<&'static str> {
+        self.session_turn.as_ref().map(|_| Turn::Holds.as_str())
+    }
+
+    /// Its place among the runs that wait.
+    pub(super) fn place(&self) -> (std::cmp::Reverse<i16>, i64, &str) {
+        (std::cmp::Reverse(self.priority), self.run_at, &self.run_id)
     }
 
     pub(super) fn run_id(&self) -> &str {
@@ -170,10 +195,13 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
         },
         input: json("input", &input.input)?,
         metadata: json("metadata", &input.metadata)?,
+        idempotency_key: row.idempotency_key.clone(),
         priority: row.priority,
         run_at: DateTime::UNIX_EPOCH,
         timeout: None,
+        start_by: None,
         max_attempts: unsigned("max_attempts", row.max_attempts)?,
+        starts: 0,
         attempt: 0,
     };
     row.fill(&mut run)?;
@@ -246,6 +274,7 @@ impl FactsRow {
             starts: unsigned("starts", self.starts)?,
             max_attempts: unsigned("max_attempts", self.max_attempts)?,
             cancel_wanted: self.cancel_requested_at.is_some() || self.intent,
+            late: self.late,
         })
     }
 }

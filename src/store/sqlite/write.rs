@@ -9,6 +9,7 @@ use super::row::{EventRow, OutputRow, RunRow, StepRow, written};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{intent, now, read};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
+use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement, Verdict,
     Write, Written, judge,
@@ -31,15 +32,24 @@ pub(super) fn write(conn: &mut SqliteConnection, batch: &[Write], limits: StoreL
 fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreResult<Inserted> {
     let run_id = insert.run.output.run_id;
     let (row, run) = RunRow::new(insert, now)?;
-    let known: Option<Vec<u8>> =
+    let by_id: Option<Vec<u8>> =
         run_inputs::table.find(row.run_id()).select(run_inputs::fingerprint).first(conn).optional()?;
-    if let Some(fingerprint) = known {
-        if fingerprint != insert.fingerprint {
-            return Ok(Inserted::Conflict);
+    let by_key = read::with_key(conn, &insert.run)?;
+    let met = Met {
+        by_id: by_id.as_deref(),
+        by_key: by_key.as_ref().map(|(run_id, asked)| (*run_id, &**asked)),
+        holder: read::holder(conn, &insert.run)?,
+    };
+    match encounter(insert, &met) {
+        Encounter::New => {}
+        Encounter::Same(run_id) => {
+            let missing = || StoreError::Corrupt(format!("run {run_id} has an input and no row"));
+            let (run, node) = read::get_owned(conn, run_id)?.ok_or_else(missing)?;
+            return Ok(Inserted::Existing { run: Box::new(run), node });
         }
-        let missing = || StoreError::Corrupt(format!("run {run_id} has an input and no row"));
-        let (run, node) = read::get_owned(conn, run_id)?.ok_or_else(missing)?;
-        return Ok(Inserted::Existing { run: Box::new(run), node });
+        Encounter::IdTaken => return Ok(Inserted::Conflict),
+        Encounter::KeyTaken(run_id) => return Ok(Inserted::KeyConflict(run_id)),
+        Encounter::SessionBusy(run_id) => return Ok(Inserted::SessionBusy(run_id)),
     }
     insert_into(runs::table).values(&row).execute(conn)?;
     let input = (
@@ -76,6 +86,18 @@ fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreRes
             update(target).set(runs::next_seq.eq(next_seq)).execute(conn)?;
         }
         Change::HandBack => hand_back(conn, advance.run_id, &row, next_seq)?,
+        Change::Retry { after } => {
+            let delay = i64::try_from(after.as_micros()).map_err(misfit("delay"))?;
+            let to = (
+                runs::status.eq(RunStatus::Pending.as_str()),
+                runs::node_id.eq(None::<String>),
+                runs::run_at.eq(now.saturating_add(delay)),
+                runs::started_at.eq(None::<i64>),
+                runs::next_seq.eq(next_seq),
+            );
+            update(target).set(to).execute(conn)?;
+            never_late_again(conn, advance.run_id)?;
+        }
         Change::Settle(settlement) => settle(conn, advance.run_id, settlement, next_seq, now)?,
     }
     insert_events(conn, &advance.events)?;
@@ -96,6 +118,12 @@ fn hand_back(conn: &mut SqliteConnection, run_id: RunId, row: &RowFacts, next_se
         runs::next_seq.eq(next_seq),
     );
     update(runs::table.find(run_id.to_string())).set(to).execute(conn)?;
+    if row.status == RunStatus::Running { never_late_again(conn, run_id) } else { Ok(()) }
+}
+
+/// A run that was started once may wait for as long as it has to.
+pub(super) fn never_late_again(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<()> {
+    update(runs::table.find(run_id.to_string())).set(runs::start_by.eq(None::<i64>)).execute(conn)?;
     Ok(())
 }
 

@@ -93,6 +93,8 @@ async fn a_full_runtime_refuses_and_stores_nothing(store: Store) {
     let known = accepted[0].as_ref().unwrap();
     let again = NewRun::new("gated", "waits").run_id(known.run_id());
     assert_eq!(runtime.submit(again).await.unwrap().session_id(), known.session_id());
+    let by_key = NewRun::new("gated", "waits").idempotency_key("new here");
+    assert!(matches!(runtime.submit(by_key).await, Err(Error::Full(2))));
     let other = NewRun::new("gated", "waits for something else").run_id(known.run_id());
     assert!(matches!(runtime.submit(other).await, Err(Error::Conflict(_))));
     let unknown = NewRun::new("gated", "waits").run_id(RunId::new());

@@ -82,7 +82,7 @@ async fn a_dead_actor_s_run_that_another_node_has_is_left_alone() {
     let store = scene.store.inner();
     let away = step(run_id, 1, 1, Change::HandBack);
     store.write(0, [Write::Advance(Box::new(away))].into()).await.unwrap();
-    let claim = Claim { node: NodeId::new(), agents: vec!["endless".to_owned()], limit: 1 };
+    let claim = Claim { node: NodeId::new(), agents: vec!["endless".to_owned()], limited: Vec::new(), limit: 1 };
     assert_eq!(store.claim(claim).await.unwrap().len(), 1);
 
     scene.crew.manager.do_send(Kill(run_id));

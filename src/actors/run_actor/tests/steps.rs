@@ -41,7 +41,13 @@ async fn again_after(scene: &Scene, finished: StepRecord) -> TakenRun {
 async fn give_away(scene: &Scene, next_seq: u64) -> TakenRun {
     advance(scene, step(scene.id(), 1, next_seq, Change::HandBack)).await;
     let agents = vec![scene.run.output.agent.clone()];
-    scene.store.inner().claim(Claim { node: NodeId::new(), agents, limit: 1 }).await.unwrap().remove(0)
+    scene
+        .store
+        .inner()
+        .claim(Claim { node: NodeId::new(), agents, limited: Vec::new(), limit: 1 })
+        .await
+        .unwrap()
+        .remove(0)
 }
 
 fn journal(scene: &Scene) -> Journal {

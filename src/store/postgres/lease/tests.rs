@@ -55,7 +55,7 @@ impl Place {
     }
 
     async fn claim(&self, node: NodeId) -> Vec<RunId> {
-        let claim = Claim { node, agents: vec![AGENT.to_owned()], limit: 100 };
+        let claim = Claim { node, agents: vec![AGENT.to_owned()], limited: Vec::new(), limit: 100 };
         self.store.claim(claim).await.unwrap().iter().map(|taken| taken.run.output.run_id).collect()
     }
 

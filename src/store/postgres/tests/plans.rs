@@ -12,9 +12,10 @@ use crate::store::conformance::samples::{self, AGENT, id, owned, settle, step, u
 use crate::store::postgres::advance::AdvanceRuns;
 use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use crate::store::postgres::connect::Purpose;
+use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
 use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
 use crate::store::protocol::{Change, InsertRun, Write};
-use crate::store::{History, NodeId, RunQuery, RunStore};
+use crate::store::{AgentRoom, Claim, History, NodeId, RunQuery, RunStore};
 
 struct Explain<Q>(Q);
 
@@ -88,8 +89,15 @@ async fn every_statement_goes_by_index() {
         assert_goes_by_index("get", conn, get).await;
         assert_goes_by_index("facts", conn, GetFacts { run_ids: vec![some.as_uuid()] }).await;
         assert_goes_by_index("events", conn, GetEvents { run_id: some.as_uuid(), from: 0, limit: 100 }).await;
-        let claim = ClaimRuns { node: uuid, agents: vec![AGENT.to_owned()], limit: 10 };
-        assert_goes_by_index("claim", conn, claim).await;
+        for (agents, limited) in [(vec![AGENT], vec![]), (vec![], vec![AGENT]), (vec![AGENT], vec!["a", "b"])] {
+            let room = |agent: &str| AgentRoom { agent: agent.to_owned(), runs: 3 };
+            let (agents, limited) =
+                (agents.into_iter().map(str::to_owned).collect(), limited.into_iter().map(room).collect());
+            let claim = ClaimRuns::from(Claim { node, agents, limited, limit: 10 });
+            assert_goes_by_index("claim", conn, claim).await;
+        }
+        assert_goes_by_index("any overdue", conn, AnyOverdue).await;
+        assert_goes_by_index("overdue", conn, LockOverdue { limit: 10 }).await;
         assert_goes_by_index("unstarted", conn, UnstartedRuns { node: uuid }).await;
         assert_goes_by_index("cancel requests", conn, CancelRequests { node: uuid }).await;
         assert_goes_by_index("count", conn, CountWaiting { limit: 100 }).await;

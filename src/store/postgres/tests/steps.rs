@@ -13,12 +13,16 @@ use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::insert::{InsertRuns, NewRow};
 use crate::store::postgres::row::RunRow;
 use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal};
-use crate::store::{NodeId, RunStore};
+use crate::store::{Claim, NodeId, RunStore};
 
 fn insert_of(run: &InsertRun) -> InsertRuns {
     let mut insert = InsertRuns::default();
     insert.push(run).unwrap();
     insert
+}
+
+fn claim_of(node: NodeId, limit: usize) -> ClaimRuns {
+    ClaimRuns::from(Claim { node, agents: vec![samples::AGENT.to_owned()], limited: Vec::new(), limit })
 }
 
 async fn start(store: &dyn RunStore, run: &InsertRun) -> Result<(), Refusal> {
@@ -33,7 +37,7 @@ async fn an_intent_that_no_insert_could_see_keeps_the_run_from_starting() {
 
     sql(&mut conn, "BEGIN").await;
     let new: Vec<NewRow> = insert_of(&run).get_results(&mut conn).await.unwrap();
-    assert!(!new[0].3, "there is no intent yet");
+    assert!(!new[0].4, "there is no intent yet");
     assert_eq!(samples::cancel(&*store, id(&run)).await, CancelWritten::IntentStored);
     sql(&mut conn, "COMMIT").await;
 
@@ -130,11 +134,7 @@ async fn a_start_waits_for_a_cancel_and_is_then_refused() {
 async fn a_claim_and_a_cancel_of_one_waiting_run_do_not_both_have_it() {
     let (database, store) = fresh().await;
     let mut conn = connection(&database, Purpose::Write).await;
-    let (node, claim) = (NodeId::new(), |node: NodeId| ClaimRuns {
-        node: node.as_uuid(),
-        agents: vec![samples::AGENT.to_owned()],
-        limit: 10,
-    });
+    let (node, claim) = (NodeId::new(), |node: NodeId| claim_of(node, 10));
 
     // The cancel first: the claim passes the run over.
     let run = unowned();
@@ -185,6 +185,35 @@ async fn an_insert_waits_for_another_of_the_same_id_and_takes_its_place_only_if_
 }
 
 #[tokio::test]
+async fn an_insert_waits_for_another_with_its_key_and_takes_its_place_only_if_that_comes_to_nothing() {
+    for (end, is_new) in [("COMMIT", false), ("ROLLBACK", true)] {
+        let (database, store) = fresh().await;
+        let mut conn = connection(&database, Purpose::Write).await;
+        let keyed = || InsertRun {
+            fingerprint: [1; 32],
+            ..samples::with(owned(), |run| run.idempotency_key = Some("k".to_owned()))
+        };
+        let (first, second) = (keyed(), keyed());
+
+        sql(&mut conn, "BEGIN").await;
+        let new: Vec<NewRow> = insert_of(&first).get_results(&mut conn).await.unwrap();
+        assert_eq!(new.len(), 1);
+        let answer = {
+            let (store, second) = (store.clone(), second.clone());
+            tokio::spawn(async move { samples::insert(&*store, &second).await })
+        };
+        somebody_waits(&database).await;
+        sql(&mut conn, end).await;
+
+        match answer.await.unwrap() {
+            Inserted::New { run, .. } if is_new => assert_eq!(run.output.run_id, id(&second)),
+            Inserted::Existing { run, .. } if !is_new => assert_eq!(run.output.run_id, id(&first)),
+            other => panic!("{end}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_claim_passes_over_what_another_is_just_taking() {
     let (database, store) = fresh().await;
     let mut conn = connection(&database, Purpose::Write).await;
@@ -194,7 +223,7 @@ async fn a_claim_passes_over_what_another_is_just_taking() {
     let node = samples::node(&*store).await;
 
     sql(&mut conn, "BEGIN").await;
-    let claim = ClaimRuns { node: node.as_uuid(), agents: vec![samples::AGENT.to_owned()], limit: 5 };
+    let claim = claim_of(node, 5);
     let first: Vec<RunRow> = claim.get_results(&mut conn).await.unwrap();
     let second = samples::claim(&*store, NodeId::new(), 10).await;
     sql(&mut conn, "COMMIT").await;

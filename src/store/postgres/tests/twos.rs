@@ -7,7 +7,7 @@ use crate::run::RunStatus;
 use crate::store::NodeId;
 use crate::store::conformance::samples::{self, id, owned, settle, step, unowned};
 use crate::store::postgres::PostgresOptions;
-use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal};
+use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal, Written};
 
 #[tokio::test]
 async fn of_two_submits_of_one_run_one_is_new_and_the_other_finds_it() {
@@ -21,6 +21,42 @@ async fn of_two_submits_of_one_run_one_is_new_and_the_other_finds_it() {
         let (first, second) = &answers;
         assert!(is_new(first) && is_old(second) || is_old(first) && is_new(second), "{answers:?}");
     }
+}
+
+#[tokio::test]
+async fn of_submits_with_one_key_in_two_processes_one_is_new_and_all_are_answered_with_it() {
+    let (database, one) = fresh().await;
+    let two = open(PostgresOptions::new(database.url())).await.unwrap();
+    for round in 0..50 {
+        // Each process submits the same ten keys, in an order of its own.
+        let batch = |reversed: bool| {
+            let mut runs: Vec<InsertRun> = (0..10)
+                .map(|place| {
+                    let key = format!("{round} {}", if reversed { 9 - place } else { place });
+                    let run = samples::with(owned(), |run| run.idempotency_key = Some(key));
+                    InsertRun { fingerprint: [1; 32], ..run }
+                })
+                .collect();
+            runs.sort_by_key(id);
+            runs
+        };
+        let (ours, theirs) = (batch(false), batch(true));
+        let (a, b) =
+            tokio::join!(samples::write_all(&*one, inserts(&ours)), samples::write_all(&*two, inserts(&theirs)));
+        let mut winners = std::collections::HashMap::new();
+        let mut new = 0;
+        for (asked, written) in ours.iter().chain(&theirs).zip(a.iter().chain(&b)) {
+            let Written::Insert(Inserted::New { run, .. } | Inserted::Existing { run, .. }) = written else {
+                panic!("{written:?}")
+            };
+            new += usize::from(matches!(written, Written::Insert(Inserted::New { .. })));
+            let winner = winners.entry(asked.run.idempotency_key.clone()).or_insert(run.output.run_id);
+            assert_eq!(*winner, run.output.run_id);
+        }
+        assert_eq!(new, 10);
+    }
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(super::client(&database).await.query_one(deadlocks, &[]).await.unwrap().get::<_, i64>(0), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,66 @@
+//! How many more runs may be live here, in all and of each agent.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{LiveRun, RunManager};
+use crate::agent::Agent;
+use crate::run::{RunId, SessionPolicy};
+use crate::store::{AgentRoom, Claim, NodeId};
+
+impl RunManager {
+    /// The room for runs of any agent.
+    pub(super) fn room(&self) -> usize {
+        self.limits.max_running.saturating_sub(self.live.len() + self.claiming)
+    }
+
+    /// Whether a new run of `agent` can be this node's at once: there is room, and it need not wait for its session.
+    pub(super) fn can_begin(&self, agent: &Agent) -> bool {
+        let of_agent = |most: usize| {
+            let live = self.live.values().filter(|live| live.agent == agent.name).count();
+            live + self.claiming_of.get(&agent.name).copied().unwrap_or_default() < most
+        };
+        self.room() > 0 && agent.sessions != SessionPolicy::InOrder && agent.max_running.is_none_or(of_agent)
+    }
+
+    /// The claim of as many runs as there is room for, at most `most`; `None` when there is no room, or no agent.
+    pub(super) fn claim_of(&self, node: NodeId, most: usize) -> Option<Claim> {
+        let limit = self.room().min(most);
+        let mut live: HashMap<&str, usize> = HashMap::new();
+        for run in self.live.values() {
+            *live.entry(&run.agent).or_default() += 1;
+        }
+        let mut claim = Claim { node, agents: Vec::new(), limited: Vec::new(), limit };
+        for agent in self.agents.values() {
+            let name = agent.name.to_string();
+            match agent.max_running {
+                None => claim.agents.push(name),
+                Some(most) => {
+                    let runs = most.saturating_sub(live.get(&*agent.name).copied().unwrap_or_default()).min(limit);
+                    claim.limited.extend((runs > 0).then_some(AgentRoom { agent: name, runs }));
+                }
+            }
+        }
+        let any = !claim.agents.is_empty() || !claim.limited.is_empty();
+        (any && limit > 0).then_some(claim)
+    }
+
+    /// Keeps the places that `claim`, which is under way, may fill.
+    pub(super) fn keep_places(&mut self, claim: &Claim) {
+        self.claiming = claim.limit;
+        self.claiming_of = claim.limited.iter().map(|room| (Arc::from(room.agent.as_str()), room.runs)).collect();
+    }
+
+    /// Gives up the places of the claim that was under way.
+    pub(super) fn free_places(&mut self) {
+        self.claiming = 0;
+        self.claiming_of.clear();
+    }
+
+    /// Forgets a run that is not live any more. Where its agent has limits, another one may have waited for this.
+    pub(super) fn forget(&mut self, run_id: RunId) -> Option<LiveRun> {
+        let forgotten = self.live.remove(&run_id)?;
+        self.behind |= self.agents.get(&forgotten.agent).is_some_and(Agent::holds_back);
+        Some(forgotten)
+    }
+}

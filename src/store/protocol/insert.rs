@@ -1,0 +1,91 @@
+//! What becomes of a new run that meets others.
+
+use super::InsertRun;
+use crate::run::{RunId, SessionPolicy};
+
+/// What an insert meets that makes it no new run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Met<'a> {
+    /// The fingerprint of the run that has this id.
+    pub(crate) by_id: Option<&'a [u8]>,
+    /// The run that has this idempotency key, of the same agent and user, and its fingerprint.
+    pub(crate) by_key: Option<(RunId, &'a [u8])>,
+    /// The unsettled run that has the session to itself.
+    pub(crate) holder: Option<RunId>,
+}
+
+/// What an insert comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encounter {
+    /// It meets nobody.
+    New,
+    /// It is this run, again.
+    Same(RunId),
+    /// Another run has its id.
+    IdTaken,
+    /// This run has its idempotency key.
+    KeyTaken(RunId),
+    /// This run has its session to itself.
+    SessionBusy(RunId),
+}
+
+/// Decides what `insert` comes to.
+pub(crate) fn encounter(insert: &InsertRun, met: &Met<'_>) -> Encounter {
+    let run_id = insert.run.output.run_id;
+    let holder = met.holder.filter(|_| insert.sessions == SessionPolicy::Refuse);
+    match (met.by_id, met.by_key) {
+        (Some(asked), _) if asked == insert.fingerprint => Encounter::Same(run_id),
+        (Some(_), _) => Encounter::IdTaken,
+        // Whoever brings an id wants the run to have that one.
+        (None, Some((other, asked))) if asked == insert.fingerprint && !insert.id_is_given => Encounter::Same(other),
+        (None, Some((other, _))) => Encounter::KeyTaken(other),
+        (None, None) => holder.map_or(Encounter::New, Encounter::SessionBusy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Encounter, Met, encounter};
+    use crate::run::{RunId, SessionPolicy};
+    use crate::store::conformance::samples::{id, unowned};
+    use crate::store::protocol::InsertRun;
+
+    #[test]
+    fn an_insert_is_told_by_its_id_first_and_then_by_its_key() {
+        let made_up = unowned();
+        let given = InsertRun { id_is_given: true, ..made_up.clone() };
+        let (own, same, other) = (id(&made_up), &made_up.fingerprint[..], &[9; 32][..]);
+        let key_of = RunId::new();
+        let cases = [
+            (None, None, Encounter::New, Encounter::New),
+            (Some(same), None, Encounter::Same(own), Encounter::Same(own)),
+            (Some(other), None, Encounter::IdTaken, Encounter::IdTaken),
+            (Some(other), Some((key_of, same)), Encounter::IdTaken, Encounter::IdTaken),
+            (Some(same), Some((own, same)), Encounter::Same(own), Encounter::Same(own)),
+            (None, Some((key_of, same)), Encounter::Same(key_of), Encounter::KeyTaken(key_of)),
+            (None, Some((key_of, other)), Encounter::KeyTaken(key_of), Encounter::KeyTaken(key_of)),
+        ];
+        for (by_id, by_key, if_made_up, if_given) in cases {
+            for holder in [None, Some(RunId::new())] {
+                let met = Met { by_id, by_key, holder };
+                assert_eq!(encounter(&made_up, &met), if_made_up, "{met:?}");
+                assert_eq!(encounter(&given, &met), if_given, "{met:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_new_run_that_wants_to_be_refused_is_refused_for_its_session() {
+        let holder = RunId::new();
+        for (sessions, expected) in [
+            (SessionPolicy::Concurrent, Encounter::New),
+            (SessionPolicy::InOrder, Encounter::New),
+            (SessionPolicy::Refuse, Encounter::SessionBusy(holder)),
+        ] {
+            let insert = InsertRun { sessions, ..unowned() };
+            let met = |by_id| Met { by_id, by_key: None, holder: Some(holder) };
+            assert_eq!(encounter(&insert, &met(None)), expected, "{sessions:?}");
+            assert_eq!(encounter(&insert, &met(Some(&insert.fingerprint))), Encounter::Same(id(&insert)));
+        }
+    }
+}
