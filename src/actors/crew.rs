@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 use super::arbiters::Arbiters;
 use super::hub::Hub;
 use super::lease::LeaseHandle;
-use super::manager::{Agents, ManagerLimits, RunManager};
+use super::manager::{Agents, ManagerLimits, RunManager, hints};
 use super::persister::{Persister, Writer};
 use super::run_actor::life::Surroundings;
+use super::watch::Watch;
 use crate::store::{NodeId, RunStore};
 
 pub(crate) use super::persister::Retry;
@@ -40,9 +41,9 @@ pub(crate) struct ActorOptions {
 }
 
 /// A runtime's actors at work.
-#[derive(Debug)]
 pub(crate) struct Crew {
     pub(crate) manager: Addr<RunManager>,
+    hub: Arc<Hub>,
     system: System,
     lease: Option<LeaseHandle>,
     /// Answers, with an error, when the system thread has ended; `None` when it has answered.
@@ -54,6 +55,7 @@ impl Crew {
     pub(crate) async fn start(options: CrewOptions) -> std::io::Result<Self> {
         let CrewOptions { mut lease, actors: options } = options;
         let node = lease.node;
+        let hub = Arc::clone(&options.hub);
         let user_code = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.agent_threads)
             .thread_name("greenroom-agent")
@@ -68,7 +70,7 @@ impl Crew {
         let (manager, system) =
             starting.await.map_err(|_| std::io::Error::other("the system thread ended before it had started"))?;
         lease.keep(manager.clone().recipient());
-        Ok(Self { manager, system, lease: Some(lease), ended: Some(ended) })
+        Ok(Self { manager, hub, system, lease: Some(lease), ended: Some(ended) })
     }
 
     /// Stops every actor where it is, waits for the threads, and ends the lease: until then it is kept.
@@ -93,6 +95,7 @@ impl Crew {
 /// Without a shutdown the actors end where they are, as they would if the process died.
 impl Drop for Crew {
     fn drop(&mut self) {
+        self.hub.close();
         self.system.stop();
     }
 }
@@ -109,8 +112,14 @@ fn run_system(
     let manager_arbiter = Arbiter::new();
     let run_arbiters: Vec<Arbiter> = (0..options.arbiters).map(|_| Arbiter::new()).collect();
     let arbiters = Arbiters::new(run_arbiters.iter().map(Arbiter::handle));
+    let (store, hub) = (Arc::clone(&options.store), Arc::clone(&options.hub));
+    let watch = Watch::new(Arc::clone(&hub), Arc::clone(&store), options.manager.poll_interval);
     let manager =
         start_actors(options, node, user_code.handle().clone(), arbiters, &persister_arbiter, &manager_arbiter);
+    // This thread has nothing else to do.
+    let here = System::current().arbiter().clone();
+    here.spawn(watch.live());
+    here.spawn(hints::hear(store, hub, manager.clone()));
     // Without a receiver the start was given up, and dropping the system's handle there does not stop it.
     if started.send((manager, System::current())).is_err() {
         System::current().stop();

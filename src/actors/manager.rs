@@ -23,6 +23,7 @@ pub(crate) mod cancel;
 mod claim;
 pub(crate) mod drain;
 mod ended;
+pub(crate) mod hints;
 mod lease;
 pub(crate) mod submit;
 #[cfg(test)]
@@ -58,6 +59,8 @@ pub(crate) struct RunManager {
     arriving: HashSet<RunId>,
     /// Among those that wait there may be some that this node can take up now.
     behind: bool,
+    /// A claim is about to be made, since others have hinted at work.
+    claim_due: bool,
     /// How many runs the claim that is under way may bring; 0 when there is none.
     claiming: usize,
     /// How many answers of the store are still to come that somebody, or some run, depends on.
@@ -119,6 +122,7 @@ impl RunManager {
             waiting: 0,
             arriving: HashSet::new(),
             behind: true,
+            claim_due: false,
             claiming: 0,
             calls: 0,
             lost_answers: false,

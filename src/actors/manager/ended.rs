@@ -33,6 +33,7 @@ impl Handler<RunEnded> for RunManager {
             Ending::Settled(RunStatus::Cancelled) => Self::answer_cancels(replies, &Ok(CancelAnswer::Cancelled)),
             Ending::Settled(status) => Self::answer_cancels(replies, &Ok(cancel::settled(*status))),
             Ending::HandedBack => {
+                self.offer_work();
                 for reply in replies {
                     self.cancel_in_store(run_id, Some(reply), ctx);
                 }
