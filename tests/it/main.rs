@@ -5,6 +5,7 @@
 
 mod cancel;
 mod crash;
+mod elsewhere;
 mod embedding;
 mod events;
 mod harness;

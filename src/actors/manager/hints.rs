@@ -42,6 +42,10 @@ impl Handler<Hinted> for RunManager {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, Hinted { work, cancels }: Hinted, ctx: &mut Self::Context) -> Self::Result {
+        if work && cancels == Named::Any {
+            // This process could not hear for a while: it looks at all that it looks at in each poll interval.
+            self.tick(ctx);
+        }
         if work && !std::mem::replace(&mut self.claim_due, true) {
             ctx.run_later(spread(), |manager, ctx| {
                 manager.claim_due = false;

@@ -102,7 +102,7 @@ async fn two_schemas_do_not_hear_each_other() {
         open(PostgresOptions::new(database.url())),
         open(
             PostgresOptions::new(database.url())
-                .schema("a schema whose name is as long as a name of Postgres may be, 63.")
+                .schema("a schema whose name is as long as a name of Postgres may be: 63")
         )
     );
     told(&stranger, |hints| *hints == Hints::everything()).await;
