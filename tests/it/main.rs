@@ -14,6 +14,7 @@ mod measure;
 mod openai;
 mod outage;
 mod outcome;
+mod pooler;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod rescue;

@@ -14,6 +14,9 @@ use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+#[cfg(test)]
+mod tests;
+
 pub(super) struct Connection {
     inner: AsyncPgConnection,
     /// What opens a transaction.

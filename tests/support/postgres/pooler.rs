@@ -58,12 +58,13 @@ fn start(url: &str) -> Result<Pooler, String> {
     Ok(Pooler { url: format!("postgres://postgres@127.0.0.1:{port}/postgres"), _supervisor: Mutex::new(supervisor) })
 }
 
-/// As strict as it can be: one session of the server for everybody, and nothing that a start-up message asks for is let
-/// through beyond what every driver asks for.
+/// As strict as it can be: one session of the server for everybody, which forgets everything after each transaction
+/// (`DISCARD ALL`), and nothing that a start-up message asks for is let through beyond what every driver asks for.
 fn settings(server_port: &str, port: u16) -> String {
     format!(
         "[databases]\n* = host=127.0.0.1 port={server_port} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
          listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 1\n\
+         server_reset_query_always = 1\n\
          max_client_conn = 2000\nmax_db_connections = 1\n"
     )
 }
