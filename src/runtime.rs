@@ -259,8 +259,8 @@ impl Runtime {
     /// stream ends with the terminal event.
     ///
     /// An event is told when it is durable: at once when the run is live in this process, else when its process hints at it,
-    /// and at the latest in the next [poll interval](RuntimeBuilder::poll_interval). A reader that is slow reads from the store what it has missed and never slows
-    /// the run down. After an error the stream can be polled on.
+    /// and at the latest in the next [poll interval](RuntimeBuilder::poll_interval). A reader that is slow reads from the
+    /// store what it has missed and never slows the run down. After an error the stream can be polled on.
     ///
     /// # Errors
     ///
