@@ -8,10 +8,9 @@
 //!                                             └──WriteRun──▶ Persister ◀┘   user code, on threads of its own
 //! ```
 //!
-//! Beside them the keeper of the node's [`lease`], on a thread of its own, tells the manager when everything has to stop.
-//!
 //! Beside them, on a thread of its own, the keeper of the node's lease ([`lease`]) tells the manager when the lease is lost, and
-//! what it has taken over from dead nodes.
+//! what it has taken over from dead nodes. What other processes hint at comes to the manager as a message as well, and the
+//! [`watch`] looks at the runs that are followed here and live elsewhere.
 //!
 //! Addresses point down, facts go up. The manager knows which runs are live here and never waits; the persister writes
 //! batches and answers after the commit; a run actor is one `async fn`, [`live`](run_actor::life::Life::live), and a mailbox
@@ -28,3 +27,4 @@ pub(crate) mod persister;
 pub(crate) mod run_actor;
 #[cfg(test)]
 mod testing;
+mod watch;

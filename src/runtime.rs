@@ -103,7 +103,6 @@ struct Limits {
     call_timeout: Duration,
     /// How long a cancel may take: user code has a time to return before what it comes to is written.
     cancel_timeout: Duration,
-    poll_interval: Duration,
 }
 
 impl Runtime {
@@ -233,8 +232,9 @@ impl Runtime {
     /// Waits until a run settles, at most for `timeout`, and returns what has come of it by then; its status says whether
     /// it has settled.
     ///
-    /// For a run that is live in this process, the wait is ended by the run itself; others are looked at once in each
-    /// [poll interval](RuntimeBuilder::poll_interval).
+    /// For a run that is live in this process, the wait is ended by the run itself. Others are looked at when their process
+    /// hints that something has happened, and once in each [poll interval](RuntimeBuilder::poll_interval): together, so that
+    /// it costs the same however many wait.
     ///
     /// # Errors
     ///
@@ -253,7 +253,7 @@ impl Runtime {
                 if output.status.is_terminal() {
                     return Ok(output);
                 }
-                events::until_end(&mut follower, self.inner.limits.poll_interval).await;
+                events::until_end(&mut follower).await?;
             }
         };
         let settled = async { tokio::time::timeout(timeout, settled).await };
@@ -266,8 +266,9 @@ impl Runtime {
     /// The events of a run: those after `after`, or all of them, then what happens from now on, each once and in order. The
     /// stream ends with the terminal event.
     ///
-    /// An event is told when it is durable. A reader that is slow reads from the store what it has missed and never slows
-    /// the run down. After an error the stream can be polled on.
+    /// An event is told when it is durable: at once when the run is live in this process, else when its process hints at it,
+    /// and at the latest in the next [poll interval](RuntimeBuilder::poll_interval). A reader that is slow reads from the
+    /// store what it has missed and never slows the run down. After an error the stream can be polled on.
     ///
     /// # Errors
     ///
@@ -293,7 +294,6 @@ impl Runtime {
             behind: true,
             settled: false,
             ended: false,
-            poll_interval: self.inner.limits.poll_interval,
         }))
     }
 
@@ -319,6 +319,7 @@ impl Runtime {
             Stage::AtWork(crew) => {
                 crew.stop().await;
                 self.inner.store.close().await;
+                self.inner.hub.close();
                 let drained = drained.unwrap_or_default();
                 *stage = Stage::Stopped(drained);
                 self.inner.stopped.send_replace(Some(drained));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use self::hints::{Hint, Hints};
 use self::protocol::{RowFacts, Takeover, Write, Written};
 use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
 
@@ -22,6 +23,7 @@ mod config;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
+pub(crate) mod hints;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub(crate) mod protocol;
@@ -43,6 +45,14 @@ pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Sto
 pub(crate) struct TakenRun {
     pub(crate) run: Run,
     pub(crate) next_seq: u64,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The seq of its next event.
+    pub(crate) next_seq: u64,
+    pub(crate) settled: bool,
 }
 
 /// Which runs a node wants to take up.
@@ -75,7 +85,7 @@ pub(crate) struct History {
 }
 
 /// One boot of one process's runtime: the owner of the runs that it has taken up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeId(uuid::Uuid);
 
 impl NodeId {
@@ -141,6 +151,20 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// At most `limit` events of a run from seq `from` on, in order.
     fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>>;
 
+    /// How far those of these runs have come that exist.
+    fn marks(&self, run_ids: Vec<RunId>) -> BoxFuture<'_, StoreResult<Vec<(RunId, Mark)>>>;
+
+    /// At most `limit` events of each of these runs, of each from a seq on: run by run, in order.
+    fn tails(&self, from: Vec<(RunId, u64)>, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {
+        Box::pin(async move {
+            let mut events = Vec::new();
+            for (run_id, seq) in from {
+                events.extend(self.events(run_id, seq, limit).await?);
+            }
+            Ok(events)
+        })
+    }
+
     /// The latest completed runs of a session, oldest first.
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>>;
 
@@ -180,6 +204,19 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// Takes over at most `limit` runs whose node has no valid lease, and says what became of each.
     fn sweep(&self, _limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, Takeover)>>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Tells other processes on this store something, soon, after what it speaks of was committed. Neither waits nor fails: a
+    /// hint may be lost. By default there are no other processes.
+    fn hint(&self, _hint: Hint) {}
+
+    /// Waits for what other processes tell. After a time in which they could not be heard, anything may have been told.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time. One caller at a time.
+    fn hints(&self) -> BoxFuture<'_, Hints> {
+        Box::pin(std::future::pending())
     }
 
     /// Closes every connection; whatever comes later fails.

@@ -12,9 +12,10 @@ use super::arbiters::Arbiters;
 use super::housekeeper::Housekeeper;
 use super::hub::Hub;
 use super::lease::LeaseHandle;
-use super::manager::{Agents, ManagerLimits, RunManager};
+use super::manager::{Agents, ManagerLimits, RunManager, hints};
 use super::persister::{Persister, Writer};
 use super::run_actor::life::Surroundings;
+use super::watch::Watch;
 use crate::store::{NodeId, RunStore};
 
 pub(crate) use super::persister::Retry;
@@ -44,9 +45,9 @@ pub(crate) struct ActorOptions {
 }
 
 /// A runtime's actors at work.
-#[derive(Debug)]
 pub(crate) struct Crew {
     pub(crate) manager: Addr<RunManager>,
+    hub: Arc<Hub>,
     system: System,
     cut_off: Arc<AtomicBool>,
     lease: Option<LeaseHandle>,
@@ -59,6 +60,7 @@ impl Crew {
     pub(crate) async fn start(options: CrewOptions) -> std::io::Result<Self> {
         let CrewOptions { mut lease, actors: options } = options;
         let node = lease.node;
+        let hub = Arc::clone(&options.hub);
         let user_code = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.agent_threads)
             .thread_name("greenroom-agent")
@@ -75,7 +77,7 @@ impl Crew {
         let (manager, system) =
             starting.await.map_err(|_| std::io::Error::other("the system thread ended before it had started"))?;
         lease.keep(manager.clone().recipient());
-        Ok(Self { manager, system, cut_off, lease: Some(lease), ended: Some(ended) })
+        Ok(Self { manager, hub, system, cut_off, lease: Some(lease), ended: Some(ended) })
     }
 
     /// Stops every actor where it is, waits for the threads, and ends the lease: until then it is kept.
@@ -105,6 +107,7 @@ impl Crew {
 /// Without a shutdown the actors end where they are, as they would if the process died.
 impl Drop for Crew {
     fn drop(&mut self) {
+        self.hub.close();
         self.cut_off();
     }
 }
@@ -123,7 +126,13 @@ fn run_system(
     let run_arbiters: Vec<Arbiter> = (0..options.arbiters).map(|_| Arbiter::new()).collect();
     let arbiters = Arbiters::new(run_arbiters.iter().map(Arbiter::handle));
     let threads = Threads { user_code: user_code.handle().clone(), cut_off, arbiters };
+    let (store, hub) = (Arc::clone(&options.store), Arc::clone(&options.hub));
+    let watch = Watch::new(Arc::clone(&hub), Arc::clone(&store), options.manager.poll_interval);
     let manager = start_actors(options, node, threads, &persister_arbiter, &manager_arbiter);
+    // This thread has nothing else to do.
+    let here = System::current().arbiter().clone();
+    here.spawn(watch.live());
+    here.spawn(hints::hear(store, hub, manager.clone()));
     // Without a receiver the start was given up, and dropping the system's handle there does not stop it.
     if started.send((manager, System::current())).is_err() {
         System::current().stop();

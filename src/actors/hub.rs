@@ -1,35 +1,87 @@
-//! Tells those in this process who follow a run what has just become durable.
+//! Tells those in this process who follow a run what has become durable, whether the run is live here or elsewhere.
+//!
+//! What happens to a run that is live here is published here as it is committed, and hinted at to other processes. What
+//! happens to others is found out by the [`watch`](super::watch), once for all that follow them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::run::{RunEvent, RunId};
+use crate::store::hints::{Hint, Named};
+use crate::store::{RunStore, StoreError, StoreResult};
 
 /// How many batches a follower may be behind before it has to read the store instead.
 const BEHIND: usize = 64;
 
-/// Events that have just been committed; empty to say that the store has news.
+/// Events that have been committed; empty to say that the store has news.
 pub(crate) type Batch = Arc<[RunEvent]>;
 
-/// The followers of runs, and which runs are live in this process. A run that nobody follows costs nothing here but an id.
-#[derive(Debug, Default)]
-pub(crate) struct Hub(RwLock<State>);
+/// What a follower is told: a batch, or why the store could not be read for it.
+pub(crate) type Told = StoreResult<Batch>;
 
-#[derive(Debug, Default)]
+/// The followers of runs, and which runs are live in this process. A run that nobody follows costs nothing here but an id.
+#[derive(Default)]
+pub(crate) struct Hub {
+    state: RwLock<State>,
+    /// The runs at which the watch is to look without waiting for its time.
+    asked: Mutex<Named<RunId>>,
+    /// Rung for the watch.
+    bell: Notify,
+    /// Where other processes can be told something.
+    store: Option<Arc<dyn RunStore>>,
+}
+
+#[derive(Default)]
 struct State {
     live: HashSet<RunId>,
-    followed: HashMap<RunId, broadcast::Sender<Batch>>,
+    followed: HashMap<RunId, Followed>,
+    closed: bool,
+}
+
+struct Followed {
+    followers: broadcast::Sender<Told>,
+    /// The seq from which on some follower wants to be told; the largest number while none of them reads events.
+    wanted_from: AtomicU64,
+    /// The run has settled, and everybody was told.
+    ended: AtomicBool,
+}
+
+impl Followed {
+    fn new() -> Self {
+        let wanted_from = AtomicU64::new(u64::MAX);
+        Self { followers: broadcast::Sender::new(BEHIND), wanted_from, ended: AtomicBool::new(false) }
+    }
+
+    /// An error of the channel says that the last follower has just gone.
+    fn tell(&self, told: Told) {
+        self.followers.send(told).ok();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
 }
 
 impl Hub {
+    pub(crate) fn new(store: Arc<dyn RunStore>) -> Self {
+        Self { store: Some(store), ..Self::default() }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self) -> RwLockWriteGuard<'_, State> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hint(&self, run_id: RunId) {
+        if let Some(store) = &self.store {
+            store.hint(Hint::News(run_id));
+        }
     }
 
     /// From now on, what happens to this run is published here.
@@ -39,51 +91,174 @@ impl Hub {
 
     /// From now on, what happens to this run may happen elsewhere. Its followers look at the store once.
     pub(crate) fn leave(&self, run_id: RunId) {
-        self.change().live.remove(&run_id);
-        self.publish(run_id, Batch::default());
-    }
-
-    pub(crate) fn is_live(&self, run_id: RunId) -> bool {
-        self.read().live.contains(&run_id)
-    }
-
-    /// Publishes what has been committed.
-    pub(crate) fn publish(&self, run_id: RunId, batch: Batch) {
-        if let Some(followers) = self.read().followed.get(&run_id) {
-            // An error says that the last follower has just gone.
-            followers.send(batch).ok();
+        {
+            let mut state = self.change();
+            state.live.remove(&run_id);
+            if let Some(followed) = state.followed.get(&run_id) {
+                // They say again from where they want to be told, when they have looked.
+                followed.wanted_from.store(u64::MAX, Ordering::Relaxed);
+                followed.tell(Ok(Batch::default()));
+                self.bell.notify_one();
+            }
         }
+        self.hint(run_id);
+    }
+
+    /// Publishes what has been committed of a run that is live here.
+    pub(crate) fn publish(&self, run_id: RunId, batch: Batch) {
+        if let Some(followed) = self.read().followed.get(&run_id) {
+            followed.tell(Ok(batch));
+        }
+        self.hint(run_id);
     }
 
     /// Follows a run, whether it is live here or not. To miss nothing: follow first, then read the store.
     pub(crate) fn follow(self: &Arc<Self>, run_id: RunId) -> Follower {
-        let batches =
-            self.change().followed.entry(run_id).or_insert_with(|| broadcast::Sender::new(BEHIND)).subscribe();
-        Follower { batches, run_id, hub: Arc::clone(self) }
+        let mut state = self.change();
+        let told = if state.closed {
+            Followed::new().followers.subscribe()
+        } else {
+            state.followed.entry(run_id).or_insert_with(Followed::new).followers.subscribe()
+        };
+        self.bell.notify_one();
+        Follower { told, run_id, hub: Arc::clone(self) }
+    }
+
+    /// Nobody is told anything any more: to wait is an error from now on.
+    pub(crate) fn close(&self) {
+        let mut state = self.change();
+        state.closed = true;
+        state.followed.clear();
+    }
+
+    /// Notes from where on a follower wants to be told. It has read the store up to there.
+    fn want(&self, run_id: RunId, from: u64) {
+        let state = self.read();
+        if state.live.contains(&run_id) {
+            return;
+        }
+        if let Some(followed) = state.followed.get(&run_id)
+            && followed.wanted_from.fetch_min(from, Ordering::Relaxed) > from
+        {
+            // The watch may have looked since this follower has, and for nobody who wanted this.
+            self.ask(&Named::These([run_id].into()));
+        }
+    }
+}
+
+/// For the watch of runs that are not live here.
+impl Hub {
+    /// Asks for a look at these runs, as far as they are followed.
+    pub(crate) fn ask(&self, run_ids: &Named<RunId>) {
+        if let Named::These(these) = run_ids {
+            let state = self.read();
+            if !these.iter().any(|run_id| state.followed.contains_key(run_id)) {
+                return;
+            }
+        }
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).merge(run_ids.clone());
+        self.bell.notify_one();
+    }
+
+    /// Waits until a look is asked for; at what.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time.
+    pub(crate) async fn asked(&self) -> Named<RunId> {
+        loop {
+            let asked = std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner));
+            if !asked.is_empty() {
+                return asked;
+            }
+            self.bell.notified().await;
+        }
+    }
+
+    /// Waits until somebody follows a run that is not live here and has not ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time.
+    pub(crate) async fn somebody_follows(&self) {
+        while self.elsewhere(&Named::Any).is_empty() {
+            self.bell.notified().await;
+        }
+    }
+
+    /// Those of these runs that are followed, not live here and not ended, and from where on their events are wanted.
+    pub(crate) fn elsewhere(&self, which: &Named<RunId>) -> Vec<(RunId, u64)> {
+        let state = self.read();
+        let wanted = |(run_id, followed): (&RunId, &Followed)| {
+            let elsewhere = !state.live.contains(run_id) && !followed.has_ended();
+            elsewhere.then(|| (*run_id, followed.wanted_from.load(Ordering::Relaxed)))
+        };
+        match which {
+            Named::These(these) => {
+                these.iter().filter_map(|run_id| wanted(state.followed.get_key_value(run_id)?)).collect()
+            }
+            Named::Any => state.followed.iter().filter_map(wanted).collect(),
+        }
+    }
+
+    /// Tells the followers of a run what was read of its log, from seq `from` on.
+    pub(crate) fn tell_read(&self, run_id: RunId, from: u64, batch: Batch) {
+        let Some((next, ends)) = batch.last().map(|last| (last.seq + 1, last.is_terminal())) else { return };
+        if let Some(followed) = self.read().followed.get(&run_id) {
+            // Unless somebody wants to be told from further back.
+            followed.wanted_from.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).ok();
+            followed.ended.fetch_or(ends, Ordering::Relaxed);
+            followed.tell(Ok(batch));
+        }
+    }
+
+    /// Tells the followers of a run that it has settled, or is gone, and that they have to look themselves.
+    pub(crate) fn tell_ended(&self, run_id: RunId) {
+        if let Some(followed) = self.read().followed.get(&run_id) {
+            followed.ended.store(true, Ordering::Relaxed);
+            followed.tell(Ok(Batch::default()));
+        }
+    }
+
+    /// Tells the followers of a run that the store could not be read for them.
+    pub(crate) fn tell_failed(&self, run_id: RunId, error: StoreError) {
+        if let Some(followed) = self.read().followed.get(&run_id) {
+            followed.tell(Err(error));
+        }
     }
 }
 
 /// One follower of a run.
-#[derive(Debug)]
 pub(crate) struct Follower {
-    batches: broadcast::Receiver<Batch>,
+    told: broadcast::Receiver<Told>,
     run_id: RunId,
     hub: Arc<Hub>,
 }
 
 impl Follower {
-    /// The next batch; an empty one when the follower has to read the store.
-    pub(crate) async fn next(&mut self) -> Batch {
-        match self.batches.recv().await {
-            Ok(batch) => batch,
-            Err(broadcast::error::RecvError::Lagged(_)) => Batch::default(),
-            // The hub keeps the sender as long as there is a follower.
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+    /// What is told next; an empty batch when the follower has to read the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time.
+    pub(crate) async fn next(&mut self) -> Told {
+        match self.told.recv().await {
+            Ok(told) => told,
+            Err(broadcast::error::RecvError::Lagged(_)) => Ok(Batch::default()),
+            Err(broadcast::error::RecvError::Closed) => Err(StoreError::Closed),
         }
     }
 
-    pub(crate) fn is_live(&self) -> bool {
-        self.hub.is_live(self.run_id)
+    /// As [`next`](Self::next), for a follower that has read the log up to `seq`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time.
+    pub(crate) async fn next_from(&mut self, seq: u64) -> Told {
+        if self.told.is_empty() {
+            self.hub.want(self.run_id, seq);
+        }
+        self.next().await
     }
 }
 
@@ -91,7 +266,7 @@ impl Drop for Follower {
     fn drop(&mut self) {
         let mut state = self.hub.change();
         // This follower still counts itself.
-        if state.followed.get(&self.run_id).is_some_and(|followers| followers.receiver_count() <= 1) {
+        if state.followed.get(&self.run_id).is_some_and(|followed| followed.followers.receiver_count() <= 1) {
             state.followed.remove(&self.run_id);
         }
     }
@@ -117,7 +292,7 @@ mod tests {
         let other = hub.follow(run_id);
         drop(other);
         hub.publish(run_id, batch(run_id, 1));
-        assert_eq!(follower.next().await[0].seq, 1);
+        assert_eq!(follower.next().await.unwrap()[0].seq, 1);
         drop(follower);
         assert!(hub.read().followed.is_empty());
     }
@@ -130,6 +305,6 @@ mod tests {
         for seq in 0..=BEHIND as u64 {
             hub.publish(run_id, batch(run_id, seq));
         }
-        assert!(follower.next().await.is_empty());
+        assert!(follower.next().await.unwrap().is_empty());
     }
 }

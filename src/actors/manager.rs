@@ -23,6 +23,7 @@ pub(crate) mod cancel;
 mod claim;
 pub(crate) mod drain;
 mod ended;
+pub(crate) mod hints;
 mod lease;
 mod room;
 pub(crate) mod submit;
@@ -59,6 +60,8 @@ pub(crate) struct RunManager {
     arriving: HashSet<RunId>,
     /// Among those that wait there may be some that this node can take up now.
     behind: bool,
+    /// A claim is about to be made, since others have hinted at work.
+    claim_due: bool,
     /// How many runs the claim that is under way may bring; 0 when there is none.
     claiming: usize,
     /// And how many of them of each agent that has a limit of its own.
@@ -128,6 +131,7 @@ impl RunManager {
             waiting: 0,
             arriving: HashSet::new(),
             behind: true,
+            claim_due: false,
             claiming: 0,
             claiming_of: HashMap::new(),
             calls: 0,

@@ -11,8 +11,11 @@ use tokio::sync::watch;
 use crate::agent::{Agent, RunContext};
 use crate::run::{CrashPolicy, Exchange, Run, RunEvent, RunId, StepRecord};
 use crate::store::conformance::samples;
+use crate::store::hints::Hint;
 use crate::store::protocol::{Change, InsertRun, RowFacts, Write, Written};
-use crate::store::{Claim, History, NodeId, RunQuery, RunStore, Store, StoreError, StoreLimits, StoreResult, TakenRun};
+use crate::store::{
+    Claim, History, Mark, NodeId, RunQuery, RunStore, Store, StoreError, StoreLimits, StoreResult, TakenRun,
+};
 
 /// How long a test waits for what must come; only a failure takes that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,7 +38,16 @@ pub(crate) struct Gated {
     claims: watch::Sender<usize>,
     /// Claims wait after they were committed.
     claims_held: watch::Sender<bool>,
+    looks: watch::Sender<Looks>,
+    hints: Mutex<Vec<Hint>>,
     faults: Mutex<Faults>,
+}
+
+/// How often the runs that are followed were looked at together, and their events read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Looks {
+    pub(crate) marks: usize,
+    pub(crate) tails: usize,
 }
 
 #[derive(Default)]
@@ -48,6 +60,8 @@ struct Faults {
     claim_answers: usize,
     /// So many reads of facts fail.
     facts: usize,
+    /// The same for reads of marks.
+    marks: usize,
     poisoned: HashSet<RunId>,
 }
 
@@ -61,6 +75,8 @@ impl Gated {
             held: watch::Sender::default(),
             claims: watch::Sender::default(),
             claims_held: watch::Sender::default(),
+            looks: watch::Sender::default(),
+            hints: Mutex::default(),
             faults: Mutex::default(),
         })
     }
@@ -96,6 +112,19 @@ impl Gated {
 
     pub(crate) fn lose_claim_answers(&self, n: usize) {
         self.faults.lock().unwrap().claim_answers = n;
+    }
+
+    pub(crate) fn fail_marks(&self, n: usize) {
+        self.faults.lock().unwrap().marks = n;
+    }
+
+    /// What other processes were told since this was last asked.
+    pub(crate) fn take_hints(&self) -> Vec<Hint> {
+        std::mem::take(&mut self.hints.lock().unwrap())
+    }
+
+    pub(crate) fn looks(&self) -> Looks {
+        *self.looks.borrow()
     }
 
     pub(crate) fn fail_facts(&self, n: usize) {
@@ -228,6 +257,19 @@ impl RunStore for Gated {
         self.inner.events(run_id, from, limit)
     }
 
+    fn marks(&self, run_ids: Vec<RunId>) -> BoxFuture<'_, StoreResult<Vec<(RunId, Mark)>>> {
+        self.looks.send_modify(|looks| looks.marks += 1);
+        if self.next_fault(|faults| &mut faults.marks) {
+            return Box::pin(async { Err(away()) });
+        }
+        self.inner.marks(run_ids)
+    }
+
+    fn tails(&self, from: Vec<(RunId, u64)>, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {
+        self.looks.send_modify(|looks| looks.tails += 1);
+        self.inner.tails(from, limit)
+    }
+
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {
         self.inner.history(history)
     }
@@ -246,6 +288,10 @@ impl RunStore for Gated {
 
     fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
         self.inner.prune(age, limit)
+    }
+
+    fn hint(&self, hint: Hint) {
+        self.hints.lock().unwrap().push(hint);
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

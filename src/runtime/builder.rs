@@ -153,8 +153,12 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How often the store is looked at for what nobody told this process: runs that wait, cancels by others, runs that
-    /// others have; 1 s when left out, at least 10 ms.
+    /// How often the store is looked at for what nobody told this process: runs that wait, cancels by others, and, when
+    /// somebody here follows them or waits for them, runs that others have; 1 s when left out, at least 10 ms.
+    ///
+    /// On Postgres, other processes are told of all that by hints, within a few hundredths of a second; then this is only
+    /// the floor under them, for when a hint was lost. With [`poll_only`](crate::PostgresOptions::poll_only) it is how long
+    /// such things take. What it costs is a handful of statements in each interval, however many wait and follow.
     pub const fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval;
         self
@@ -232,7 +236,7 @@ impl RuntimeBuilder {
         let limits = StoreLimits { intent_ttl: self.intent_ttl, max_intents: self.max_intents };
         let store = self.store.ok_or(Error::NoStore)?.open(limits).await?;
         let processors = available_parallelism().map_or(2, std::num::NonZero::get);
-        let hub = Arc::new(Hub::default());
+        let hub = Arc::new(Hub::new(Arc::clone(&store)));
         let lease = LeaseHandle::begin(Arc::clone(&store), self.lease_ttl).await.map_err(Error::Threads)??;
         let options = ActorOptions {
             agents: Arc::clone(&agents),
@@ -268,7 +272,6 @@ impl RuntimeBuilder {
                 max_input: self.max_input,
                 call_timeout: self.call_timeout,
                 cancel_timeout: self.call_timeout + self.cancel_grace,
-                poll_interval: self.poll_interval,
             },
             #[cfg(unix)]
             _sigterm: sigterm.as_ref().map(Sigterm::watch),

@@ -5,7 +5,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::{self, BoxStream};
@@ -67,7 +66,6 @@ pub(super) struct Tail {
     /// The run had settled before the store was last read.
     pub(super) settled: bool,
     pub(super) ended: bool,
-    pub(super) poll_interval: Duration,
 }
 
 impl Tail {
@@ -87,8 +85,10 @@ impl Tail {
             if self.behind {
                 self.catch_up().await?;
             } else {
-                let batch = until_news(&mut self.follower, self.poll_interval).await;
-                self.take(&batch);
+                let told = self.follower.next_from(self.next).await;
+                // Whoever asks again after an error reads for itself.
+                self.behind = told.is_err();
+                self.take(&told?);
             }
         }
     }
@@ -117,15 +117,7 @@ impl Tail {
 }
 
 /// Waits until a run may have settled: for its last event, or for news that only the store can tell.
-pub(super) async fn until_end(follower: &mut Follower, poll_interval: Duration) {
-    while until_news(follower, poll_interval).await.last().is_some_and(|event| !event.is_terminal()) {}
-}
-
-/// Waits for news of a run: a batch of events, or an empty one when the store has to be read. Where another process may
-/// have the run, that is once in each poll interval.
-pub(super) async fn until_news(follower: &mut Follower, poll_interval: Duration) -> Batch {
-    if follower.is_live() {
-        return follower.next().await;
-    }
-    tokio::time::timeout(poll_interval, follower.next()).await.unwrap_or_default()
+pub(super) async fn until_end(follower: &mut Follower) -> StoreResult<()> {
+    while follower.next().await?.last().is_some_and(|event| !event.is_terminal()) {}
+    Ok(())
 }

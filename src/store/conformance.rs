@@ -132,6 +132,8 @@ macro_rules! suite {
                 reads:
                     what_does_not_exist_is_not_found
                     events_are_read_from_any_seq
+                    the_marks_of_runs_are_read_together
+                    the_tails_of_logs_are_read_together
                     history_is_what_completed_before_in_the_session
                     history_of_a_session_shows_nothing_of_other_users
                     history_is_the_latest_runs_oldest_first
@@ -175,8 +177,19 @@ async fn postgres(limits: StoreLimits) -> Fresh {
     Fresh { store, _keep: Box::new(database) }
 }
 
+/// Behind a pooler in transaction mode with a single connection to the server, where there is a PgBouncer.
+#[cfg(feature = "postgres")]
+async fn postgres_poll_only(limits: StoreLimits) -> Fresh {
+    let database = crate::test_postgres::fresh_database().await;
+    let url = crate::test_postgres::pooled(&database).await.unwrap_or_else(|| database.url().to_owned());
+    let store = super::PostgresOptions::new(url).poll_only();
+    Fresh { store: Store::from(store).open(limits).await.unwrap(), _keep: Box::new(database) }
+}
+
 #[cfg(feature = "postgres")]
 suite!(postgres);
+#[cfg(feature = "postgres")]
+suite!(postgres_poll_only);
 #[cfg(feature = "sqlite")]
 suite!(sqlite_file);
 #[cfg(feature = "sqlite")]

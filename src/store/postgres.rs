@@ -8,19 +8,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 
 use self::claim::{CancelRequests, CountWaiting, UnstartedRuns};
 use self::connect::Connector;
+use self::connection::Connection;
 use self::error::from_diesel;
+use self::hints::{Listener, Switchboard};
 use self::inserted::KnownRun;
-use self::read::{EventRow, GetEvents, GetHistory, GetRuns, GetSteps, ListRuns, StepRow};
+use self::pool::ReadPool;
+use self::read::{EventRow, GetEvents, GetHistory, GetMarks, GetRuns, GetSteps, GetTails, ListRuns, MarkRow, StepRow};
 use self::row::RunRow;
+use super::hints::{Hint, Hints};
 use super::protocol::{RowFacts, Takeover, Write, Written};
-use super::{Claim, History, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
+use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 pub use self::options::PostgresOptions;
@@ -29,7 +32,9 @@ mod advance;
 mod cancel;
 mod claim;
 mod connect;
+mod connection;
 mod error;
+mod hints;
 mod insert;
 mod inserted;
 mod lease;
@@ -50,7 +55,7 @@ mod work;
 mod write;
 
 /// A connection that a lane or a claim keeps to itself; `None` until it is needed, and after it broke.
-type Kept = tokio::sync::Mutex<Option<AsyncPgConnection>>;
+type Kept = tokio::sync::Mutex<Option<Connection>>;
 
 pub(crate) struct Postgres {
     /// `None` once the store is closed.
@@ -65,9 +70,11 @@ struct Inner {
     claims: Kept,
     /// For the lease alone, so that nothing is in its way.
     lease: Kept,
-    reads: Pool<AsyncPgConnection>,
+    reads: ReadPool,
     /// How long waiting for a free connection may take.
     connect_timeout: Duration,
+    /// `None` where there are no hints.
+    hints: Option<Arc<Switchboard>>,
     limits: StoreLimits,
 }
 
@@ -86,12 +93,20 @@ impl Postgres {
             claims: Kept::default(),
             lease: Kept::default(),
             connect_timeout: options.connect_timeout,
+            hints: (!options.poll_only).then(|| Arc::new(Switchboard::new())),
             connector,
             limits,
         });
         let store = Self { io: Mutex::new(Some(io)), inner };
         let run = options.migrate;
-        store.run(move |inner| async move { migrate::migrate(&inner.connector, run).await }).await?;
+        let opened = store.run(move |inner| async move {
+            migrate::migrate(&inner.connector, run).await?;
+            if let Some(hints) = &inner.hints {
+                tokio::spawn(Listener::new(inner.connector.clone(), Arc::clone(hints)).live());
+            }
+            Ok(())
+        });
+        opened.await?;
         Ok(store)
     }
 
@@ -122,7 +137,7 @@ impl Postgres {
     /// Works with the connection of the lease, on the caller's own runtime: the store's threads may be busy.
     fn with_lease<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, QueryResult<T>> + Send + 'static,
     ) -> BoxFuture<'_, StoreResult<T>> {
         let closed = self.io.lock().unwrap_or_else(PoisonError::into_inner).is_none();
         Box::pin(async move {
@@ -140,7 +155,7 @@ impl Postgres {
     fn read<T, F>(&self, read: F) -> BoxFuture<'_, StoreResult<T>>
     where
         T: Send + 'static,
-        F: for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, StoreResult<T>> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, StoreResult<T>> + Send + Sync + 'static,
     {
         self.run(move |inner| async move {
             match inner.read_once(&read).await {
@@ -258,6 +273,27 @@ impl RunStore for Postgres {
         })
     }
 
+    fn marks(&self, run_ids: Vec<RunId>) -> BoxFuture<'_, StoreResult<Vec<(RunId, Mark)>>> {
+        let run_ids: Vec<uuid::Uuid> = run_ids.into_iter().map(RunId::as_uuid).collect();
+        self.read(move |conn| {
+            let statement = GetMarks { run_ids: run_ids.clone() };
+            Box::pin(async move {
+                let rows: Vec<MarkRow> = statement.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+                rows.into_iter().map(MarkRow::into_mark).collect()
+            })
+        })
+    }
+
+    fn tails(&self, from: Vec<(RunId, u64)>, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {
+        self.read(move |conn| {
+            let statement = GetTails::new(&from, limit);
+            Box::pin(async move {
+                let rows: Vec<EventRow> = statement.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+                rows.into_iter().map(EventRow::into_event).collect()
+            })
+        })
+    }
+
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {
         self.read(move |conn| {
             let history = GetHistory::from(history.clone());
@@ -333,9 +369,25 @@ impl RunStore for Postgres {
         })
     }
 
+    fn hint(&self, hint: Hint) {
+        if let Some(hints) = &self.inner.hints {
+            hints.hint(hint);
+        }
+    }
+
+    fn hints(&self) -> BoxFuture<'_, Hints> {
+        match &self.inner.hints {
+            Some(hints) => Box::pin(hints.next()),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.reads.close();
         let closing = self.run(|inner| async move {
+            if let Some(hints) = &inner.hints {
+                hints.close().await;
+            }
             for kept in inner.lanes.iter().chain([&inner.claims, &inner.lease]) {
                 drop(kept.lock().await.take());
             }

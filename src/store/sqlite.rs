@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use self::lock::Lock;
 use self::worker::Worker;
 use super::protocol::{RowFacts, Write, Written};
-use super::{Claim, History, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
+use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 mod connection;
@@ -108,6 +108,10 @@ impl RunStore for Sqlite {
 
     fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {
         Box::pin(self.reader.run(move |conn| read::events(conn, run_id, from, limit)))
+    }
+
+    fn marks(&self, run_ids: Vec<RunId>) -> BoxFuture<'_, StoreResult<Vec<(RunId, Mark)>>> {
+        Box::pin(self.reader.run(move |conn| read::marks(conn, &run_ids)))
     }
 
     fn history(&self, history: History) -> BoxFuture<'_, StoreResult<Vec<Exchange>>> {

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod crash;
+mod elsewhere;
 mod embedding;
 mod events;
 mod harness;
@@ -14,6 +15,7 @@ mod measure;
 mod openai;
 mod outage;
 mod outcome;
+mod pooler;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod rescue;

@@ -9,6 +9,8 @@ use greenroom::{Agent, NewRun, OpenAIResponses, RunContext, RunStatus, Runtime, 
 use crate::postgres::Server;
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
 
+mod elsewhere;
+
 const LONG: Duration = Duration::from_secs(60);
 
 #[allow(clippy::print_stdout, reason = "a measurement is there to be read")]

@@ -12,6 +12,8 @@
 mod binaries;
 #[path = "postgres/cluster.rs"]
 mod cluster;
+#[path = "postgres/pooler.rs"]
+mod pooler;
 
 use std::env;
 use std::panic::resume_unwind;
@@ -61,6 +63,21 @@ pub(crate) async fn fresh_database() -> Database {
             .unwrap_or_else(|problem| panic!("no test database on {}: {problem}", without_password(&shared.url)));
         let dropped_through = shared.outlives_us.then(|| shared.url.clone());
         Database { url: with_database(&shared.url, &name), dropped_through }
+    })
+    .await
+}
+
+/// The same database by way of a PgBouncer in transaction mode that has one connection to it, shared by all who come. None,
+/// after saying so, where there is no PgBouncer, or where the tests were given a server that it would need a password for.
+pub(crate) async fn pooled(database: &Database) -> Option<String> {
+    let url = database.url.clone();
+    aside(move || match pooler::shared(&url) {
+        Ok(pooler) => Some(with_database(&pooler, url.rsplit('/').next().unwrap_or_default())),
+        Err(problem) => {
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            binaries::say(&format!("SKIPPED the pooler in {test}: {problem}"));
+            None
+        }
     })
     .await
 }

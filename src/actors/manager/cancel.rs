@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::{Reply, RunManager};
 use crate::actors::run_actor::Stop;
 use crate::run::{RunId, RunStatus};
+use crate::store::hints::Hint;
 use crate::store::protocol::CancelWritten;
 use crate::store::{StoreError, StoreResult};
 
@@ -88,7 +89,10 @@ impl Handler<CancelDone> for RunManager {
                 Ok(CancelAnswer::Cancelled)
             }
             Ok(CancelWritten::Requested(node)) if Some(node) == self.node => return self.cancel_own(run_id, reply),
-            Ok(CancelWritten::Requested(_)) => Ok(CancelAnswer::Requested),
+            Ok(CancelWritten::Requested(node)) => {
+                self.around.store.hint(Hint::Cancel(node));
+                Ok(CancelAnswer::Requested)
+            }
             Ok(CancelWritten::Settled(status)) => Ok(settled(status)),
             Ok(CancelWritten::IntentStored) => Ok(CancelAnswer::IntentStored),
             Ok(CancelWritten::TooManyIntents) => Ok(CancelAnswer::TooManyIntents),

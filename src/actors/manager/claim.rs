@@ -24,7 +24,7 @@ struct ClaimDone {
 /// What a look at the store has brought.
 #[derive(Message)]
 #[rtype(result = "()")]
-enum Seen {
+pub(super) enum Seen {
     /// Runs of this node that others want cancelled.
     CancelRequests(Vec<RunId>),
     /// Runs of this node that have not been started; `None` when the store did not say.

@@ -36,6 +36,7 @@ impl Handler<RunEnded> for RunManager {
             Ending::Settled(RunStatus::Cancelled) => Self::answer_cancels(replies, &Ok(CancelAnswer::Cancelled)),
             Ending::Settled(status) => Self::answer_cancels(replies, &Ok(cancel::settled(*status))),
             Ending::HandedBack | Ending::Retrying(_) => {
+                self.offer_work();
                 for reply in replies {
                     self.cancel_in_store(run_id, Some(reply), ctx);
                 }

@@ -64,6 +64,10 @@ impl RunManager {
     }
 
     fn note_swept(&mut self, swept: Vec<(RunId, Takeover)>, ctx: &Context<Self>) {
+        if swept.iter().any(|(_, takeover)| *takeover == Takeover::Requeue) {
+            // There may be more than there is room for here, or of agents that are not known here.
+            self.offer_work();
+        }
         for (run_id, takeover) in swept {
             match takeover {
                 Takeover::Requeue => {

@@ -114,6 +114,9 @@ impl Handler<InsertDone> for RunManager {
                 log_accepted(&run);
                 self.waiting += usize::from(arrived);
                 self.behind |= !delayed;
+                if !delayed && self.room() == 0 {
+                    self.offer_work();
+                }
                 if cancel_wanted {
                     // It must not wait for room only to find out that it is cancelled.
                     self.cancel_in_store(run_id, None, ctx);

@@ -26,6 +26,7 @@ mod claims;
 mod deaths;
 mod drains;
 mod floods;
+mod hints;
 
 /// How many runs are live here.
 #[derive(Message)]

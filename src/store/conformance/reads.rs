@@ -6,7 +6,7 @@ use super::samples::*;
 use crate::run::RunStatus::{Cancelled, Completed, Error};
 use crate::run::{Exchange, RunEvent, RunId, RunStatus};
 use crate::store::protocol::{Advance, Change, Settlement, Write};
-use crate::store::{Claim, History, NodeId, RunQuery, RunStore, StoreError};
+use crate::store::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreError};
 
 pub(super) async fn what_does_not_exist_is_not_found(store: &dyn RunStore) {
     let run_id = RunId::new();
@@ -37,6 +37,50 @@ pub(super) async fn events_are_read_from_any_seq(store: &dyn RunStore) {
     }
     assert!(store.events(attempt.run_id, u64::MAX, 10).await.unwrap().is_empty());
     assert_eq!(events(store, other.run_id).await.len(), 1);
+}
+
+pub(super) async fn the_marks_of_runs_are_read_together(store: &dyn RunStore) {
+    let waiting = unowned();
+    submit(store, &waiting).await;
+    let mut running = Attempt::start(store, owned()).await;
+    running.write(Change::Append).await;
+    let ended = settled(store, owned(), Completed).await;
+    let asked = vec![id(&waiting), RunId::new(), running.run_id, ended];
+
+    let mut marks = store.marks(asked).await.unwrap();
+
+    marks.sort_unstable_by_key(|(run_id, _)| *run_id);
+    let mark = |next_seq, settled| Mark { next_seq, settled };
+    let mut expected = [(id(&waiting), mark(0, false)), (running.run_id, mark(2, false)), (ended, mark(2, true))];
+    expected.sort_unstable_by_key(|(run_id, _)| *run_id);
+    assert_eq!(marks, expected);
+    assert!(store.marks(Vec::new()).await.unwrap().is_empty());
+    let many: Vec<RunId> = (0..2000).map(|_| RunId::new()).chain([ended]).collect();
+    assert_eq!(store.marks(many).await.unwrap(), [(ended, mark(2, true))]);
+}
+
+pub(super) async fn the_tails_of_logs_are_read_together(store: &dyn RunStore) {
+    let mut logs = Vec::new();
+    for length in [1, 5, 12] {
+        let mut attempt = Attempt::start(store, owned()).await;
+        for _ in 1..length {
+            attempt.write(Change::Append).await;
+        }
+        logs.push(events(store, attempt.run_id).await);
+    }
+    for (from, limit) in [([0, 0, 0], 100), ([1, 4, 11], 100), ([0, 2, 3], 3), ([7, u64::MAX, 0], 1)] {
+        let asked: Vec<(RunId, u64)> = logs.iter().map(|log| log[0].run_id).zip(from).collect();
+        let read = store.tails(asked.clone(), limit).await.unwrap();
+        for ((run_id, from), log) in asked.iter().zip(&logs) {
+            let from = usize::try_from(*from).unwrap_or(usize::MAX);
+            let expected: Vec<&RunEvent> = log.iter().skip(from).take(limit).collect();
+            let one: Vec<&RunEvent> = read.iter().filter(|event| event.run_id == *run_id).collect();
+            assert_eq!(one, expected, "from {from}, {limit} at most");
+        }
+        let runs = read.chunk_by(|one, next| one.run_id == next.run_id).count();
+        assert!(runs <= logs.len(), "run by run");
+    }
+    assert!(store.tails(Vec::new(), 10).await.unwrap().is_empty());
 }
 
 /// A run of session `s` that asked `asked`, and ended.

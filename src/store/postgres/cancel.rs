@@ -10,9 +10,10 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::connection::Connection;
 use super::error::from_diesel;
 use super::row::corrupt;
 use super::statement::{push, statement};
@@ -22,7 +23,7 @@ use crate::store::{NodeId, StoreError, StoreLimits, StoreResult};
 
 /// Cancels each of `run_ids`; the answers are in the same order.
 pub(super) async fn cancel(
-    conn: &mut AsyncPgConnection,
+    conn: &mut Connection,
     run_ids: &[RunId],
     limits: StoreLimits,
 ) -> StoreResult<Vec<CancelWritten>> {
@@ -43,7 +44,7 @@ pub(super) async fn cancel(
 
 /// Stores intents for `run_ids`, as far as there is room; which ones were stored.
 pub(super) async fn store_intents(
-    conn: &mut AsyncPgConnection,
+    conn: &mut Connection,
     run_ids: Vec<Uuid>,
     limits: StoreLimits,
 ) -> StoreResult<Vec<Uuid>> {
@@ -56,10 +57,7 @@ pub(super) async fn store_intents(
 }
 
 /// Cancels those of `run_ids` that exist.
-pub(super) async fn look(
-    conn: &mut AsyncPgConnection,
-    run_ids: Vec<Uuid>,
-) -> StoreResult<HashMap<Uuid, CancelWritten>> {
+pub(super) async fn look(conn: &mut Connection, run_ids: Vec<Uuid>) -> StoreResult<HashMap<Uuid, CancelWritten>> {
     let event = RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() };
     let event = serde_json::to_string(&event).map_err(|error| StoreError::Data(error.to_string()))?;
     let cancels = CancelRuns { run_ids: run_ids.clone(), event };

@@ -5,9 +5,10 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{Array, BigInt, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::connection::Connection;
 use super::count;
 use super::error::from_diesel;
 use super::row::{RUN_COLUMNS, RunColumns, RunRow};
@@ -35,7 +36,7 @@ pub(super) struct ClaimRuns {
 /// up by a claim that fails, and the next one sees the other's run.
 const RACES: usize = 5;
 
-pub(super) async fn claim(conn: &mut AsyncPgConnection, claim: Claim) -> StoreResult<Vec<TakenRun>> {
+pub(super) async fn claim(conn: &mut Connection, claim: Claim) -> StoreResult<Vec<TakenRun>> {
     let statement = ClaimRuns::from(claim);
     let mut races = 0;
     let rows: Vec<RunRow> = loop {

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use diesel_async::AsyncPgConnection;
+use diesel::connection::CacheSize;
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use secrecy::ExposeSecret;
-use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresOptions;
+use super::connection::Connection;
 use super::tls::{self, Verify};
 use crate::run::error_chain;
 use crate::store::{StoreError, StoreResult};
@@ -22,7 +25,11 @@ pub(super) struct Connector {
     connect_timeout: Duration,
     statement_timeout: Duration,
     lock_timeout: Duration,
+    poll_only: bool,
 }
+
+/// What drives a connection: it must be polled for anything to be sent or received.
+pub(super) type Transport = tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// What a connection is for, which decides the settings of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +65,7 @@ impl Connector {
             connect_timeout: options.connect_timeout,
             statement_timeout: options.statement_timeout,
             lock_timeout: options.lock_timeout,
+            poll_only: options.poll_only,
         })
     }
 
@@ -71,16 +79,45 @@ impl Connector {
     }
 
     /// Makes a connection; it is driven by the runtime on which this is called.
-    pub(super) async fn connect(&self, purpose: Purpose) -> StoreResult<AsyncPgConnection> {
-        let mut config = self.config.clone();
-        let asked = config.get_options().unwrap_or_default().to_owned();
-        config.options(format!("{asked} {}", self.settings(purpose)));
-        let connecting = async {
-            let (client, connection) = config.connect(self.tls.clone()).await.map_err(|error| unreachable(&error))?;
-            AsyncPgConnection::try_from_client_and_connection(client, connection)
-                .await
-                .map_err(|error| unreachable(&error))
+    pub(super) async fn connect(&self, purpose: Purpose) -> StoreResult<Connection> {
+        let inner = self.connect_unwrapped(purpose).await?;
+        Ok(if self.poll_only {
+            Connection::without_settings(inner, self.begin(purpose))
+        } else {
+            Connection::with_settings(inner)
+        })
+    }
+
+    /// Makes a connection for those who begin each transaction with [`begin`](Self::begin) themselves.
+    pub(super) async fn connect_unwrapped(&self, purpose: Purpose) -> StoreResult<AsyncPgConnection> {
+        let setting_up = async {
+            let (client, transport) = self.dial(purpose).await?;
+            if self.poll_only {
+                set_up_in_transaction(client, transport).await
+            } else {
+                let made = AsyncPgConnection::try_from_client_and_connection(client, transport);
+                made.await.map_err(|error| unreachable(&error))
+            }
         };
+        self.in_time(setting_up).await
+    }
+
+    /// Makes a connection to listen on, which the caller drives.
+    pub(super) async fn listen(&self) -> StoreResult<(Client, Transport)> {
+        self.in_time(self.dial(Purpose::Read)).await
+    }
+
+    async fn dial(&self, purpose: Purpose) -> StoreResult<(Client, Transport)> {
+        let mut config = self.config.clone();
+        // A pooler refuses such options, or has set up its session already.
+        if !self.poll_only {
+            let asked = config.get_options().unwrap_or_default().to_owned();
+            config.options(format!("{asked} {}", self.session_options(purpose)));
+        }
+        config.connect(self.tls.clone()).await.map_err(|error| unreachable(&error))
+    }
+
+    async fn in_time<T>(&self, connecting: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
         tokio::time::timeout(self.connect_timeout, connecting).await.unwrap_or_else(|_| {
             Err(StoreError::Unavailable(format!("no connection within {:?}", self.connect_timeout)))
         })
@@ -88,23 +125,54 @@ impl Connector {
 
     /// The session's settings, as the `options` of the start-up message: no further round trip.
     /// Source: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-OPTIONS>.
-    fn settings(&self, purpose: Purpose) -> String {
-        let schema = escape(&format!("\"{}\"", self.schema.replace('"', "\"\"")));
-        let statement_timeout = self.statement_timeout.as_millis();
-        let lock_timeout = self.lock_timeout.as_millis();
-        let common = format!("-c search_path={schema}");
-        let timeouts = format!(
-            "-c statement_timeout={statement_timeout} -c lock_timeout={lock_timeout} \
-             -c idle_in_transaction_session_timeout={statement_timeout}"
-        );
-        match purpose {
-            Purpose::Read => format!("{common} {timeouts}"),
-            Purpose::Write => format!(
-                "{common} {timeouts} -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
-            ),
-            Purpose::Migrate => format!("{common} -c statement_timeout=0 -c lock_timeout=0"),
-        }
+    fn session_options(&self, purpose: Purpose) -> String {
+        let options = self.settings(purpose).into_iter().map(|(name, value)| format!("-c {name}={}", escape(&value)));
+        options.collect::<Vec<_>>().join(" ")
     }
+
+    /// What opens a transaction: with the settings, where the session has none. One round trip.
+    pub(super) fn begin(&self, purpose: Purpose) -> String {
+        let mut begin = "BEGIN".to_owned();
+        if self.poll_only {
+            begin.extend(
+                self.settings(purpose).into_iter().map(|(name, value)| format!("; SET LOCAL {name} = {value}")),
+            );
+        }
+        begin
+    }
+
+    fn settings(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
+        let milliseconds = |time: Duration| time.as_millis().to_string();
+        let (statement, lock) = match purpose {
+            Purpose::Read | Purpose::Write => (self.statement_timeout, self.lock_timeout),
+            Purpose::Migrate => (Duration::ZERO, Duration::ZERO),
+        };
+        let mut settings = vec![
+            ("search_path", format!("\"{}\"", self.schema.replace('"', "\"\""))),
+            ("statement_timeout", milliseconds(statement)),
+            ("lock_timeout", milliseconds(lock)),
+        ];
+        if purpose != Purpose::Migrate {
+            settings.push(("idle_in_transaction_session_timeout", milliseconds(statement)));
+        }
+        if purpose == Purpose::Write {
+            let off = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
+            settings.extend(off.map(|name| (name, "off".to_owned())));
+        }
+        settings
+    }
+}
+
+/// Diesel sets the time zone and the encoding of each new session, by statements that it prepares: they need a transaction
+/// that keeps them on one session, and so does whatever is prepared later, which is why nothing is kept prepared.
+async fn set_up_in_transaction(client: Client, transport: Transport) -> StoreResult<AsyncPgConnection> {
+    // It ends when the client is dropped; its errors are those of the client as well.
+    tokio::spawn(transport);
+    client.batch_execute("BEGIN").await.map_err(|error| unreachable(&error))?;
+    let mut conn = AsyncPgConnection::try_from(client).await.map_err(|error| unreachable(&error))?;
+    conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+    conn.batch_execute("COMMIT").await.map_err(|error| unreachable(&error))?;
+    Ok(conn)
 }
 
 /// Escapes a value for the `options` of a start-up message, which are split at blanks.
@@ -113,7 +181,7 @@ fn escape(value: &str) -> String {
 }
 
 /// An error without a server that answers; its message names causes, never the URL.
-fn unreachable(error: &dyn std::error::Error) -> StoreError {
+pub(super) fn unreachable(error: &dyn std::error::Error) -> StoreError {
     StoreError::Unavailable(error_chain(error))
 }
 
@@ -133,7 +201,7 @@ mod tests {
     #[test]
     fn a_schema_may_have_any_name() {
         let options = PostgresOptions::new("postgres://host/db").schema("my \"odd\\schema");
-        let settings = Connector::new(&options).unwrap().settings(Purpose::Migrate);
+        let settings = Connector::new(&options).unwrap().session_options(Purpose::Migrate);
         assert!(settings.contains(r#"search_path="my\ ""odd\\schema""#), "{settings}");
     }
 }

@@ -6,9 +6,10 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, Bool, Nullable, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::connection::Connection;
 use super::error::from_diesel;
 use super::insert::NewRow;
 use super::read::GetRuns;
@@ -21,7 +22,7 @@ use crate::store::protocol::{InsertRun, Inserted, Written};
 
 /// Puts into `answers` what became of each insert, and returns those that met nobody after all: what kept them out is gone.
 pub(super) async fn explain<'a>(
-    conn: &mut AsyncPgConnection,
+    conn: &mut Connection,
     inserts: Vec<&'a InsertRun>,
     new: Vec<NewRow>,
     answers: &mut HashMap<RunId, Written>,
@@ -88,7 +89,7 @@ struct Winners {
 }
 
 impl Winners {
-    async fn of(conn: &mut AsyncPgConnection, losers: &[&InsertRun]) -> StoreResult<Self> {
+    async fn of(conn: &mut Connection, losers: &[&InsertRun]) -> StoreResult<Self> {
         let mut holders = KeyHolders::default();
         losers.iter().filter_map(|insert| key(insert)).for_each(|key| holders.push(key));
         let mut run_ids: Vec<Uuid> = losers.iter().map(|insert| uuid(insert)).collect();

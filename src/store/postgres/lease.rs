@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use uuid::Uuid;
+
+use super::connection::Connection;
 
 #[cfg(test)]
 mod tests;
 
-pub(super) async fn begin(conn: &mut AsyncPgConnection, node: Uuid, ttl: Duration) -> QueryResult<usize> {
+pub(super) async fn begin(conn: &mut Connection, node: Uuid, ttl: Duration) -> QueryResult<usize> {
     let sql = "INSERT INTO nodes (node_id, label, lease_until, started_at) \
                VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond', clock_timestamp())";
     diesel::sql_query(sql)
@@ -25,7 +27,7 @@ pub(super) async fn begin(conn: &mut AsyncPgConnection, node: Uuid, ttl: Duratio
 }
 
 /// Renews a lease that has not expired. Where a sweep holds the row, this waits, and then finds it fenced.
-pub(super) async fn renew(conn: &mut AsyncPgConnection, node: Uuid, ttl: Duration) -> QueryResult<bool> {
+pub(super) async fn renew(conn: &mut Connection, node: Uuid, ttl: Duration) -> QueryResult<bool> {
     let sql = "UPDATE nodes SET lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
                WHERE node_id = $1 AND lease_until > clock_timestamp()";
     let renewed =
@@ -33,7 +35,7 @@ pub(super) async fn renew(conn: &mut AsyncPgConnection, node: Uuid, ttl: Duratio
     Ok(renewed > 0)
 }
 
-pub(super) async fn end(conn: &mut AsyncPgConnection, node: Uuid) -> QueryResult<usize> {
+pub(super) async fn end(conn: &mut Connection, node: Uuid) -> QueryResult<usize> {
     diesel::sql_query("DELETE FROM nodes WHERE node_id = $1").bind::<SqlUuid, _>(node).execute(conn).await
 }
 

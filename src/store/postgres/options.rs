@@ -31,6 +31,7 @@ pub struct PostgresOptions {
     pub(super) connect_timeout: Duration,
     pub(super) statement_timeout: Duration,
     pub(super) lock_timeout: Duration,
+    pub(super) poll_only: bool,
 }
 
 impl PostgresOptions {
@@ -50,6 +51,7 @@ impl PostgresOptions {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(5),
+            poll_only: false,
         }
     }
 
@@ -97,6 +99,30 @@ impl PostgresOptions {
         self
     }
 
+    /// Goes without anything that outlives a transaction, for a pooler in transaction mode (PgBouncer, pgcat, Supavisor).
+    ///
+    /// Left out, each process has one connection on which it listens for hints (`LISTEN`): that runs wait, that a run of its
+    /// own is to be cancelled, that a run that somebody follows has gone on. In this mode there are no hints. Whatever
+    /// another process has done is found by looking, once in each [poll
+    /// interval](crate::RuntimeBuilder::poll_interval): a cancel, a waiting run, the events of a run that lives elsewhere. What
+    /// happens within one process is as fast as ever, and every guarantee is the same.
+    ///
+    /// Nothing is set for a session and nothing stays prepared: each statement is prepared anew, in a transaction that
+    /// begins by setting the search path and the timeouts. So a statement costs four round trips instead of one.
+    ///
+    /// What the pooler needs: any pool size works, from 1 on, since a connection of the server is used for a transaction at
+    /// a time; but what is not served within [`statement_timeout`](Self::statement_timeout) and 2 s is taken for an outage,
+    /// and a renewal of the [lease](crate::RuntimeBuilder::lease_ttl) queues with everything else. A process holds up to
+    /// [`write_lanes`](Self::write_lanes) + [`read_connections`](Self::read_connections) + 2 client connections. Any version
+    /// of PgBouncer works, with or without `max_prepared_statements`, and `ignore_startup_parameters` is not needed unless
+    /// the URL has `options` of its own.
+    ///
+    /// A database can be used directly by some processes, and through a pooler by others.
+    pub const fn poll_only(mut self) -> Self {
+        self.poll_only = true;
+        self
+    }
+
     /// Checks everything but the URL, which the parser of the driver checks.
     pub(super) fn check(&self) -> StoreResult<()> {
         let wrong = |option, problem: String| Err(StoreError::Option { option, problem });
@@ -133,6 +159,7 @@ impl fmt::Debug for PostgresOptions {
         f.debug_struct("PostgresOptions")
             .field("schema", &self.schema)
             .field("migrate", &self.migrate)
+            .field("poll_only", &self.poll_only)
             .finish_non_exhaustive()
     }
 }

@@ -4,9 +4,10 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use uuid::Uuid;
 
+use super::connection::Connection;
 use super::count;
 use super::error::from_diesel;
 use super::read::{FACTS, Facts, FactsRow};
@@ -17,7 +18,7 @@ use crate::store::StoreResult;
 use crate::store::protocol::time_out;
 
 /// Settles at most `limit` runs, and says which.
-pub(super) async fn settle_overdue(conn: &mut AsyncPgConnection, limit: usize) -> StoreResult<Vec<RunId>> {
+pub(super) async fn settle_overdue(conn: &mut Connection, limit: usize) -> StoreResult<Vec<RunId>> {
     // Nearly always there are none, and this is asked often.
     if !AnyOverdue.get_result::<bool>(conn).await.map_err(|error| from_diesel(&error))? {
         return Ok(Vec::new());
@@ -30,7 +31,7 @@ pub(super) async fn settle_overdue(conn: &mut AsyncPgConnection, limit: usize) -
     settled
 }
 
-async fn settle_locked(conn: &mut AsyncPgConnection, limit: usize) -> StoreResult<Vec<RunId>> {
+async fn settle_locked(conn: &mut Connection, limit: usize) -> StoreResult<Vec<RunId>> {
     conn.batch_execute("BEGIN").await.map_err(|error| from_diesel(&error))?;
     let rows: Vec<FactsRow> =
         LockOverdue { limit: count(limit) }.get_results(conn).await.map_err(|error| from_diesel(&error))?;

@@ -1,30 +1,33 @@
 //! The pool of connections for reads.
 
-use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use deadpool::managed::{Manager, Metrics, Pool, RecycleError, RecycleResult};
 
 use super::PostgresOptions;
 use super::connect::{Connector, Purpose};
+use super::connection::Connection;
 use crate::store::{StoreError, StoreResult};
 
-pub(super) fn pool(connector: &Connector, options: &PostgresOptions) -> StoreResult<Pool<AsyncPgConnection>> {
-    let mut config = ManagerConfig::default();
-    let connector = connector.clone();
-    config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |_| {
-        let connector = connector.clone();
-        Box::pin(async move {
-            connector
-                .connect(Purpose::Read)
-                .await
-                .map_err(|error| diesel::ConnectionError::BadConnection(error.to_string()))
-        })
-    });
-    // The connector knows the URL; the pool only hands this text on.
-    let manager = AsyncDieselConnectionManager::new_with_config("", config);
-    Pool::builder(manager)
+pub(super) type ReadPool = Pool<Readers>;
+
+/// Makes the connections of the pool.
+pub(super) struct Readers(Connector);
+
+pub(super) fn pool(connector: &Connector, options: &PostgresOptions) -> StoreResult<ReadPool> {
+    Pool::builder(Readers(connector.clone()))
         .max_size(options.read_connections)
         .build()
         .map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+impl Manager for Readers {
+    type Type = Connection;
+    type Error = StoreError;
+
+    async fn create(&self) -> StoreResult<Connection> {
+        self.0.connect(Purpose::Read).await
+    }
+
+    async fn recycle(&self, conn: &mut Connection, _: &Metrics) -> RecycleResult<StoreError> {
+        if conn.is_broken() { Err(RecycleError::message("the connection is closed")) } else { Ok(()) }
+    }
 }

@@ -9,9 +9,10 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{BigInt, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::connection::Connection;
 use super::statement::{push, statement};
 
 /// The most events that one batch deletes, unless a single run has more.
@@ -20,7 +21,7 @@ const EVENTS: i64 = 10_000;
 /// Deletes at most `limit` runs that settled longer ago than `age`, with all that belongs to them, and says how many.
 ///
 /// Nobody else prunes at the same time: whoever comes second finds nothing to do.
-pub(super) async fn prune(conn: &mut AsyncPgConnection, age: Duration, limit: usize) -> QueryResult<usize> {
+pub(super) async fn prune(conn: &mut Connection, age: Duration, limit: usize) -> QueryResult<usize> {
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     let pruned: Vec<Uuid> = PruneRuns { age_ms, limit: super::count(limit) }.get_results(conn).await?;
     Ok(pruned.len())

@@ -11,7 +11,7 @@ use super::row::{RUN_COLUMNS, RunColumns, corrupt, json, unsigned};
 use super::statement::{push, statement};
 use crate::run::{RunEvent, RunId, StepRecord};
 use crate::store::protocol::RowFacts;
-use crate::store::{History, NodeId, RunQuery, StoreResult};
+use crate::store::{History, Mark, NodeId, RunQuery, StoreResult};
 
 const RUNS: &str = " FROM runs r JOIN run_inputs i USING (run_id) LEFT JOIN run_outputs o USING (run_id) ";
 
@@ -213,6 +213,67 @@ impl QueryFragment<Pg> for GetSteps {
             "SELECT position, first_attempt, name, result::text FROM run_steps WHERE run_id = ", &self.run_id => SqlUuid,
             " AND first_attempt = (SELECT max(first_attempt) FROM run_steps WHERE run_id = ", &self.run_id => SqlUuid,
             ") ORDER BY position"
+        );
+        Ok(())
+    }
+}
+
+/// The events of several runs, of each from a seq on.
+pub(super) struct GetTails {
+    run_ids: Vec<Uuid>,
+    from: Vec<i64>,
+    limit: i64,
+}
+
+impl GetTails {
+    pub(super) fn new(from: &[(RunId, u64)], limit: usize) -> Self {
+        Self {
+            run_ids: from.iter().map(|(run_id, _)| run_id.as_uuid()).collect(),
+            from: from.iter().map(|&(_, seq)| i64::try_from(seq).unwrap_or(i64::MAX)).collect(),
+            limit: super::count(limit),
+        }
+    }
+}
+
+statement!(GetTails -> (SqlUuid, BigInt, Timestamptz, Text));
+
+impl QueryFragment<Pg> for GetTails {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "SELECT e.run_id, e.seq, e.created_at, e.event::text \
+             FROM unnest(", &self.run_ids => Array<SqlUuid>, ", ", &self.from => Array<BigInt>, ") AS t (run_id, seq), \
+                  LATERAL (SELECT * FROM run_events WHERE run_id = t.run_id AND seq >= t.seq ORDER BY seq LIMIT ",
+            &self.limit => BigInt, ") AS e ORDER BY e.run_id, e.seq"
+        );
+        Ok(())
+    }
+}
+
+/// How far these runs have come.
+pub(super) struct GetMarks {
+    pub(super) run_ids: Vec<Uuid>,
+}
+
+statement!(GetMarks -> (SqlUuid, BigInt, Bool));
+
+#[derive(Queryable)]
+pub(super) struct MarkRow {
+    run_id: Uuid,
+    next_seq: i64,
+    settled: bool,
+}
+
+impl MarkRow {
+    pub(super) fn into_mark(self) -> StoreResult<(RunId, Mark)> {
+        Ok((self.run_id.into(), Mark { next_seq: unsigned(self.next_seq, "next_seq")?, settled: self.settled }))
+    }
+}
+
+impl QueryFragment<Pg> for GetMarks {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "SELECT run_id, next_seq, settled_at IS NOT NULL FROM runs WHERE run_id = ANY(",
+            &self.run_ids => Array<SqlUuid>, ")"
         );
         Ok(())
     }

@@ -8,9 +8,10 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, BigInt, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::connection::Connection;
 use super::error::from_diesel;
 use super::read::{FACTS, Facts, FactsRow};
 use super::settle::SettleRuns;
@@ -20,7 +21,7 @@ use crate::store::StoreResult;
 use crate::store::protocol::{Takeover, take_over};
 
 /// Takes over at most `limit` runs; fewer when no more can be taken over just now.
-pub(super) async fn sweep(conn: &mut AsyncPgConnection, limit: usize) -> StoreResult<Vec<(RunId, Takeover)>> {
+pub(super) async fn sweep(conn: &mut Connection, limit: usize) -> StoreResult<Vec<(RunId, Takeover)>> {
     let mut passed = Vec::new();
     let mut swept = Vec::new();
     while swept.len() < limit {
@@ -32,7 +33,7 @@ pub(super) async fn sweep(conn: &mut AsyncPgConnection, limit: usize) -> StoreRe
             }
             Err(error) => {
                 // Where the connection is gone this fails as well, and the next sweep makes another one.
-                conn.batch_execute("ROLLBACK").await.map_err(|error| from_diesel(&error))?;
+                conn.roll_back().await.map_err(|error| from_diesel(&error))?;
                 if swept.is_empty() {
                     return Err(error);
                 }
@@ -47,10 +48,10 @@ pub(super) async fn sweep(conn: &mut AsyncPgConnection, limit: usize) -> StoreRe
 type Swept = (Uuid, Vec<(RunId, Takeover)>);
 
 /// Takes over runs of one dead node that is not among `passed`, in one transaction; `None` when there is no such node.
-async fn sweep_one(conn: &mut AsyncPgConnection, passed: &[Uuid], limit: usize) -> StoreResult<Option<Swept>> {
-    conn.batch_execute("BEGIN").await.map_err(|error| from_diesel(&error))?;
+async fn sweep_one(conn: &mut Connection, passed: &[Uuid], limit: usize) -> StoreResult<Option<Swept>> {
+    conn.begin().await.map_err(|error| from_diesel(&error))?;
     let Some(owner) = dead_node(conn, passed).await.map_err(|error| from_diesel(&error))? else {
-        conn.batch_execute("COMMIT").await.map_err(|error| from_diesel(&error))?;
+        conn.commit().await.map_err(|error| from_diesel(&error))?;
         return Ok(None);
     };
     let rows: Vec<(FactsRow, String)> =
@@ -64,7 +65,7 @@ async fn sweep_one(conn: &mut AsyncPgConnection, passed: &[Uuid], limit: usize) 
     Ok(Some((owner, decided)))
 }
 
-async fn dead_node(conn: &mut AsyncPgConnection, passed: &[Uuid]) -> QueryResult<Option<Uuid>> {
+async fn dead_node(conn: &mut Connection, passed: &[Uuid]) -> QueryResult<Option<Uuid>> {
     let fenced: Vec<Uuid> = FenceExpired { passed: passed.to_vec() }.get_results(conn).await?;
     if !fenced.is_empty() {
         return Ok(fenced.into_iter().next());
@@ -74,7 +75,7 @@ async fn dead_node(conn: &mut AsyncPgConnection, passed: &[Uuid]) -> QueryResult
 }
 
 /// Makes durable what was decided, and forgets the node when it has no more runs.
-async fn write(conn: &mut AsyncPgConnection, owner: Uuid, decided: &[(RunId, Takeover)]) -> StoreResult<()> {
+async fn write(conn: &mut Connection, owner: Uuid, decided: &[(RunId, Takeover)]) -> StoreResult<()> {
     let requeued: Vec<Uuid> =
         decided.iter().filter(|(_, to)| *to == Takeover::Requeue).map(|(run_id, _)| run_id.as_uuid()).collect();
     let mut settle = SettleRuns::new()?;
@@ -101,7 +102,7 @@ async fn write(conn: &mut AsyncPgConnection, owner: Uuid, decided: &[(RunId, Tak
         .bind::<SqlUuid, _>(owner)
         .execute(conn)
         .await?;
-        conn.batch_execute("COMMIT").await
+        conn.commit().await
     };
     written.await.map_err(|error| from_diesel(&error))
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::SimpleAsyncConnection;
 use tokio_postgres::NoTls;
 
 use super::PostgresOptions;
 use super::connect::{Connector, Purpose};
+use super::connection::Connection;
 use crate::store::protocol::{InsertRun, Write};
 use crate::store::{RunStore, Store, StoreLimits, StoreResult};
 use crate::test_postgres::{Database, fresh_database};
@@ -33,7 +34,7 @@ async fn fresh() -> (Database, Arc<dyn RunStore>) {
 }
 
 /// A connection as the store makes them, for statements that are taken one by one.
-async fn connection(database: &Database, purpose: Purpose) -> AsyncPgConnection {
+async fn connection(database: &Database, purpose: Purpose) -> Connection {
     Connector::new(&PostgresOptions::new(database.url())).unwrap().connect(purpose).await.unwrap()
 }
 
@@ -56,7 +57,7 @@ async fn somebody_waits(database: &Database) {
     .expect("somebody waits for a lock");
 }
 
-async fn sql(conn: &mut AsyncPgConnection, sql: &str) {
+async fn sql(conn: &mut Connection, sql: &str) {
     conn.batch_execute(sql).await.unwrap();
 }
 

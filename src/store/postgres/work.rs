@@ -1,17 +1,18 @@
 //! Work with a connection: within what time, and what becomes of the connection when it fails.
 
-use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::Object;
+use deadpool::managed::Object;
 use futures_util::future::BoxFuture;
 
 use super::connect::Purpose;
+use super::connection::Connection;
+use super::pool::Readers;
 use super::{Inner, Kept};
 use crate::store::{StoreError, StoreResult, within};
 
 impl Inner {
     pub(super) async fn read_once<T, F>(&self, read: &F) -> StoreResult<T>
     where
-        F: for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, StoreResult<T>>,
+        F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, StoreResult<T>>,
     {
         let mut conn = within(self.connect_timeout, async {
             self.reads.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))
@@ -25,7 +26,7 @@ impl Inner {
         })
     }
 
-    fn forget(&self, conn: Object<AsyncPgConnection>) {
+    fn forget(&self, conn: Object<Readers>) {
         drop(Object::take(conn));
     }
 
@@ -33,7 +34,7 @@ impl Inner {
     pub(super) async fn with_kept<T>(
         &self,
         kept: &Kept,
-        work: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, StoreResult<T>>,
+        work: impl for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, StoreResult<T>>,
     ) -> StoreResult<T> {
         let mut kept = kept.lock().await;
         // Taken out: whatever ends this early, a half-used connection is not used again.

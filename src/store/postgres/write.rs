@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::QueryResult;
 use diesel::sql_types::{Array, BigInt, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::advance::AdvanceRuns;
 use super::cancel;
+use super::connection::Connection;
 use super::error::{from_diesel, is_unclear};
 use super::insert::{InsertRuns, NewRow};
 use super::inserted;
@@ -22,11 +23,7 @@ use crate::store::{StoreError, StoreLimits, StoreResult};
 const RACES: usize = 5;
 
 /// Writes `batch` and says what became of each write, in the same order.
-pub(super) async fn write(
-    conn: &mut AsyncPgConnection,
-    batch: &[Write],
-    limits: StoreLimits,
-) -> StoreResult<Vec<Written>> {
+pub(super) async fn write(conn: &mut Connection, batch: &[Write], limits: StoreLimits) -> StoreResult<Vec<Written>> {
     let Sorted { mut inserts, mut advances, cancels } = Sorted::of(batch);
     let mut answers = HashMap::with_capacity(batch.len());
     for _ in 0..=RACES {
@@ -83,7 +80,7 @@ impl<'a> Sorted<'a> {
 
 /// Inserts and advances, in one transaction: the rows that were new, and the runs that were advanced.
 async fn transaction(
-    conn: &mut AsyncPgConnection,
+    conn: &mut Connection,
     inserts: &[&InsertRun],
     advances: &[&Advance],
 ) -> StoreResult<(Vec<NewRow>, HashSet<RunId>)> {
@@ -96,7 +93,7 @@ async fn transaction(
         Ok(written) => Ok(written),
         Err(error) => {
             // Where the connection is gone this fails as well, and the lane makes another one.
-            conn.batch_execute("ROLLBACK").await.map_err(|error| from_diesel(&error))?;
+            conn.roll_back().await.map_err(|error| from_diesel(&error))?;
             if is_unclear(&error) && documents.are_refused(conn).await {
                 return Err(StoreError::Data(from_diesel(&error).to_string()));
             }
@@ -106,7 +103,7 @@ async fn transaction(
 }
 
 async fn execute(
-    conn: &mut AsyncPgConnection,
+    conn: &mut Connection,
     insert: InsertRuns,
     advance: AdvanceRuns,
 ) -> QueryResult<(Vec<NewRow>, HashSet<RunId>)> {
@@ -114,7 +111,7 @@ async fn execute(
     // A single statement is a transaction of its own, and saves two round trips.
     let several = !cancelled.is_empty() || !insert.is_empty() && !advance.is_empty();
     if several {
-        conn.batch_execute("BEGIN").await?;
+        conn.begin().await?;
     }
     let new = if insert.is_empty() { Vec::new() } else { insert.get_results(conn).await? };
     let done: Vec<Uuid> = if advance.is_empty() { Vec::new() } else { advance.get_results(conn).await? };
@@ -125,7 +122,7 @@ async fn execute(
             .await?;
     }
     if several {
-        conn.batch_execute("COMMIT").await?;
+        conn.commit().await?;
     }
     Ok((new, done.into_iter().map(RunId::from).collect()))
 }
@@ -142,7 +139,7 @@ impl Documents {
         Self(insert.inputs.iter().chain(&insert.metadata).chain(&advance.events).chain(contents).cloned().collect())
     }
 
-    async fn are_refused(self, conn: &mut AsyncPgConnection) -> bool {
+    async fn are_refused(self, conn: &mut Connection) -> bool {
         let tried = diesel::dsl::sql::<BigInt>("SELECT count(document::json) FROM unnest(")
             .bind::<Array<Text>, _>(self.0)
             .sql(") AS t (document)")
@@ -154,7 +151,7 @@ impl Documents {
 
 /// Puts into `answers` the advances that are `done` and those that their row refuses, and returns those that should pass now.
 async fn explain_advances<'a>(
-    conn: &mut AsyncPgConnection,
+    conn: &mut Connection,
     advances: Vec<&'a Advance>,
     done: &HashSet<RunId>,
     answers: &mut HashMap<RunId, Written>,
@@ -180,7 +177,7 @@ async fn explain_advances<'a>(
     Ok(open)
 }
 
-pub(super) async fn facts(conn: &mut AsyncPgConnection, run_ids: Vec<Uuid>) -> StoreResult<HashMap<RunId, RowFacts>> {
+pub(super) async fn facts(conn: &mut Connection, run_ids: Vec<Uuid>) -> StoreResult<HashMap<RunId, RowFacts>> {
     let rows: Vec<FactsRow> = GetFacts { run_ids }.get_results(conn).await.map_err(|error| from_diesel(&error))?;
     rows.into_iter().map(FactsRow::into_facts).collect()
 }

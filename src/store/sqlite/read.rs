@@ -11,7 +11,7 @@ use super::{bound, error::unreadable};
 use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord, Turn};
 use crate::store::protocol::RowFacts;
 use crate::store::turn::ITS_TURN;
-use crate::store::{History, NodeId, RunQuery, StoreResult, TakenRun};
+use crate::store::{History, Mark, NodeId, RunQuery, StoreResult, TakenRun};
 
 define_sql_function! {
     #[sql_name = "coalesce"]
@@ -58,6 +58,23 @@ macro_rules! stored_runs {
 pub(super) fn facts(conn: &mut SqliteConnection, run_id: RunId, now: i64) -> StoreResult<Option<RowFacts>> {
     let row: Option<FactsRow> = runs::table.find(run_id.to_string()).select(facts_of!(now)).first(conn).optional()?;
     row.map(|row| row.read()).transpose()
+}
+
+/// How far these runs have come. SQLite takes so many ids at a time.
+pub(super) fn marks(conn: &mut SqliteConnection, run_ids: &[RunId]) -> StoreResult<Vec<(RunId, Mark)>> {
+    let mut marks = Vec::with_capacity(run_ids.len());
+    for some in run_ids.chunks(500) {
+        let rows: Vec<(String, i64, bool)> = runs::table
+            .filter(runs::run_id.eq_any(some.iter().map(ToString::to_string)))
+            .select((runs::run_id, runs::next_seq, runs::settled_at.is_not_null()))
+            .load(conn)?;
+        for (run_id, next_seq, settled) in rows {
+            let run_id = run_id.parse().map_err(unreadable("run_id"))?;
+            let next_seq = next_seq.try_into().map_err(unreadable("next_seq"))?;
+            marks.push((run_id, Mark { next_seq, settled }));
+        }
+    }
+    Ok(marks)
 }
 
 /// The unsettled runs that some node has.

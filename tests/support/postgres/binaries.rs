@@ -45,15 +45,32 @@ pub(super) fn find_or_install(is_root: bool) -> Result<PathBuf, String> {
 }
 
 fn install() -> Result<(), String> {
+    install_package("postgresql", || Ok(find()?.is_some()))
+}
+
+/// PgBouncer, after installing it where that is possible without asking anybody.
+pub(super) fn find_or_install_pgbouncer(is_root: bool) -> Result<PathBuf, String> {
+    let find = || {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let directories = env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
+        directories.map(|directory| directory.join("pgbouncer")).find(|program| program.is_file())
+    };
+    if find().is_none() && is_root && on_path("apt-get") {
+        install_package("pgbouncer", || Ok(find().is_some()))?;
+    }
+    find().ok_or_else(|| "there is no pgbouncer; `apt-get install pgbouncer`".to_owned())
+}
+
+fn install_package(package: &str, is_there: impl Fn() -> Result<bool, String>) -> Result<(), String> {
     let lock = File::create(env::temp_dir().join("greenroom-tests-apt.lock")).map_err(|error| error.to_string())?;
     lock.lock().map_err(|error| error.to_string())?;
     // Another test process may have done it while this one waited.
-    if find()?.is_some() {
+    if is_there()? {
         return Ok(());
     }
-    say("no Postgres found: installing it by apt-get, as this is root");
+    say(&format!("no {package} found: installing it by apt-get, as this is root"));
     apt_get(&["update"])?;
-    apt_get(&["install", "-y", "--no-install-recommends", "postgresql"])
+    apt_get(&["install", "-y", "--no-install-recommends", package])
 }
 
 fn apt_get(arguments: &[&str]) -> Result<(), String> {

@@ -135,7 +135,7 @@ impl Drop for Cluster {
 }
 
 /// The standard library does not say who we are; `/proc` and a shell do, but a file of our own is the same everywhere.
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     static ROOT: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
         let probe = env::temp_dir().join(format!("greenroom-tests-{:016x}", random()));
         let owner = fs::write(&probe, "").and_then(|()| fs::metadata(&probe)).map(|file| file.uid());
@@ -145,7 +145,7 @@ fn is_root() -> bool {
     *ROOT
 }
 
-fn unprivileged_account() -> Result<(u32, u32), String> {
+pub(super) fn unprivileged_account() -> Result<(u32, u32), String> {
     let accounts = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let account = |wanted: &str| {
         let line = accounts.lines().find(|line| line.split(':').next() == Some(wanted))?;
@@ -160,7 +160,7 @@ fn unprivileged_account() -> Result<(u32, u32), String> {
 }
 
 /// The usual place, unless it is closed to the account that the server runs under.
-fn temporary_root(account: Option<(u32, u32)>) -> PathBuf {
+pub(super) fn temporary_root(account: Option<(u32, u32)>) -> PathBuf {
     let usual = env::temp_dir();
     let mode = |path: &Path| fs::metadata(path).map_or(0, |found| found.mode());
     let open = mode(&usual) & 0o002 != 0 && usual.ancestors().all(|path| mode(path) & 0o001 != 0);
@@ -169,7 +169,7 @@ fn temporary_root(account: Option<(u32, u32)>) -> PathBuf {
 
 /// Below the ports that systems lend to outgoing connections: there a client that keeps trying while the server is down
 /// can be lent the very port, and ends up connected to itself.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let candidate = || 15_000 + u16::try_from(random() % 17_000).expect("below 17,000");
     std::iter::repeat_with(candidate)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())

@@ -4,7 +4,7 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::Text;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 
 use super::{client, connection, fresh, inserts, sql};
 use crate::run::RunStatus;
@@ -12,6 +12,7 @@ use crate::store::conformance::samples::{self, AGENT, id, owned, settle, step, u
 use crate::store::postgres::advance::AdvanceRuns;
 use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use crate::store::postgres::connect::Purpose;
+use crate::store::postgres::connection::Connection;
 use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
 use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
 use crate::store::protocol::{Change, InsertRun, Write};
@@ -37,7 +38,7 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Explain<Q> {
 
 pub(super) async fn assert_goes_by_index<Q: QueryFragment<Pg> + Send + Sync>(
     what: &str,
-    conn: &mut AsyncPgConnection,
+    conn: &mut Connection,
     query: Q,
 ) {
     let plan: Vec<String> = Explain(query).get_results(conn).await.unwrap();
