@@ -1,0 +1,1 @@
+//! Single disasters, each at its worst moment.
