@@ -6,7 +6,9 @@ use greenroom::{FailureKind, RunEvent, RunId, RunStatus};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::clock::Micros;
+use crate::clock::{self, Micros};
+use crate::crew::Crew;
+use crate::tables;
 use crate::wire::{Answer, Ask, Drained, Note};
 
 #[derive(Debug, Default, Serialize)]
@@ -17,6 +19,18 @@ pub(crate) struct History {
     pub(crate) runs: BTreeMap<RunId, StoredRun>,
     /// See [`crate::clock::since_1970`].
     pub(crate) since_1970: i64,
+}
+
+impl History {
+    /// What the crew has done, when all of its workers have ended.
+    pub(crate) async fn read(crew: &Crew) -> Self {
+        Self {
+            calls: crew.book.calls(),
+            processes: crew.book.processes(),
+            runs: tables::stored_runs(&tables::connect(crew.server.url()).await).await,
+            since_1970: clock::since_1970(),
+        }
+    }
 }
 
 /// A client's call.

@@ -27,7 +27,7 @@ impl Settings {
             seed: number("GREENROOM_TORTURE_SEED").unwrap_or_else(|| fastrand::u64(1..1_000_000_000)),
             time: Duration::from_secs(number("GREENROOM_TORTURE_SECONDS").unwrap_or(15)),
             workers: workers.max(1),
-            clients: workers.max(1) * 12,
+            clients: workers.max(1) * 20,
         }
     }
 }
@@ -99,10 +99,10 @@ fn fault(sort: usize, workers: usize, rng: &mut Rng) -> Fault {
         2 => Fault::Terminate { worker },
         3 => Fault::CutBackends { percent: rng.u32(20..100) },
         4 => Fault::StopPostgres { time: millis(0..3500) },
-        5 => Fault::Delay { worker, by: millis(5..300), time: millis(500..3000) },
+        5 => Fault::Delay { worker, by: millis(5..600), time: millis(500..3000) },
         6 => Fault::Reset { worker },
         7 => Fault::HalfOpen { worker, time: millis(500..4000) },
-        _ => Fault::CutAfterCommits { worker, commits: rng.usize(1..12) },
+        _ => Fault::CutAfterCommits { worker, commits: rng.usize(1..30) },
     }
 }
 

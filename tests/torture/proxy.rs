@@ -84,11 +84,6 @@ impl Proxy {
         self.cut_after_commits(0);
         self.weather.swallows.send_replace(false);
     }
-
-    /// How many commits still wait to be cut.
-    pub(crate) fn cuts_left(&self) -> usize {
-        self.weather.cuts.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Proxy {

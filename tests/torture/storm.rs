@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use crate::checker::{self, Violation};
 use crate::client::{Client, Known};
-use crate::clock;
 use crate::crew::Crew;
 use crate::fault;
 use crate::history::History;
@@ -77,12 +76,7 @@ async fn no_guarantee_is_broken_in_a_storm() {
     let quiet = healed.elapsed();
     crew.end().await;
 
-    let history = History {
-        calls: crew.book.calls(),
-        processes: crew.book.processes(),
-        runs: tables::stored_runs(&tables::connect(crew.server.url()).await).await,
-        since_1970: clock::since_1970(),
-    };
+    let history = History::read(&crew).await;
     let violations = checker::check(&history);
     say(&summary(&history, faults, quiet, &violations));
     if !violations.is_empty() || !settled {
