@@ -165,12 +165,18 @@ impl Client {
         self.known.add(&submit);
         let crew = Arc::clone(&self.crew);
         let (one, other) = (crew.any(&mut self.rng), crew.any(&mut self.rng));
-        let later = Duration::from_micros(self.rng.u64(..20_000));
+        // The cancel comes a little later, or a little earlier; where its way is slow, the submit comes in the middle of it.
+        let (cancel_later, submit_later) =
+            if self.rng.bool() { (self.rng.u64(..20_000), 0) } else { (0, self.rng.u64(..400_000)) };
         let cancel = async {
-            tokio::time::sleep(later).await;
+            tokio::time::sleep(Duration::from_micros(cancel_later)).await;
             other.ask(Ask::Cancel { run_id: submit.run_id }).await
         };
-        tokio::join!(one.ask(Ask::Submit(submit.clone())), cancel);
+        let first = async {
+            tokio::time::sleep(Duration::from_micros(submit_later)).await;
+            one.ask(Ask::Submit(submit.clone())).await
+        };
+        tokio::join!(first, cancel);
         if self.submit(&submit).await {
             self.wait(submit.run_id).await;
         }

@@ -27,7 +27,7 @@ impl Settings {
             seed: number("GREENROOM_TORTURE_SEED").unwrap_or_else(|| fastrand::u64(1..1_000_000_000)),
             time: Duration::from_secs(number("GREENROOM_TORTURE_SECONDS").unwrap_or(15)),
             workers: workers.max(1),
-            clients: workers.max(1) * 20,
+            clients: workers.max(1) * 32,
         }
     }
 }

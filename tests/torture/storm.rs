@@ -139,9 +139,11 @@ async fn settle(crew: &Crew) -> bool {
 
 fn summary(history: &History, faults: usize, quiet: Duration, violations: &[Violation]) -> String {
     let again = history.runs.values().filter(|run| run.attempt > 1).count();
+    let handed_back: usize =
+        history.processes.iter().filter_map(|process| process.drained).map(|end| end.handed_back).sum();
     format!(
-        "{} acknowledged runs, {} calls, {} processes, {faults} faults, {again} runs taken up again, all settled {quiet:.1?} \
-         after the last fault, at most {} ms beside a later attempt: {} violations",
+        "{} acknowledged runs, {} calls, {} processes, {faults} faults; {again} runs taken up again, {handed_back} handed back, \
+         at most {} ms beside a later attempt; all settled {quiet:.1?} after the last fault: {} violations",
         checker::acknowledged(history),
         history.calls.len(),
         history.processes.len(),

@@ -27,7 +27,7 @@ const DRAIN: Duration = Duration::from_millis(700);
 #[ignore = "started by the other tests as a process of its own"]
 async fn main_of_a_worker() {
     let Ok(config) = env::var(Config::VARIABLE) else { return };
-    let filter = tracing_subscriber::EnvFilter::new("greenroom=info");
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "greenroom=warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let config: Config = serde_json::from_str(&config).unwrap();
     let mut commands = commands();
