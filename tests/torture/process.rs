@@ -21,8 +21,8 @@ use crate::history::Call;
 use crate::proxy::Proxy;
 use crate::wire::{self, Answer, Ask, Config, Line};
 
-/// After this time a client does not wait for an answer any more.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// So much after it was due, a client does not wait for an answer any more.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Longer than any end in good order takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -114,7 +114,7 @@ impl Worker {
         locked(&link.open).as_mut()?.insert(call, OpenCall { told: Arc::clone(told), answer });
         let line = serde_json::to_string(&wire::Command { call, ask: ask.clone() }).unwrap();
         link.commands.send(line).ok()?;
-        let answered = tokio::time::timeout(PATIENCE, answered).await;
+        let answered = tokio::time::timeout(ask.takes() + PATIENCE, answered).await;
         if answered.is_err()
             && let Some(open) = &mut *locked(&link.open)
         {

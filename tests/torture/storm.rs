@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use greenroom::RunId;
 use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::checker::{self, Violation};
 use crate::client::{Client, Known};
@@ -21,13 +21,16 @@ use crate::history::History;
 use crate::kind::Kind;
 use crate::plan::{self, Fault, Settings};
 use crate::tables;
-use crate::wire::Ask;
+use crate::wire::{Answer, Ask};
 
 /// One test after the other: each of them needs the machine.
 pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// When nothing is broken any more, everything settles in this time: a lease, a sweep, the longest run, and a slow machine.
 const TIME_TO_SETTLE: Duration = Duration::from_secs(90);
+
+/// As long, and some more for readers to hear of it, in milliseconds.
+const TIME_TO_SETTLE_AND_TELL: u64 = 110_000;
 
 /// A directory for the logs of all processes; it stays when the test fails.
 pub(crate) struct Logs(Option<TempDir>);
@@ -72,8 +75,14 @@ async fn no_guarantee_is_broken_in_a_storm() {
     let faults = plan.len();
     weather(&crew, &settings, plan, &mut rng).await;
     let healed = Instant::now();
+    let readers = follow_to_the_end(&crew).await;
     let settled = settle(&crew).await;
     let quiet = healed.elapsed();
+    for reader in join_all(readers).await {
+        let (what, answer) = reader.unwrap();
+        let at_its_end = matches!(answer, Some(Answer::Watched { by_itself: true }));
+        assert!(at_its_end || !settled, "seed {seed}: a reader in good weather was left alone: {what:?}: {answer:?}");
+    }
     crew.end().await;
 
     let history = History::read(&crew).await;
@@ -114,6 +123,25 @@ async fn weather(crew: &Arc<Crew>, settings: &Settings, plan: Vec<(Duration, Fau
     for client in join_all(clients).await {
         client.unwrap();
     }
+}
+
+type Reader = JoinHandle<(Ask, Option<Answer>)>;
+
+/// Follows runs that have not settled, each at a worker, from their beginnings. By now nothing is broken any more.
+async fn follow_to_the_end(crew: &Arc<Crew>) -> Vec<Reader> {
+    let client = tables::connect(crew.server.url()).await;
+    let unsettled = "SELECT run_id::text FROM greenroom.runs WHERE settled_at IS NULL LIMIT 60";
+    let mut readers = Vec::new();
+    for (row, worker) in client.query(unsettled, &[]).await.unwrap().iter().zip((0..crew.workers.len()).cycle()) {
+        let run_id: RunId = row.get::<_, &str>(0).parse().unwrap();
+        let watch = Ask::Watch { run_id, after: None, millis: TIME_TO_SETTLE_AND_TELL };
+        let crew = Arc::clone(crew);
+        readers.push(tokio::spawn(async move {
+            let answer = crew.workers[worker].ask(watch.clone()).await;
+            (watch, answer)
+        }));
+    }
+    readers
 }
 
 /// Waits until every run has settled; those that only a cancel ends are cancelled.

@@ -1,5 +1,7 @@
 //! What the driver asks of a worker, and what a worker answers: a line of JSON each.
 
+use std::time::Duration;
+
 use greenroom::{CancelOutcome, RunEvent, RunId, RunStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,6 +36,14 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
+    /// How long the answer may be kept waiting on purpose.
+    pub(crate) const fn takes(&self) -> Duration {
+        match self {
+            Self::Wait { millis, .. } | Self::Watch { millis, .. } => Duration::from_millis(*millis),
+            Self::Submit(_) | Self::Cancel { .. } | Self::Get { .. } => Duration::ZERO,
+        }
+    }
+
     pub(crate) const fn run_id(&self) -> RunId {
         match self {
             Self::Submit(submit) => submit.run_id,

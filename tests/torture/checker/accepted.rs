@@ -35,7 +35,8 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
         let same = is_what_was_asked(stored, submit);
         match call.answer {
             Some(Answer::Accepted { .. }) => {
-                findings.check(same, Guarantee::G9, || format!("was acknowledged for {submit:?} and is something else"))
+                findings
+                    .check(same, Guarantee::G9, || format!("was acknowledged for {submit:?} and is something else"));
             }
             Some(Answer::Conflict) => {
                 findings.check(!same, Guarantee::G9, || "conflicts with itself".to_owned());

@@ -31,7 +31,7 @@ pub(super) fn id(run: u128) -> RunId {
 }
 
 /// An event, by what it is called and what it says.
-pub(super) fn event(run: u128, at: Micros, seq: u64, name: &str, more: Value) -> RunEvent {
+pub(super) fn event(run: u128, at: Micros, seq: u64, name: &str, more: &Value) -> RunEvent {
     let created_at = chrono::DateTime::from_timestamp_micros(i64::try_from(at).unwrap()).unwrap();
     let mut event = json!({ "run_id": id(run), "seq": seq, "created_at": created_at, "event": name });
     event.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
@@ -39,23 +39,23 @@ pub(super) fn event(run: u128, at: Micros, seq: u64, name: &str, more: Value) ->
 }
 
 pub(super) fn started(run: u128, at: Micros, seq: u64, attempt: u32) -> RunEvent {
-    event(run, at, seq, "RunStarted", json!({ "attempt": attempt }))
+    event(run, at, seq, "RunStarted", &json!({ "attempt": attempt }))
 }
 
 pub(super) fn text(run: u128, at: Micros, seq: u64, text: &str) -> RunEvent {
-    event(run, at, seq, "RunContent", json!({ "content": text }))
+    event(run, at, seq, "RunContent", &json!({ "content": text }))
 }
 
 fn word(run: u128, at: Micros, seq: u64, attempt: u32, n: u32) -> RunEvent {
-    event(run, at, seq, "CustomEvent", json!({ "name": "word", "data": { "attempt": attempt, "n": n } }))
+    event(run, at, seq, "CustomEvent", &json!({ "name": "word", "data": { "attempt": attempt, "n": n } }))
 }
 
 pub(super) fn cancelled(run: u128, at: Micros, seq: u64) -> RunEvent {
-    event(run, at, seq, "RunCancelled", json!({ "reason": "cancelled by the caller" }))
+    event(run, at, seq, "RunCancelled", &json!({ "reason": "cancelled by the caller" }))
 }
 
 pub(super) fn completed(run: u128, at: Micros, seq: u64) -> RunEvent {
-    event(run, at, seq, "RunCompleted", json!({ "metrics": {} }))
+    event(run, at, seq, "RunCompleted", &json!({ "metrics": {} }))
 }
 
 pub(super) fn submit(run: u128, kind: Kind) -> Submit {
@@ -126,7 +126,7 @@ fn runs() -> Vec<StoredRun> {
     ];
     let careful = vec![
         started(CAREFUL, s, 0, 1),
-        event(CAREFUL, 5 * s, 1, "RunError", json!({ "error_type": "process_died", "content": "died" })),
+        event(CAREFUL, 5 * s, 1, "RunError", &json!({ "error_type": "process_died", "content": "died" })),
     ];
     let wandering = vec![
         started(WANDERING, s, 0, 1),
