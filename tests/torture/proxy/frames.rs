@@ -1,0 +1,160 @@
+//! As much of Postgres' protocol as it takes to see where something is committed.
+//!
+//! Source: <https://www.postgresql.org/docs/current/protocol-message-formats.html>.
+
+use std::collections::HashMap;
+
+/// What a client has sent so far.
+#[derive(Default)]
+pub(super) struct Frames {
+    /// The beginning of a message whose end has not come yet.
+    rest: Vec<u8>,
+    started: bool,
+    in_transaction: bool,
+    /// Whether each prepared statement writes.
+    statements: HashMap<Vec<u8>, bool>,
+    /// A statement that writes is to be executed.
+    writes: bool,
+}
+
+/// The codes of messages that come before the one that starts a session: for TLS and for GSSAPI.
+const BEFORE_START: [u32; 2] = [80_877_103, 80_877_104];
+
+impl Frames {
+    /// Takes in what comes next. Says where in `bytes` the first message ends that makes the server commit.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        let held = self.rest.len();
+        self.rest.extend_from_slice(bytes);
+        let mut at = 0;
+        let mut commit = None;
+        while let Some(length) = self.message_length(at) {
+            let message = self.rest[at..at + length].to_vec();
+            at += length;
+            if self.take(&message) && commit.is_none() {
+                commit = Some(at - held);
+            }
+        }
+        self.rest.drain(..at);
+        commit
+    }
+
+    /// How long the message is that begins at `at`, if all of it is there.
+    fn message_length(&self, at: usize) -> Option<usize> {
+        let tag = usize::from(self.started);
+        let rest = &self.rest[at..];
+        let length = rest.get(tag..tag + 4)?.try_into().ok().map(u32::from_be_bytes)?;
+        let length = usize::try_from(length).ok()?.max(4) + tag;
+        (rest.len() >= length).then_some(length)
+    }
+
+    /// Whether this message makes the server commit.
+    fn take(&mut self, message: &[u8]) -> bool {
+        if !self.started {
+            let code = message.get(4..8).and_then(|code| code.try_into().ok()).map(u32::from_be_bytes);
+            self.started = code.is_none_or(|code| !BEFORE_START.contains(&code));
+            return false;
+        }
+        let mut texts = message[5..].split(|byte| *byte == 0);
+        let mut text = || texts.next().unwrap_or_default();
+        match message[0] {
+            b'Q' => self.take_query(text()),
+            b'P' => {
+                let name = text().to_vec();
+                let writes = writes(text());
+                self.statements.insert(name, writes);
+                false
+            }
+            b'B' => {
+                let _portal = text();
+                self.writes = self.statements.get(text()).copied().unwrap_or_default();
+                false
+            }
+            b'S' => std::mem::take(&mut self.writes) && !self.in_transaction,
+            _ => false,
+        }
+    }
+
+    fn take_query(&mut self, text: &[u8]) -> bool {
+        match text.trim_ascii() {
+            b"BEGIN" => {
+                self.in_transaction = true;
+                false
+            }
+            b"COMMIT" => std::mem::take(&mut self.in_transaction),
+            b"ROLLBACK" => {
+                self.in_transaction = false;
+                false
+            }
+            other => !self.in_transaction && writes(other),
+        }
+    }
+}
+
+fn writes(sql: &[u8]) -> bool {
+    let sql = String::from_utf8_lossy(sql);
+    ["INSERT", "UPDATE", "DELETE"].iter().any(|word| sql.contains(word))
+}
+
+/// Whether what the server has sent ends with its being ready for more.
+pub(super) fn ends_ready(bytes: &[u8]) -> bool {
+    bytes.len().checked_sub(6).is_some_and(|at| bytes[at..at + 5] == *b"Z\0\0\0\x05")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frames, ends_ready};
+
+    fn message(tag: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len() + 4).unwrap().to_be_bytes();
+        [&[tag][..], &length, payload].concat()
+    }
+
+    fn started() -> Frames {
+        let mut frames = Frames::default();
+        let start = message(0, &[0, 3, 0, 0, b'u', 0, 0])[1..].to_vec();
+        assert_eq!(frames.feed(&[0, 0, 0, 8, 4, 210, 22, 47]), None);
+        assert_eq!(frames.feed(&start), None);
+        frames
+    }
+
+    #[test]
+    fn a_commit_is_seen_wherever_its_message_is_split() {
+        let all = [message(b'Q', b"BEGIN\0"), message(b'Q', b"COMMIT\0"), message(b'X', b"")].concat();
+        let end = all.len() - 5;
+        for split in 0..all.len() {
+            let mut frames = started();
+            let (first, second) = all.split_at(split);
+            let seen = frames.feed(first).or_else(|| frames.feed(second).map(|at| at + split));
+            assert_eq!(seen, Some(end), "split at {split}");
+        }
+    }
+
+    #[test]
+    fn a_prepared_write_commits_at_its_sync_unless_a_transaction_is_open() {
+        let prepare = message(b'P', b"s1\0UPDATE runs SET x = 1\0\0\0");
+        let execute = [message(b'B', b"\0s1\0\0\0\0\0\0\0"), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat();
+        let mut frames = started();
+        assert_eq!(frames.feed(&[prepare, message(b'S', b"")].concat()), None);
+        assert_eq!(frames.feed(&execute), Some(execute.len()));
+        assert_eq!(frames.feed(&message(b'Q', b"BEGIN\0")), None);
+        assert_eq!(frames.feed(&execute), None);
+        assert_eq!(frames.feed(&message(b'Q', b"COMMIT\0")), Some(12));
+        assert_eq!(frames.feed(&execute), Some(execute.len()));
+    }
+
+    #[test]
+    fn a_read_commits_nothing() {
+        let mut frames = started();
+        let read =
+            [message(b'P', b"\0SELECT 1\0\0\0"), message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'S', b"")].concat();
+        assert_eq!(frames.feed(&read), None);
+        assert_eq!(frames.feed(&message(b'Q', b"COMMIT\0")), None, "of nothing");
+    }
+
+    #[test]
+    fn a_server_is_ready_when_its_last_message_says_so() {
+        assert!(ends_ready(b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I"));
+        assert!(!ends_ready(b"C\0\0\0\x0bCOMMIT\0"));
+        assert!(!ends_ready(b"Z"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Single disasters, each at its worst moment. The times are printed; nothing depends on them but deadlines.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use greenroom::{RunId, RunStatus};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::checker;
+use crate::crew::{Crew, LEASE};
+use crate::history::History;
+use crate::kind::Kind;
+use crate::storm::{ALONE, Logs, say};
+use crate::tables;
+use crate::wire::{Answer, Ask, Submit, What};
+
+/// Longer than anything takes that is not broken.
+const LONG: Duration = Duration::from_secs(60);
+
+const RUNS: usize = 500;
+
+fn submit(kind: Kind) -> Submit {
+    let (agent, user) = (kind.name().to_owned(), "user".to_owned());
+    Submit { run_id: RunId::new(), agent, session: "session".to_owned(), input: json!({ "user": user }), user }
+}
+
+async fn history_of(crew: &Crew) -> History {
+    crew.end().await;
+    History::read(crew).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_killed_with_500_running_runs_loses_none() {
+    let _alone = ALONE.lock().await;
+    let logs = Logs::new();
+    let Some(crew) = Crew::start(3, RUNS, logs.path()).await else { return };
+    let client = tables::connect(crew.server.url()).await;
+    let submits: Vec<Submit> = (0..RUNS).map(|_| submit(Kind::Parked)).collect();
+    let accepted = stream::iter(&submits).map(|submit| crew.workers[0].ask(Ask::Submit(submit.clone())));
+    accepted
+        .for_each_concurrent(50, async |answer| {
+            assert!(matches!(answer.await, Some(Answer::Accepted { status: RunStatus::Pending })));
+        })
+        .await;
+    let running = async |attempt: i32| {
+        let count = "SELECT count(*) FROM greenroom.runs WHERE status = 'RUNNING' AND attempt = $1";
+        let begun = Instant::now();
+        while client.query_one(count, &[&attempt]).await.unwrap().get::<_, i64>(0) < 500 {
+            assert!(begun.elapsed() < LONG, "not all are running");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        begun.elapsed()
+    };
+    running(1).await;
+
+    crew.workers[0].kill_for_good().await;
+
+    let took = running(2).await;
+    say(&format!("{RUNS} runs of a killed worker taken over and started {took:.2?} later, with a lease of {LEASE:?}"));
+    let cancels = submits.iter().map(|submit| Ask::Cancel { run_id: submit.run_id });
+    stream::iter(cancels)
+        .for_each_concurrent(50, async |cancel| {
+            crew.workers[1].ask(cancel).await.unwrap();
+        })
+        .await;
+    while tables::unsettled(&client).await > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let history = history_of(&crew).await;
+    assert_eq!(checker::check(&history), []);
+    let starts = |of: &[crate::history::Process]| {
+        of.iter().flat_map(|process| &process.notes).filter(|note| note.what == What::Start).count()
+    };
+    assert_eq!((starts(&history.processes[..1]), starts(&history.processes[1..])), (RUNS, RUNS));
+}
+
+/// Clients that submit and wait, one run after the other, and how many runs have completed for each of them.
+struct Load {
+    done: Vec<AtomicUsize>,
+}
+
+impl Load {
+    fn total(&self) -> usize {
+        self.done.iter().map(|done| done.load(Ordering::Relaxed)).sum()
+    }
+
+    async fn work(&self, client: usize, crew: &Crew, stopped: watch::Receiver<bool>) {
+        let mut rng = Rng::with_seed(client as u64);
+        while !*stopped.borrow() {
+            let submit = submit(Kind::Instant);
+            let wait = Ask::Wait { run_id: submit.run_id, millis: 5000 };
+            let accepted = crew.any(&mut rng).ask(Ask::Submit(submit)).await;
+            if !matches!(accepted, Some(Answer::Accepted { .. })) {
+                continue;
+            }
+            let waited = crew.any(&mut rng).ask(wait).await;
+            if matches!(waited, Some(Answer::Output { status: RunStatus::Completed, .. })) {
+                self.done[client].fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Completed runs a second, over this time.
+    async fn rate(&self, over: Duration) -> f64 {
+        let (before, begun) = (self.total(), Instant::now());
+        tokio::time::sleep(over).await;
+        (self.total() - before) as f64 / begun.elapsed().as_secs_f64()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_postgres_under_load_needs_no_restart_of_a_worker() {
+    const CLIENTS: usize = 60;
+    let _alone = ALONE.lock().await;
+    let logs = Logs::new();
+    let Some(crew) = Crew::start(3, RUNS, logs.path()).await else { return };
+    let crew = Arc::new(crew);
+    let load = Arc::new(Load { done: (0..CLIENTS).map(|_| AtomicUsize::new(0)).collect() });
+    let (stop, stopped) = watch::channel(false);
+    let clients = (0..CLIENTS).map(|client| {
+        let (crew, load, stopped) = (Arc::clone(&crew), Arc::clone(&load), stopped.clone());
+        tokio::spawn(async move { load.work(client, &crew, stopped).await })
+    });
+    let clients: Vec<_> = clients.collect();
+    while load.total() < CLIENTS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let before = load.rate(Duration::from_secs(2)).await;
+
+    crew.server.stop_immediately().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    crew.server.start_again().await;
+
+    let returned = Instant::now();
+    let then: Vec<usize> = load.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
+    let mut back = None;
+    let everybody = || (0..CLIENTS).all(|client| load.done[client].load(Ordering::Relaxed) > then[client]);
+    while back.is_none() || !everybody() {
+        assert!(returned.elapsed() < LONG, "the load has not come back: {before:.0} runs/s before");
+        let rate = load.rate(Duration::from_millis(250)).await;
+        if back.is_none() && rate > before * 0.8 {
+            back = Some(returned.elapsed());
+        }
+    }
+    let after = load.rate(Duration::from_secs(2)).await;
+    stop.send_replace(true);
+    for client in join_all(clients).await {
+        client.unwrap();
+    }
+    let back = back.unwrap_or_default();
+    say(&format!(
+        "{before:.0} runs/s; Postgres restarted; at four fifths of that {back:.2?} later, then {after:.0} runs/s"
+    ));
+    let history = history_of(&crew).await;
+    assert_eq!(history.processes.len(), 3, "no worker was started again");
+    assert_eq!(checker::check(&history), []);
+}

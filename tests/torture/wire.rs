@@ -1,0 +1,149 @@
+//! What the driver asks of a worker, and what a worker answers: a line of JSON each.
+
+use std::time::Duration;
+
+use greenroom::{CancelOutcome, RunEvent, RunId, RunStatus};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A line to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Command {
+    pub(crate) call: u64,
+    pub(crate) ask: Ask,
+}
+
+/// A call of the runtime. A new one has its place here, in [`Answer`], and in `worker/serve.rs`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    Submit(Submit),
+    Cancel {
+        run_id: RunId,
+    },
+    Get {
+        run_id: RunId,
+    },
+    Wait {
+        run_id: RunId,
+        millis: u64,
+    },
+    /// Follows a run after this seq, for so long; each event is a line of its own.
+    Watch {
+        run_id: RunId,
+        after: Option<u64>,
+        millis: u64,
+    },
+}
+
+impl Ask {
+    /// How long the answer may be kept waiting on purpose.
+    pub(crate) const fn takes(&self) -> Duration {
+        match self {
+            Self::Wait { millis, .. } | Self::Watch { millis, .. } => Duration::from_millis(*millis),
+            Self::Submit(_) | Self::Cancel { .. } | Self::Get { .. } => Duration::ZERO,
+        }
+    }
+
+    pub(crate) const fn run_id(&self) -> RunId {
+        match self {
+            Self::Submit(submit) => submit.run_id,
+            Self::Cancel { run_id } | Self::Get { run_id } | Self::Wait { run_id, .. } | Self::Watch { run_id, .. } => {
+                *run_id
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Submit {
+    pub(crate) run_id: RunId,
+    pub(crate) agent: String,
+    pub(crate) session: String,
+    pub(crate) user: String,
+    pub(crate) input: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Accepted {
+        status: RunStatus,
+    },
+    Conflict,
+    Cancelled,
+    CancelRequested,
+    AlreadySettled(RunStatus),
+    IntentStored,
+    /// What a `Get` or a `Wait` has brought.
+    Output {
+        status: RunStatus,
+        content: Option<Value>,
+    },
+    Missing,
+    /// A watch has ended: by itself, which means after the terminal event, or because its time was over.
+    Watched {
+        by_itself: bool,
+    },
+    Refused {
+        /// The error says that nothing was stored.
+        nothing_stored: bool,
+        problem: String,
+    },
+}
+
+impl From<CancelOutcome> for Answer {
+    fn from(outcome: CancelOutcome) -> Self {
+        match outcome {
+            CancelOutcome::Cancelled => Self::Cancelled,
+            CancelOutcome::Requested => Self::CancelRequested,
+            CancelOutcome::AlreadySettled(status) => Self::AlreadySettled(status),
+            CancelOutcome::IntentStored => Self::IntentStored,
+            other => Self::Refused { nothing_stored: false, problem: format!("an outcome that is new: {other:?}") },
+        }
+    }
+}
+
+/// A line from a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Line {
+    Told { call: u64, event: RunEvent },
+    Answer { call: u64, answer: Answer },
+    Drained(Drained),
+}
+
+/// What a worker says of its shutdown.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Drained {
+    pub(crate) settled: usize,
+    pub(crate) handed_back: usize,
+    pub(crate) lost: usize,
+}
+
+/// What a worker is told at its start, by an environment variable.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Config {
+    pub(crate) url: String,
+    /// Where it notes what user code does.
+    pub(crate) notes: std::path::PathBuf,
+    pub(crate) lease_millis: u64,
+    pub(crate) max_running: usize,
+}
+
+impl Config {
+    pub(crate) const VARIABLE: &str = "GREENROOM_TORTURE_WORKER";
+}
+
+/// What user code has done: a line of a worker's notes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) at: crate::clock::Micros,
+    pub(crate) run_id: RunId,
+    pub(crate) attempt: u32,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum What {
+    Start,
+    /// It has returned, or was dropped.
+    End,
+}

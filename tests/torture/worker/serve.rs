@@ -1,0 +1,59 @@
+//! Carries out what the driver asks for.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use greenroom::{Error, NewRun, RunId, RunOutput, Runtime};
+use tokio::time::Instant;
+
+use super::say;
+use crate::wire::{Answer, Ask, Command, Line, Submit};
+
+pub(super) async fn serve(runtime: Runtime, command: Command) {
+    let Command { call, ask } = command;
+    let answer = answer(&runtime, call, ask).await.unwrap_or_else(|error| refused(&error));
+    say(&Line::Answer { call, answer });
+}
+
+async fn answer(runtime: &Runtime, call: u64, ask: Ask) -> Result<Answer, Error> {
+    match ask {
+        Ask::Submit(Submit { run_id, agent, session, user, input }) => {
+            let run = NewRun::new(agent, input).run_id(run_id).session_id(session).user_id(user);
+            Ok(Answer::Accepted { status: runtime.submit(run).await?.status() })
+        }
+        Ask::Cancel { run_id } => Ok(runtime.cancel(run_id).await?.into()),
+        Ask::Get { run_id } => Ok(runtime.get(run_id).await?.map_or(Answer::Missing, |run| output(run.output))),
+        Ask::Wait { run_id, millis } => Ok(output(runtime.wait(run_id, Duration::from_millis(millis)).await?)),
+        Ask::Watch { run_id, after, millis } => watch(runtime, call, run_id, after, millis).await,
+    }
+}
+
+fn output(output: RunOutput) -> Answer {
+    Answer::Output { status: output.status, content: output.content.map(greenroom::Content::into_json) }
+}
+
+/// Tells each event as it comes. After an error the same stream is polled on.
+async fn watch(runtime: &Runtime, call: u64, run_id: RunId, after: Option<u64>, millis: u64) -> Result<Answer, Error> {
+    let until = Instant::now() + Duration::from_millis(millis);
+    let mut events = runtime.subscribe(run_id, after).await?;
+    loop {
+        match tokio::time::timeout_at(until, events.next()).await {
+            Ok(Some(Ok(event))) => say(&Line::Told { call, event }),
+            Ok(Some(Err(error))) if error.is_retryable() && Instant::now() < until => {}
+            Ok(Some(Err(error))) => return Err(error),
+            Ok(None) => return Ok(Answer::Watched { by_itself: true }),
+            Err(_) => return Ok(Answer::Watched { by_itself: false }),
+        }
+    }
+}
+
+fn refused(error: &Error) -> Answer {
+    match error {
+        Error::Conflict(_) => Answer::Conflict,
+        Error::NotFound(_) => Answer::Missing,
+        Error::Full(_) | Error::Overloaded(_) | Error::ShuttingDown | Error::TooManyIntents(_) => {
+            Answer::Refused { nothing_stored: true, problem: error.to_string() }
+        }
+        _ => Answer::Refused { nothing_stored: false, problem: error.to_string() },
+    }
+}
