@@ -35,6 +35,9 @@ pub(crate) struct Gated {
     claims: watch::Sender<usize>,
     /// Claims wait after they were committed.
     claims_held: watch::Sender<bool>,
+    /// Claims that failed and are still on their way.
+    late_claims: Mutex<Vec<Claim>>,
+    looks: watch::Sender<usize>,
     faults: Mutex<Faults>,
 }
 
@@ -46,6 +49,8 @@ struct Faults {
     answers: usize,
     /// The same for claims.
     claim_answers: usize,
+    /// So many claims fail, and arrive later.
+    late_claims: usize,
     /// So many reads of facts fail.
     facts: usize,
     poisoned: HashSet<RunId>,
@@ -61,6 +66,8 @@ impl Gated {
             held: watch::Sender::default(),
             claims: watch::Sender::default(),
             claims_held: watch::Sender::default(),
+            late_claims: Mutex::default(),
+            looks: watch::Sender::default(),
             faults: Mutex::default(),
         })
     }
@@ -96,6 +103,27 @@ impl Gated {
 
     pub(crate) fn lose_claim_answers(&self, n: usize) {
         self.faults.lock().unwrap().claim_answers = n;
+    }
+
+    pub(crate) fn delay_claims(&self, n: usize) {
+        self.faults.lock().unwrap().late_claims = n;
+    }
+
+    /// The claims that failed arrive at last; how many runs they have taken up.
+    pub(crate) async fn late_claims_arrive(&self) -> usize {
+        let late = std::mem::take(&mut *self.late_claims.lock().unwrap());
+        let mut taken = 0;
+        for claim in late {
+            taken += self.inner.claim(claim).await.unwrap().len();
+        }
+        taken
+    }
+
+    /// Waits until somebody has looked once more for unstarted runs, and was answered.
+    pub(crate) async fn looked(&self) {
+        let mut looks = self.looks.subscribe();
+        let before = *looks.borrow();
+        soon(looks.wait_for(|looks| *looks > before)).await.unwrap();
     }
 
     pub(crate) fn fail_facts(&self, n: usize) {
@@ -185,6 +213,15 @@ impl RunStore for Gated {
 
     fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
         Box::pin(async move {
+            if self.next_fault(|faults| &mut faults.late_claims) {
+                self.late_claims.lock().unwrap().push(claim);
+                self.claims.send_modify(|claims| *claims += 1);
+                return Err(away());
+            }
+            if !self.late_claims.lock().unwrap().is_empty() {
+                // That one has locked what it wants.
+                return Ok(Vec::new());
+            }
             let claimed = self.inner.claim(claim).await;
             self.claims.send_modify(|claims| *claims += 1);
             self.claims_held.subscribe().wait_for(|held| !held).await.unwrap();
@@ -193,7 +230,11 @@ impl RunStore for Gated {
     }
 
     fn unstarted(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
-        self.inner.unstarted(node)
+        Box::pin(async move {
+            let unstarted = self.inner.unstarted(node).await;
+            self.looks.send_modify(|looks| *looks += 1);
+            unstarted
+        })
     }
 
     fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
