@@ -40,6 +40,9 @@ pub(crate) struct Gated {
     claims_held: watch::Sender<bool>,
     looks: watch::Sender<Looks>,
     hints: Mutex<Vec<Hint>>,
+    /// Claims that failed and are still on their way.
+    late_claims: Mutex<Vec<Claim>>,
+    own_looks: watch::Sender<usize>,
     faults: Mutex<Faults>,
 }
 
@@ -58,6 +61,8 @@ struct Faults {
     answers: usize,
     /// The same for claims.
     claim_answers: usize,
+    /// So many claims fail, and arrive later.
+    late_claims: usize,
     /// So many reads of facts fail.
     facts: usize,
     /// The same for reads of marks.
@@ -77,6 +82,8 @@ impl Gated {
             claims_held: watch::Sender::default(),
             looks: watch::Sender::default(),
             hints: Mutex::default(),
+            late_claims: Mutex::default(),
+            own_looks: watch::Sender::default(),
             faults: Mutex::default(),
         })
     }
@@ -125,6 +132,27 @@ impl Gated {
 
     pub(crate) fn looks(&self) -> Looks {
         *self.looks.borrow()
+    }
+
+    pub(crate) fn delay_claims(&self, n: usize) {
+        self.faults.lock().unwrap().late_claims = n;
+    }
+
+    /// The claims that failed arrive at last; how many runs they have taken up.
+    pub(crate) async fn late_claims_arrive(&self) -> usize {
+        let late = std::mem::take(&mut *self.late_claims.lock().unwrap());
+        let mut taken = 0;
+        for claim in late {
+            taken += self.inner.claim(claim).await.unwrap().len();
+        }
+        taken
+    }
+
+    /// Waits until somebody has looked once more for unstarted runs, and was answered.
+    pub(crate) async fn looked(&self) {
+        let mut looks = self.own_looks.subscribe();
+        let before = *looks.borrow();
+        soon(looks.wait_for(|looks| *looks > before)).await.unwrap();
     }
 
     pub(crate) fn fail_facts(&self, n: usize) {
@@ -215,6 +243,15 @@ impl RunStore for Gated {
 
     fn claim(&self, claim: Claim) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
         Box::pin(async move {
+            if self.next_fault(|faults| &mut faults.late_claims) {
+                self.late_claims.lock().unwrap().push(claim);
+                self.claims.send_modify(|claims| *claims += 1);
+                return Err(away());
+            }
+            if !self.late_claims.lock().unwrap().is_empty() {
+                // That one has locked what it wants.
+                return Ok(Vec::new());
+            }
             let claimed = self.inner.claim(claim).await;
             self.claims.send_modify(|claims| *claims += 1);
             self.claims_held.subscribe().wait_for(|held| !held).await.unwrap();
@@ -223,7 +260,11 @@ impl RunStore for Gated {
     }
 
     fn unstarted(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
-        self.inner.unstarted(node)
+        Box::pin(async move {
+            let unstarted = self.inner.unstarted(node).await;
+            self.own_looks.send_modify(|looks| *looks += 1);
+            unstarted
+        })
     }
 
     fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {

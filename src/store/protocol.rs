@@ -14,6 +14,8 @@ use crate::run::{
 pub(crate) mod insert;
 pub(crate) mod lease;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 /// One write, and what came back of it.
@@ -186,7 +188,7 @@ pub(crate) struct RowFacts {
 }
 
 /// Why a write was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
     /// There is no such run.
     Missing,
@@ -270,6 +272,28 @@ pub(crate) enum CancelWritten {
     IntentStored,
     /// There is no such run, and there are as many intents as there may be.
     TooManyIntents,
+}
+
+/// What a cancel by a write does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CancelVerdict {
+    /// Nobody has the run: it settles as `CANCELLED`.
+    Settle,
+    /// `node` has the run: the request goes on the row.
+    Request(NodeId),
+    /// The run had settled: nothing is done.
+    Settled(RunStatus),
+    /// There is no such run: the intent is stored.
+    StoreIntent,
+}
+
+/// Decides what a cancel does to a run of which the store knows `row`.
+pub(crate) fn judge_cancel(row: Option<&RowFacts>) -> CancelVerdict {
+    match row {
+        None => CancelVerdict::StoreIntent,
+        Some(row) if row.status.is_terminal() => CancelVerdict::Settled(row.status),
+        Some(row) => row.node.map_or(CancelVerdict::Settle, CancelVerdict::Request),
+    }
 }
 
 /// What a takeover does to an unsettled run whose process died.

@@ -12,6 +12,10 @@ const CLAIM: usize = 100;
 /// The most runs that are settled at one look because they have waited for too long.
 const OVERDUE: usize = 500;
 
+/// Every so many ticks a node looks for runs of its own that it was not told of. What got no answer is looked for at once;
+/// but a request that was given up may still be on its way then, and be done later.
+const TICKS_BETWEEN_LOOKS: u64 = 10;
+
 /// The store's answer to a claim.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -63,16 +67,17 @@ impl RunManager {
         let store = std::sync::Arc::clone(&self.around.store);
         let node = self.node;
         let manager = ctx.address();
-        let (any_live, lost_answers) = (!self.live.is_empty(), std::mem::take(&mut self.lost_answers));
+        let any_live = !self.live.is_empty();
+        let looks = std::mem::take(&mut self.lost_answers) || self.ticks.is_multiple_of(TICKS_BETWEEN_LOOKS);
         // What other processes leave waiting counts as well, so the first tick looks too.
         let (count, most) = (self.waiting > 0 || self.ticks == 1, self.limits.max_waiting);
-        self.calls += usize::from(lost_answers && node.is_some());
+        self.calls += usize::from(looks && node.is_some());
         actix::spawn(async move {
             if let Some(node) = node {
                 if any_live && let Ok(run_ids) = store.cancel_requests(node).await {
                     manager.do_send(Seen::CancelRequests(run_ids));
                 }
-                if lost_answers {
+                if looks {
                     manager.do_send(Seen::Unstarted(node, store.unstarted(node).await.ok()));
                 }
             }

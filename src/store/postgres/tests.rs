@@ -13,6 +13,9 @@ use crate::store::protocol::{InsertRun, Write};
 use crate::store::{RunStore, Store, StoreLimits, StoreResult};
 use crate::test_postgres::{Database, fresh_database};
 
+mod ends;
+mod intents;
+mod late;
 mod plans;
 mod prunes;
 mod setups;
@@ -47,14 +50,19 @@ async fn client(database: &Database) -> tokio_postgres::Client {
 
 /// Returns when another session of this database waits for a lock.
 async fn somebody_waits(database: &Database) {
+    sessions_wait(database, 1).await;
+}
+
+/// Returns when so many sessions of this database wait for locks.
+async fn sessions_wait(database: &Database, sessions: i64) {
     let client = client(database).await;
-    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity \
-                 WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    let waits = "SELECT count(*) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
     tokio::time::timeout(Duration::from_secs(20), async {
-        while !client.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {}
+        while client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) != sessions {}
     })
     .await
-    .expect("somebody waits for a lock");
+    .expect("they wait for locks");
 }
 
 async fn sql(conn: &mut Connection, sql: &str) {

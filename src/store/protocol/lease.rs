@@ -36,7 +36,7 @@ impl Terms {
 }
 
 /// What the holder of a lease knows about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lease {
     /// Just before the latest request was sent that the database granted.
     pub(crate) granted: Duration,

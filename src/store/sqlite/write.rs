@@ -11,8 +11,8 @@ use super::{intent, now, read};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
 use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{
-    Advance, CANCELLED_BY_CALLER, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement, Verdict,
-    Write, Written, judge,
+    Advance, CANCELLED_BY_CALLER, CancelVerdict, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts,
+    Settlement, Verdict, Write, Written, judge, judge_cancel,
 };
 use crate::store::{StoreError, StoreLimits, StoreResult};
 
@@ -128,20 +128,21 @@ pub(super) fn never_late_again(conn: &mut SqliteConnection, run_id: RunId) -> St
 }
 
 fn cancel(conn: &mut SqliteConnection, run_id: RunId, limits: StoreLimits, now: i64) -> StoreResult<CancelWritten> {
-    let Some(row) = read::facts(conn, run_id, now)? else {
-        return intent::store(conn, run_id, limits, now);
-    };
-    if row.status.is_terminal() {
-        return Ok(CancelWritten::Settled(row.status));
+    let facts = read::facts(conn, run_id, now)?;
+    match (judge_cancel(facts.as_ref()), facts) {
+        (CancelVerdict::StoreIntent, _) | (CancelVerdict::Settle, None) => intent::store(conn, run_id, limits, now),
+        (CancelVerdict::Settled(status), _) => Ok(CancelWritten::Settled(status)),
+        (CancelVerdict::Request(node), _) => {
+            update(runs::table.find(run_id.to_string()).filter(runs::cancel_requested_at.is_null()))
+                .set(runs::cancel_requested_at.eq(now))
+                .execute(conn)?;
+            Ok(CancelWritten::Requested(node))
+        }
+        (CancelVerdict::Settle, Some(row)) => {
+            cancel_unowned(conn, run_id, &row, now)?;
+            Ok(CancelWritten::Cancelled)
+        }
     }
-    if let Some(node) = row.node {
-        update(runs::table.find(run_id.to_string()).filter(runs::cancel_requested_at.is_null()))
-            .set(runs::cancel_requested_at.eq(now))
-            .execute(conn)?;
-        return Ok(CancelWritten::Requested(node));
-    }
-    cancel_unowned(conn, run_id, &row, now)?;
-    Ok(CancelWritten::Cancelled)
 }
 
 /// Settles a run that no process has as `CANCELLED`.

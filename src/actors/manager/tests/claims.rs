@@ -110,6 +110,24 @@ async fn a_claim_whose_answer_is_lost_is_found_again_and_started_once() {
     assert_eq!((facts.attempt, facts.starts, scene.tally.starts()), (1, 1, 2));
 }
 
+/// The connection broke while the claim was on its way: it is done after the node has looked for what it has brought.
+#[tokio::test]
+async fn a_claim_that_arrives_after_it_was_given_up_is_found_again() {
+    let scene = Scene::with_room_for(1).await;
+    let blocker = scene.running("endless", 1).await;
+    let waiting = scene.run("instant").await;
+    let claims = scene.store.claim_count();
+    scene.store.delay_claims(1);
+    answer(scene.cancel(blocker)).await.unwrap();
+    scene.store.claims_have_come(claims + 1).await;
+    scene.store.looked().await;
+
+    assert_eq!(scene.store.late_claims_arrive().await, 1);
+
+    assert_eq!(scene.settled(waiting).await.output.status, RunStatus::Completed);
+    assert_eq!(scene.tally.starts(), 2);
+}
+
 #[tokio::test]
 async fn an_insert_whose_answer_is_lost_is_found_again_and_started_once() {
     let scene = Scene::new().await;

@@ -1,0 +1,113 @@
+//! Who submits and who cancels: how far each request has come, and what its caller was told.
+
+use super::row::{Cancelled, Inserted};
+use crate::run::RunStatus;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Ask {
+    /// `owned`: the process has room and takes the run up at once.
+    Submit {
+        run: u8,
+        content: u8,
+        owned: bool,
+    },
+    Cancel {
+        run: u8,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Caller {
+    /// The process that is asked.
+    pub(super) at: u8,
+    pub(super) ask: Ask,
+    pub(super) progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Progress {
+    Todo,
+    Insert {
+        node: Option<u8>,
+        at: InsertAt,
+    },
+    Cancel(CancelAt),
+    /// For a live run of the process to end.
+    AwaitsEnd,
+    /// For the process to hear that it has the run.
+    AwaitsLife,
+    Told(Told),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum InsertAt {
+    Sent,
+    /// An intent was looked for, and this was found: only in a broken protocol.
+    Looked(bool),
+    Answered(Inserted),
+}
+
+/// How far a cancel by a write has come: the statement that is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum CancelAt {
+    /// `CancelRuns`, for the first or the second time.
+    Cancel {
+        again: bool,
+    },
+    /// `SettledStatuses`.
+    Settled {
+        again: bool,
+    },
+    /// `StoreIntents`.
+    Store,
+    Answered(Cancelled),
+}
+
+/// What a caller was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Told {
+    Accepted,
+    Conflict,
+    Cancelled,
+    Requested,
+    AlreadySettled(RunStatus),
+    IntentStored,
+    /// Nothing is known: the request may have been done or not.
+    Unknown,
+}
+
+impl Caller {
+    pub(super) const fn new(at: u8, ask: Ask) -> Self {
+        Self { at, ask, progress: Progress::Todo }
+    }
+
+    pub(super) const fn run(&self) -> u8 {
+        match self.ask {
+            Ask::Submit { run, .. } | Ask::Cancel { run } => run,
+        }
+    }
+
+    pub(super) fn told(&self) -> Option<Told> {
+        match self.progress {
+            Progress::Told(told) => Some(told),
+            Progress::Todo
+            | Progress::Insert { .. }
+            | Progress::Cancel(_)
+            | Progress::AwaitsEnd
+            | Progress::AwaitsLife => None,
+        }
+    }
+
+    /// Whether a cancel was acknowledged: the run must not start any more.
+    pub(super) fn has_cancelled(&self) -> bool {
+        matches!(self.told(), Some(Told::Cancelled | Told::Requested | Told::IntentStored))
+    }
+
+    pub(super) fn tell(&mut self, told: Told) {
+        self.progress = Progress::Told(told);
+    }
+
+    pub(super) fn cancel_in_store(&mut self) {
+        self.progress = Progress::Cancel(CancelAt::Cancel { again: false });
+    }
+}

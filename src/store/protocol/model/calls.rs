@@ -1,0 +1,146 @@
+//! What a submit and a cancel do, statement by statement.
+
+use super::callers::{Ask, CancelAt, InsertAt, Progress, Told};
+use super::process::{Life, Phase, Stop};
+use super::row::{Cancelled, Inserted, Taken};
+use super::state::State;
+use super::{Broken, World};
+
+impl State {
+    pub(super) fn ask(&mut self, number: u8) {
+        let caller = self.callers[usize::from(number)];
+        let (process, run) = (caller.at, caller.run());
+        let is_live = self.process(process).life(run).is_some();
+        match caller.ask {
+            Ask::Submit { owned, .. } => {
+                let node = self.process(process).node.filter(|_| owned && !is_live);
+                if node.is_some() {
+                    *self.process_mut(process).life_mut(run) = Some(Life::arriving());
+                }
+                self.caller_mut(number).progress = Progress::Insert { node, at: InsertAt::Sent };
+            }
+            Ask::Cancel { .. } if is_live => {
+                self.stop(process, run, Stop::Cancel);
+                self.caller_mut(number).progress = Progress::AwaitsEnd;
+            }
+            Ask::Cancel { .. } => self.caller_mut(number).cancel_in_store(),
+        }
+    }
+
+    /// The next statement of a submit or of a cancel.
+    pub(super) fn call_runs(&mut self, world: &World, number: u8) {
+        let caller = self.callers[usize::from(number)];
+        match (caller.ask, caller.progress) {
+            (Ask::Submit { run, content, .. }, Progress::Insert { node, at }) => {
+                let at = self.insert_runs(world, at, run, content, node);
+                self.caller_mut(number).progress = Progress::Insert { node, at };
+            }
+            (_, Progress::Cancel(at)) => {
+                let at = self.cancel_runs(world, at, caller.run());
+                self.caller_mut(number).progress = Progress::Cancel(at);
+            }
+            (Ask::Submit { .. } | Ask::Cancel { .. }, _) => {}
+        }
+    }
+
+    fn insert_runs(&mut self, world: &World, at: InsertAt, run: u8, content: u8, node: Option<u8>) -> InsertAt {
+        let found = self.tables.intents[usize::from(run)];
+        match at {
+            InsertAt::Sent if world.broken == Some(Broken::IntentBeforeInsert) => InsertAt::Looked(found),
+            InsertAt::Sent => InsertAt::Answered(self.tables.insert(world, run, content, node)),
+            InsertAt::Looked(wanted) => {
+                let inserted = self.tables.insert(world, run, content, node);
+                if let Some(row) = self.tables.runs[usize::from(run)].as_mut().filter(|_| inserted == Inserted::New) {
+                    row.cancel_requested = wanted;
+                }
+                InsertAt::Answered(inserted)
+            }
+            InsertAt::Answered(answer) => InsertAt::Answered(answer),
+        }
+    }
+
+    fn cancel_runs(&mut self, world: &World, at: CancelAt, run: u8) -> CancelAt {
+        match at {
+            CancelAt::Cancel { again } => {
+                self.tables.cancel(world, run).map_or(CancelAt::Settled { again }, CancelAt::Answered)
+            }
+            CancelAt::Settled { again } => {
+                let nothing = if again { CancelAt::Answered(Cancelled::IntentStored) } else { CancelAt::Store };
+                self.tables.settled(world, run).map_or(nothing, CancelAt::Answered)
+            }
+            CancelAt::Store => {
+                self.tables.intents[usize::from(run)] = true;
+                if world.broken == Some(Broken::CancelLooksOnce) {
+                    CancelAt::Answered(Cancelled::IntentStored)
+                } else {
+                    CancelAt::Cancel { again: true }
+                }
+            }
+            CancelAt::Answered(answer) => CancelAt::Answered(answer),
+        }
+    }
+
+    pub(super) fn hear_call(&mut self, number: u8) {
+        match self.callers[usize::from(number)].progress {
+            Progress::Insert { node, at: InsertAt::Answered(inserted) } => self.hear_insert(number, node, inserted),
+            Progress::Cancel(CancelAt::Answered(cancelled)) => self.hear_cancel(number, cancelled),
+            Progress::Todo
+            | Progress::Insert { .. }
+            | Progress::Cancel(_)
+            | Progress::AwaitsEnd
+            | Progress::AwaitsLife
+            | Progress::Told(_) => {}
+        }
+    }
+
+    fn hear_insert(&mut self, number: u8, reserved: Option<u8>, inserted: Inserted) {
+        let caller = self.callers[usize::from(number)];
+        let (process, run) = (caller.at, caller.run());
+        // Where the lease was lost meanwhile the place was given up with it.
+        let kept = reserved.filter(|&node| self.process(process).node == Some(node));
+        let first = Taken { run, attempt: 1, next_seq: 0 };
+        self.caller_mut(number).tell(Told::Accepted);
+        match inserted {
+            Inserted::New if kept.is_some() => self.enliven(process, first),
+            Inserted::New => {}
+            Inserted::Existing { node, fresh: true } if kept.is_some() && node == kept => self.enliven(process, first),
+            Inserted::Existing { .. } => self.release(process, run, kept),
+            Inserted::Conflict => {
+                self.caller_mut(number).tell(Told::Conflict);
+                self.release(process, run, kept);
+            }
+        }
+    }
+
+    /// Gives up the place that was kept for a run that did not come; a claim may have filled it meanwhile.
+    pub(super) fn release(&mut self, process: u8, run: u8, kept: Option<u8>) {
+        let is_empty = self.process(process).life(run).is_some_and(|life| life.phase == Phase::Arriving);
+        if kept.is_none() || !is_empty {
+            return;
+        }
+        *self.process_mut(process).life_mut(run) = None;
+        for caller in self.callers.iter_mut().filter(|caller| caller.at == process && caller.run() == run) {
+            if caller.progress == Progress::AwaitsEnd {
+                caller.cancel_in_store();
+            }
+        }
+    }
+
+    fn hear_cancel(&mut self, number: u8, cancelled: Cancelled) {
+        let caller = self.callers[usize::from(number)];
+        let (process, run) = (caller.at, caller.run());
+        let told = match cancelled {
+            Cancelled::Requested(node) if self.process(process).node == Some(node) => {
+                let is_live = self.process(process).life(run).is_some();
+                self.stop(process, run, Stop::Cancel);
+                self.caller_mut(number).progress = if is_live { Progress::AwaitsEnd } else { Progress::AwaitsLife };
+                return;
+            }
+            Cancelled::Requested(_) => Told::Requested,
+            Cancelled::Cancelled => Told::Cancelled,
+            Cancelled::Settled(status) => Told::AlreadySettled(status),
+            Cancelled::IntentStored => Told::IntentStored,
+        };
+        self.caller_mut(number).tell(told);
+    }
+}

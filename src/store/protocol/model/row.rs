@@ -1,0 +1,132 @@
+//! A run as the database has it, what is written to it, and what the answers are.
+
+use uuid::Uuid;
+
+use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
+use crate::store::protocol::{Advance, Change, Settlement};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Row {
+    /// What was submitted under this id.
+    pub(super) content: u8,
+    pub(super) status: RunStatus,
+    pub(super) attempt: u8,
+    pub(super) node: Option<u8>,
+    pub(super) starts: u32,
+    pub(super) cancel_requested: bool,
+    pub(super) next_seq: u8,
+    pub(super) log: Vec<Entry>,
+    /// The last event is still to be written: only in a broken protocol.
+    pub(super) owes_event: bool,
+    /// Who was given the run last, and has not given it up: node and attempt. Nothing looks at this but the properties.
+    pub(super) holder: Option<(u8, u8)>,
+}
+
+impl Row {
+    pub(super) fn new(content: u8, node: Option<u8>) -> Self {
+        let attempt = u8::from(node.is_some());
+        Self {
+            content,
+            status: RunStatus::Pending,
+            attempt,
+            node,
+            starts: 0,
+            cancel_requested: false,
+            next_seq: 0,
+            log: Vec::new(),
+            owes_event: false,
+            holder: node.map(|node| (node, attempt)),
+        }
+    }
+
+    pub(super) const fn taken(&self, run: u8) -> Taken {
+        Taken { run, attempt: self.attempt, next_seq: self.next_seq }
+    }
+
+    pub(super) const fn waits(&self) -> bool {
+        matches!(self.status, RunStatus::Pending) && self.node.is_none()
+    }
+}
+
+/// An event, as much of it as matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    pub(super) seq: u8,
+    /// The status that it tells of, when it is the last one.
+    pub(super) ends: Option<RunStatus>,
+}
+
+/// A write by an attempt: an [`Advance`] in few bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Deed {
+    pub(super) run: u8,
+    pub(super) node: u8,
+    pub(super) attempt: u8,
+    pub(super) first_seq: u8,
+    pub(super) kind: DeedKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum DeedKind {
+    Start,
+    Append,
+    Settle(RunStatus),
+    HandBack,
+}
+
+impl Deed {
+    /// The write as the protocol knows it. What its event says does not matter.
+    pub(super) fn advance(self) -> Advance {
+        let settlement = |status| Settlement { status, content: None, error: None, metrics: Metrics::default() };
+        let change = match self.kind {
+            DeedKind::Start => Change::Start,
+            DeedKind::Append => Change::Append,
+            DeedKind::Settle(status) => Change::Settle(settlement(status)),
+            DeedKind::HandBack => Change::HandBack,
+        };
+        let run_id = RunId::from(Uuid::nil());
+        let kind = RunEventKind::RunStarted { attempt: 0 };
+        let event = RunEvent::new(run_id, u64::from(self.first_seq), kind);
+        let events = if self.kind == DeedKind::HandBack { Vec::new() } else { vec![event] };
+        Advance {
+            run_id,
+            attempt: u32::from(self.attempt),
+            first_seq: u64::from(self.first_seq),
+            events,
+            steps: Vec::new(),
+            change,
+        }
+    }
+
+    /// Where the log stands after it.
+    pub(super) const fn next_seq(self) -> u8 {
+        match self.kind {
+            DeedKind::HandBack => self.first_seq,
+            DeedKind::Start | DeedKind::Append | DeedKind::Settle(_) => self.first_seq + 1,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Inserted {
+    New,
+    Existing { node: Option<u8>, fresh: bool },
+    Conflict,
+}
+
+/// A run that a node has taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Taken {
+    pub(super) run: u8,
+    pub(super) attempt: u8,
+    pub(super) next_seq: u8,
+}
+
+/// What became of a cancel by a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Cancelled {
+    Cancelled,
+    Requested(u8),
+    Settled(RunStatus),
+    IntentStored,
+}
