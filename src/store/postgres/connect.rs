@@ -99,12 +99,13 @@ impl Connector {
                 made.await.map_err(|error| unreachable(&error))
             }
         };
-        self.in_time(setting_up).await
+        // On the heap: making a connection takes long anyway, and this would be a part of all that may need one.
+        self.in_time(Box::pin(setting_up)).await
     }
 
     /// Makes a connection to listen on, which the caller drives.
     pub(super) async fn listen(&self) -> StoreResult<(Client, Transport)> {
-        self.in_time(self.dial(Purpose::Read)).await
+        self.in_time(Box::pin(self.dial(Purpose::Read))).await
     }
 
     async fn dial(&self, purpose: Purpose) -> StoreResult<(Client, Transport)> {

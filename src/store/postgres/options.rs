@@ -113,9 +113,9 @@ impl PostgresOptions {
     /// What the pooler needs: any pool size works, from 1 on, since a connection of the server is used for a transaction at
     /// a time; but what is not served within [`statement_timeout`](Self::statement_timeout) and 2 s is taken for an outage,
     /// and a renewal of the [lease](crate::RuntimeBuilder::lease_ttl) queues with everything else. A process holds up to
-    /// [`write_lanes`](Self::write_lanes) + [`read_connections`](Self::read_connections) + 2 client connections. Any version
-    /// of PgBouncer works, with or without `max_prepared_statements`, and `ignore_startup_parameters` is not needed unless
-    /// the URL has `options` of its own.
+    /// [`write_lanes`](Self::write_lanes) + [`read_connections`](Self::read_connections) + 2 client connections. PgBouncer
+    /// needs no option of its own: neither `max_prepared_statements` nor, unless the URL has `options`,
+    /// `ignore_startup_parameters`. Tested with PgBouncer 1.18.
     ///
     /// A database can be used directly by some processes, and through a pooler by others.
     pub const fn poll_only(mut self) -> Self {

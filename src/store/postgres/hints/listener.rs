@@ -48,7 +48,7 @@ impl Listener {
     }
 
     /// Listens over one connection until it fails, or the switchboard is closed.
-    async fn listen(&self) -> StoreResult<()> {
+    pub(super) async fn listen(&self) -> StoreResult<()> {
         let (client, mut connection) = self.connector.listen().await?;
         let echo = watch::Sender::new(0);
         tokio::select! {

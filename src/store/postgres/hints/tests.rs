@@ -1,5 +1,6 @@
 //! Hints over a real Postgres.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
@@ -9,12 +10,13 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::listener::channel;
 use super::payload::Message;
-use super::{PRESENCE, Switchboard};
+use super::{Listener, PRESENCE, Switchboard};
 use crate::run::RunId;
 use crate::store::hints::{Hint, Hints, Named};
+use crate::store::postgres::connect::Connector;
 use crate::store::postgres::{Postgres, PostgresOptions};
-use crate::store::{NodeId, RunStore, StoreLimits};
-use crate::test_postgres::{Database, fresh_database};
+use crate::store::{NodeId, RunStore, StoreError, StoreLimits};
+use crate::test_postgres::{Database, fresh_database, pooled};
 
 async fn open(options: PostgresOptions) -> Postgres {
     let limits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 100 };
@@ -210,6 +212,21 @@ async fn a_listener_that_went_deaf_is_noticed_within_ten_seconds() {
     println!("a deaf listener was replaced after {took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     acquainted(&deaf, &other).await;
+}
+
+/// As behind a pooler that gives each transaction another session: what is sent is answered, and nothing is heard.
+#[tokio::test]
+async fn a_listener_that_can_speak_and_hears_nothing_is_deaf() {
+    let database = fresh_database().await;
+    let Some(url) = pooled(&database).await else { return };
+    let connector = Connector::new(&PostgresOptions::new(url).poll_only()).unwrap();
+    let switchboard = Arc::new(Switchboard::new());
+    let (_client, mut heard) = overhear(&database, "greenroom").await;
+
+    let ended = soon(Listener::new(connector, Arc::clone(&switchboard)).listen()).await;
+
+    assert!(matches!(ended, Err(StoreError::Unavailable(_))), "{ended:?}");
+    assert_eq!(soon(heard.recv()).await.unwrap().sender, switchboard.me, "it has spoken");
 }
 
 #[tokio::test(start_paused = true)]
