@@ -145,10 +145,10 @@ async fn a_late_write_is_refused_before_and_after_the_claim_that_follows_a_sweep
         let claim = Claim { node, agents: vec![AGENT.to_owned()], limited: Vec::new(), limit: 10 };
         let taken: Vec<RunRow> = ClaimRuns::from(claim).get_results(&mut claims).await.unwrap();
         assert_eq!(taken.len(), 1);
-        assert_eq!(samples::advance(&*store, &attempt.next(settle(Completed))).await, Err(Refusal::Fenced), "before");
+        assert_eq!(samples::advance(&*store, &attempt.next(settle(Error))).await, Err(Refusal::Fenced), "before");
         sql(&mut claims, end).await;
 
-        assert_eq!(samples::advance(&*store, &attempt.next(settle(Completed))).await, Err(Refusal::Fenced), "{end}");
+        assert_eq!(samples::advance(&*store, &attempt.next(settle(Error))).await, Err(Refusal::Fenced), "{end}");
         let row = samples::facts(&*store, attempt.run_id).await;
         let committed = end == "COMMIT";
         assert_eq!((row.status, row.attempt), (Pending, 1 + u32::from(committed)), "{end}");
@@ -167,10 +167,10 @@ async fn a_late_write_does_not_pass_beside_the_start_of_the_next_attempt() {
 
     sql(&mut starter, "BEGIN").await;
     assert!(passes(&mut starter, &again.next(Change::Start)).await);
-    assert!(!passes(&mut connection(&database, Purpose::Write).await, &attempt.next(Change::Append)).await);
+    assert!(!passes(&mut connection(&database, Purpose::Write).await, &attempt.next(settle(Error))).await);
     sql(&mut starter, "COMMIT").await;
 
-    assert_eq!(samples::advance(&*store, &attempt.next(settle(Completed))).await, Err(Refusal::Fenced));
+    assert_eq!(samples::advance(&*store, &attempt.next(settle(Error))).await, Err(Refusal::Fenced));
     let row = samples::facts(&*store, attempt.run_id).await;
     assert_eq!((row.status, row.attempt, row.next_seq), (Running, 2, 2));
 }

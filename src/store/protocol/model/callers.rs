@@ -1,6 +1,6 @@
 //! Who submits and who cancels: how far each request has come, and what its caller was told.
 
-use super::row::{Cancelled, Inserted};
+use super::row::{CancelAnswer, Inserted};
 use crate::run::RunStatus;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ pub(super) enum CancelAt {
     },
     /// `StoreIntents`.
     Store,
-    Answered(Cancelled),
+    Answered(CancelAnswer),
 }
 
 /// What a caller was told.

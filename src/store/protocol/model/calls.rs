@@ -2,7 +2,7 @@
 
 use super::callers::{Ask, CancelAt, InsertAt, Progress, Told};
 use super::process::{Life, Phase, Stop};
-use super::row::{Cancelled, Inserted, Taken};
+use super::row::{CancelAnswer, Inserted, Taken};
 use super::state::State;
 use super::{Broken, World};
 
@@ -65,13 +65,13 @@ impl State {
                 self.tables.cancel(world, run).map_or(CancelAt::Settled { again }, CancelAt::Answered)
             }
             CancelAt::Settled { again } => {
-                let nothing = if again { CancelAt::Answered(Cancelled::IntentStored) } else { CancelAt::Store };
+                let nothing = if again { CancelAt::Answered(CancelAnswer::IntentStored) } else { CancelAt::Store };
                 self.tables.settled(world, run).map_or(nothing, CancelAt::Answered)
             }
             CancelAt::Store => {
                 self.tables.intents[usize::from(run)] = true;
                 if world.broken == Some(Broken::CancelLooksOnce) {
-                    CancelAt::Answered(Cancelled::IntentStored)
+                    CancelAt::Answered(CancelAnswer::IntentStored)
                 } else {
                     CancelAt::Cancel { again: true }
                 }
@@ -126,20 +126,20 @@ impl State {
         }
     }
 
-    fn hear_cancel(&mut self, number: u8, cancelled: Cancelled) {
+    fn hear_cancel(&mut self, number: u8, cancelled: CancelAnswer) {
         let caller = self.callers[usize::from(number)];
         let (process, run) = (caller.at, caller.run());
         let told = match cancelled {
-            Cancelled::Requested(node) if self.process(process).node == Some(node) => {
+            CancelAnswer::Requested(node) if self.process(process).node == Some(node) => {
                 let is_live = self.process(process).life(run).is_some();
                 self.stop(process, run, Stop::Cancel);
                 self.caller_mut(number).progress = if is_live { Progress::AwaitsEnd } else { Progress::AwaitsLife };
                 return;
             }
-            Cancelled::Requested(_) => Told::Requested,
-            Cancelled::Cancelled => Told::Cancelled,
-            Cancelled::Settled(status) => Told::AlreadySettled(status),
-            Cancelled::IntentStored => Told::IntentStored,
+            CancelAnswer::Requested(_) => Told::Requested,
+            CancelAnswer::Cancelled => Told::Cancelled,
+            CancelAnswer::Settled(status) => Told::AlreadySettled(status),
+            CancelAnswer::IntentStored => Told::IntentStored,
         };
         self.caller_mut(number).tell(told);
     }

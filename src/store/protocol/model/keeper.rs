@@ -37,10 +37,10 @@ impl State {
     pub(super) fn renewal_commits(&mut self, node: u8) {
         self.tables.commit_renewal(node);
         let asked = |process: &&mut Process| process.node == Some(node);
-        if let Some(renewal) = self.processes.iter_mut().find(asked).and_then(|process| process.renewal.as_mut()) {
-            if renewal.at == RenewalAt::Holding {
-                renewal.at = RenewalAt::Answered(true);
-            }
+        if let Some(renewal) = self.processes.iter_mut().find(asked).and_then(|process| process.renewal.as_mut())
+            && renewal.at == RenewalAt::Holding
+        {
+            renewal.at = RenewalAt::Answered(true);
         }
     }
 

@@ -83,7 +83,9 @@ const REACHABLE: [(&str, Condition); 15] = [
 pub(super) fn of(world: &World) -> Vec<Property<World>> {
     let guarantees = GUARANTEES.into_iter().map(|(name, holds)| Property::always(name, holds));
     let reachable = REACHABLE.into_iter().filter(|(name, _)| world.reachable.contains(name));
-    guarantees.chain(reachable.map(|(name, is_so)| Property::sometimes(name, is_so))).collect()
+    // Without an end, the first guarantee would say nothing.
+    let end = [("nobody can do anything more", is_at_its_end as Condition)];
+    guarantees.chain(reachable.chain(end).map(|(name, is_so)| Property::sometimes(name, is_so))).collect()
 }
 
 /// Time stands still, and nobody can do anything more.

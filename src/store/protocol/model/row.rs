@@ -124,7 +124,7 @@ pub(super) struct Taken {
 
 /// What became of a cancel by a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Cancelled {
+pub(super) enum CancelAnswer {
     Cancelled,
     Requested(u8),
     Settled(RunStatus),

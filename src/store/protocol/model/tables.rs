@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use super::row::{Cancelled, Deed, DeedKind, Entry, Inserted, Row, Taken};
+use super::row::{CancelAnswer, Deed, DeedKind, Entry, Inserted, Row, Taken};
 use super::{Broken, TTL, World};
 use crate::run::RunStatus;
 use crate::store::NodeId;
@@ -170,25 +170,25 @@ impl Tables {
     }
 
     /// `CancelRuns`: whether the run was there and unsettled, and who has it.
-    pub(super) fn cancel(&mut self, world: &World, run: u8) -> Option<Cancelled> {
+    pub(super) fn cancel(&mut self, world: &World, run: u8) -> Option<CancelAnswer> {
         match judge_cancel(self.facts(world, run).as_ref()) {
             CancelVerdict::StoreIntent | CancelVerdict::Settled(_) => None,
             CancelVerdict::Request(_) => {
                 let row = self.row_mut(run);
                 row.cancel_requested = true;
-                row.node.map(Cancelled::Requested)
+                row.node.map(CancelAnswer::Requested)
             }
             CancelVerdict::Settle => {
                 self.settle_unowned(run, RunStatus::Cancelled);
-                Some(Cancelled::Cancelled)
+                Some(CancelAnswer::Cancelled)
             }
         }
     }
 
     /// `SettledStatuses`.
-    pub(super) fn settled(&self, world: &World, run: u8) -> Option<Cancelled> {
+    pub(super) fn settled(&self, world: &World, run: u8) -> Option<CancelAnswer> {
         match judge_cancel(self.facts(world, run).as_ref()) {
-            CancelVerdict::Settled(status) => Some(Cancelled::Settled(status)),
+            CancelVerdict::Settled(status) => Some(CancelAnswer::Settled(status)),
             CancelVerdict::StoreIntent | CancelVerdict::Settle | CancelVerdict::Request(_) => None,
         }
     }
