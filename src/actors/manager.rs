@@ -21,6 +21,7 @@ use crate::store::{NodeId, TakenRun};
 
 pub(crate) mod cancel;
 mod claim;
+pub(crate) mod condition;
 pub(crate) mod drain;
 mod ended;
 mod lease;

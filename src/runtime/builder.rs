@@ -221,7 +221,7 @@ impl RuntimeBuilder {
                 poll_interval: self.poll_interval,
             },
         };
-        Ok(Runtime { inner: Arc::new(inner) })
+        Ok(Runtime { inner: Arc::new(inner), user: None })
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -22,3 +22,4 @@ mod secrets;
 mod sessions;
 mod submit;
 mod support;
+mod web;
