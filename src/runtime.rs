@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::actors::crew::Crew;
 use crate::actors::hub::Hub;
-use crate::actors::manager::cancel::{CancelAnswer, CancelRun};
+use crate::actors::manager::cancel::{CancelAnswer, CancelReply, CancelRun};
 use crate::actors::manager::drain::Drain;
 use crate::actors::manager::{Agents, Reply};
 use crate::agent::Agent;
@@ -177,7 +177,8 @@ impl Runtime {
     /// When the future is dropped after its first poll, the run is cancelled all the same.
     pub async fn cancel(&self, run_id: RunId) -> Result<CancelOutcome, Error> {
         let (to, answer) = oneshot::channel();
-        let reply = Reply { to, admission: self.inner.admit(0)? };
+        let user_id = self.canceller()?;
+        let reply = CancelReply { user_id, reply: Reply { to, admission: self.inner.admit(0)? } };
         self.inner.manager.do_send(CancelRun { run_id, reply });
         let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
         let timeout = self.inner.limits.cancel_timeout;
@@ -311,6 +312,32 @@ impl Runtime {
         }))
     }
 
+    /// Refuses new runs from now on, lets live ones finish for `deadline`, and hands back the rest, as
+    /// [`shutdown`](Self::shutdown) does; but the store stays open, so that those who wait for a run, or follow it, are told
+    /// how it ended. To be followed by a shutdown, when they have been answered.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the runtime goes on draining; calling it again waits for the same.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        match self.drained(deadline).await {
+            Some(drained) => drained,
+            // The actors were stopped.
+            None => match &*self.inner.stage.lock().await {
+                Stage::Stopped(drained) => *drained,
+                Stage::AtWork(_) => Drained::default(),
+            },
+        }
+    }
+
+    async fn drained(&self, deadline: Duration) -> Option<Drained> {
+        let (reply, drained) = oneshot::channel();
+        // Time for user code to stop, and for a database that is just coming back.
+        let patience = self.inner.limits.call_timeout * 2;
+        self.inner.manager.do_send(Drain { deadline, patience, reply });
+        drained.await.ok()
+    }
+
     /// Shuts down: refuses new runs from now on, lets live ones finish for `deadline`, hands back the rest, and closes the
     /// store. Says what became of the runs that were live.
     ///
@@ -321,11 +348,7 @@ impl Runtime {
     ///
     /// When the future is dropped, the runtime stays in shutdown; calling it again goes on.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
-        let (reply, drained) = oneshot::channel();
-        // Time for user code to stop, and for a database that is just coming back.
-        let patience = self.inner.limits.call_timeout * 2;
-        self.inner.manager.do_send(Drain { deadline, patience, reply });
-        let drained = drained.await;
+        let drained = self.drained(deadline).await;
         // Whoever comes while the threads are being stopped waits here: afterwards the store is free for the next runtime.
         let mut stage = self.inner.stage.lock().await;
         match &mut *stage {

@@ -16,7 +16,7 @@ use super::arbiters::Arbiters;
 use super::run_actor::life::{Life, Surroundings};
 use super::run_actor::{RunActor, Stop};
 use crate::agent::Agent;
-use crate::run::RunId;
+use crate::run::{RunId, UserId};
 use crate::store::{NodeId, TakenRun};
 
 pub(crate) mod cancel;
@@ -76,6 +76,8 @@ pub(crate) struct RunManager {
 /// A run that is this node's: submitted and not yet durable, or with an actor of its own.
 #[derive(Default)]
 struct LiveRun {
+    /// Whom the run belongs to.
+    user_id: Option<UserId>,
     actor: Option<Addr<RunActor>>,
     /// Somebody wants it cancelled; those who wait for the answer are in `cancels`.
     cancel_wanted: bool,
@@ -155,6 +157,7 @@ impl RunManager {
         if live.actor.is_some() {
             return;
         }
+        live.user_id.clone_from(&taken.run.output.user_id);
         if let Some(replies) = self.early_cancels.remove(&run_id) {
             live.cancels.extend(replies);
             live.cancel_wanted = true;

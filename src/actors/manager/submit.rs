@@ -70,7 +70,8 @@ impl Handler<SubmitRun> for RunManager {
         }
         if reserved.is_some() {
             insert.node = reserved;
-            self.live.insert(run_id, LiveRun::default());
+            let user_id = insert.run.output.user_id.clone();
+            self.live.insert(run_id, LiveRun { user_id, ..LiveRun::default() });
         } else {
             self.arriving.insert(run_id);
         }

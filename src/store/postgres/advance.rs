@@ -142,7 +142,7 @@ impl QueryFragment<Pg> for AdvanceRuns {
         out.push_sql(&LEGAL);
         push!(out, ") \
                   AND (a.change <> 'start' OR (r.starts < r.max_attempts AND r.cancel_requested_at IS NULL AND NOT EXISTS ( \
-                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()))) \
+                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()))) \
                 RETURNING r.run_id), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \

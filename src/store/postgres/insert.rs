@@ -85,12 +85,13 @@ impl QueryFragment<Pg> for InsertRuns {
                 SELECT run_id, session_id, agent, user_id, 'PENDING', CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, \
                        max_attempts, node_id, on_crash, priority, COALESCE(run_at, now()), timeout_ms, now() \
                 FROM asked ON CONFLICT (run_id) DO NOTHING \
-                RETURNING run_id, created_at, run_at), \
+                RETURNING run_id, user_id, created_at, run_at), \
              inputs AS ( \
                 INSERT INTO run_inputs (run_id, input, metadata, fingerprint) \
                 SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint FROM asked a JOIN new USING (run_id)) \
              SELECT run_id, created_at, run_at, EXISTS ( \
-                SELECT FROM cancel_intents c WHERE c.run_id = new.run_id AND c.expires_at > now()) FROM new"
+                SELECT FROM cancel_intents c \
+                WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new"
         );
         Ok(())
     }

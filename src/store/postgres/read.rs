@@ -71,7 +71,7 @@ impl QueryFragment<Pg> for GetFacts {
         push!(out,
             "SELECT r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
                     r.cancel_requested_at IS NOT NULL OR EXISTS ( \
-                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()) \
+                        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()) \
              FROM runs r WHERE r.run_id = ANY(", &self.run_ids => Array<SqlUuid>, ")"
         );
         Ok(())

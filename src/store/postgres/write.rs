@@ -14,7 +14,7 @@ use super::insert::{InsertRuns, NewRow};
 use super::read::{FactsRow, GetFacts, GetRuns};
 use super::row::RunRow;
 use crate::run::RunId;
-use crate::store::protocol::{Advance, CancelWritten, InsertRun, Inserted, RowFacts, Verdict, Write, Written, judge};
+use crate::store::protocol::{Advance, Cancel, InsertRun, Inserted, RowFacts, Verdict, Write, Written, judge};
 use crate::store::{StoreError, StoreLimits, StoreResult};
 
 /// How often a write is tried again whose guard refused it and whose row then said that it should have passed: the row
@@ -41,18 +41,14 @@ pub(super) async fn write(
         (_, done) = transaction(conn, &[], &sorted.advances).await?;
     }
     let cancelled = cancel::cancel(conn, &sorted.cancels, limits).await?;
-    answers.extend(sorted.cancels.iter().copied().zip(cancelled.into_iter().map(CancelWritten::into)));
     let answer = |write: &Write| {
         let busy = || StoreError::Unavailable(format!("run {} keeps changing", write.run_id()));
-        answers.get(&write.run_id()).cloned().ok_or_else(busy)
+        match write {
+            Write::Cancel(one) => cancelled.get(one).copied().map(Written::Cancel).ok_or_else(busy),
+            Write::Insert(_) | Write::Advance(_) => answers.get(&write.run_id()).cloned().ok_or_else(busy),
+        }
     };
     batch.iter().map(answer).collect()
-}
-
-impl From<CancelWritten> for Written {
-    fn from(written: CancelWritten) -> Self {
-        Self::Cancel(written)
-    }
 }
 
 /// The writes of a batch by kind, each in the order of run ids: two batches that meet the same rows lock them in the same
@@ -60,7 +56,7 @@ impl From<CancelWritten> for Written {
 struct Sorted<'a> {
     inserts: Vec<&'a InsertRun>,
     advances: Vec<&'a Advance>,
-    cancels: Vec<RunId>,
+    cancels: Vec<Cancel>,
 }
 
 impl<'a> Sorted<'a> {
@@ -70,7 +66,7 @@ impl<'a> Sorted<'a> {
             match write {
                 Write::Insert(insert) => sorted.inserts.push(insert),
                 Write::Advance(advance) => sorted.advances.push(advance),
-                Write::Cancel(run_id) => sorted.cancels.push(*run_id),
+                Write::Cancel(one) => sorted.cancels.push(one.clone()),
             }
         }
         sorted.inserts.sort_unstable_by_key(|insert| insert.run.output.run_id);
@@ -119,10 +115,14 @@ async fn execute(
     let new = if insert.is_empty() { Vec::new() } else { insert.get_results(conn).await? };
     let done: Vec<Uuid> = if advance.is_empty() { Vec::new() } else { advance.get_results(conn).await? };
     if !cancelled.is_empty() {
-        diesel::sql_query("DELETE FROM cancel_intents WHERE run_id = ANY($1)")
-            .bind::<Array<SqlUuid>, _>(cancelled)
-            .execute(conn)
-            .await?;
+        diesel::sql_query(
+            "DELETE FROM cancel_intents c USING runs r \
+             WHERE r.run_id = ANY($1) AND r.status = 'CANCELLED' \
+               AND c.run_id = r.run_id AND c.user_id IN ('', r.user_id)",
+        )
+        .bind::<Array<SqlUuid>, _>(cancelled)
+        .execute(conn)
+        .await?;
     }
     if several {
         conn.batch_execute("COMMIT").await?;

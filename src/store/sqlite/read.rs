@@ -8,7 +8,7 @@ use diesel::sqlite::Sqlite;
 use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StoredRun};
 use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, runs};
 use super::{bound, error::unreadable};
-use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, UserId};
 use crate::store::protocol::RowFacts;
 use crate::store::{History, NodeId, RunQuery, StoreResult, TakenRun};
 
@@ -28,6 +28,7 @@ macro_rules! facts_of {
             exists(
                 cancel_intents::table
                     .filter(cancel_intents::run_id.eq(runs::run_id))
+                    .filter(cancel_intents::user_id.eq("").or(cancel_intents::user_id.nullable().is(runs::user_id)))
                     .filter(cancel_intents::expires_at.gt($now)),
             ),
         )
@@ -47,6 +48,13 @@ macro_rules! stored_runs {
 pub(super) fn facts(conn: &mut SqliteConnection, run_id: RunId, now: i64) -> StoreResult<Option<RowFacts>> {
     let row: Option<FactsRow> = runs::table.find(run_id.to_string()).select(facts_of!(now)).first(conn).optional()?;
     row.map(|row| row.read()).transpose()
+}
+
+/// Whom a run belongs to, if there is such a run.
+pub(super) fn owner(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<Option<Option<UserId>>> {
+    let owner: Option<Option<String>> =
+        runs::table.find(run_id.to_string()).select(runs::user_id).first(conn).optional()?;
+    Ok(owner.map(|owner| owner.map(UserId::from)))
 }
 
 /// The unsettled runs that some node has.

@@ -10,8 +10,8 @@ use super::schema::{run_events, run_inputs, run_outputs, runs};
 use super::{intent, now, read};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
 use crate::store::protocol::{
-    Advance, CANCELLED_BY_CALLER, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement, Verdict,
-    Write, Written, judge,
+    Advance, CANCELLED_BY_CALLER, Cancel, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement,
+    Verdict, Write, Written, judge,
 };
 use crate::store::{StoreError, StoreLimits, StoreResult};
 
@@ -22,7 +22,7 @@ pub(super) fn write(conn: &mut SqliteConnection, batch: &[Write], limits: StoreL
         let one = |write: &Write| match write {
             Write::Insert(run) => insert(conn, run, now).map(Written::Insert),
             Write::Advance(step) => advance(conn, step, now).map(Written::Advance),
-            Write::Cancel(run_id) => cancel(conn, *run_id, limits, now).map(Written::Cancel),
+            Write::Cancel(one) => cancel(conn, one, limits, now).map(Written::Cancel),
         };
         batch.iter().map(one).collect()
     })
@@ -49,7 +49,8 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         run_inputs::fingerprint.eq(&insert.fingerprint[..]),
     );
     insert_into(run_inputs::table).values(input).execute(conn)?;
-    Ok(Inserted::New { run: Box::new(run), cancel_wanted: intent::is_there(conn, run_id, now)? })
+    let cancel_wanted = intent::is_there(conn, run_id, run.output.user_id.as_ref(), now)?;
+    Ok(Inserted::New { run: Box::new(run), cancel_wanted })
 }
 
 fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreResult<Result<(), Refusal>> {
@@ -96,9 +97,12 @@ fn hand_back(conn: &mut SqliteConnection, run_id: RunId, row: &RowFacts, next_se
     Ok(())
 }
 
-fn cancel(conn: &mut SqliteConnection, run_id: RunId, limits: StoreLimits, now: i64) -> StoreResult<CancelWritten> {
-    let Some(row) = read::facts(conn, run_id, now)? else {
-        return intent::store(conn, run_id, limits, now);
+fn cancel(conn: &mut SqliteConnection, cancel: &Cancel, limits: StoreLimits, now: i64) -> StoreResult<CancelWritten> {
+    let run_id = cancel.run_id;
+    let hit = read::owner(conn, run_id)?.is_some_and(|owner| cancel.hits(owner.as_ref()));
+    let row = if hit { read::facts(conn, run_id, now)? } else { None };
+    let Some(row) = row else {
+        return intent::store(conn, cancel, limits, now);
     };
     if row.status.is_terminal() {
         return Ok(CancelWritten::Settled(row.status));
@@ -156,7 +160,8 @@ fn settle(
     };
     insert_into(run_outputs::table).values(&output).execute(conn)?;
     if settlement.status == RunStatus::Cancelled {
-        intent::forget(conn, run_id)?;
+        let owner = read::owner(conn, run_id)?.flatten();
+        intent::forget(conn, run_id, owner.as_ref())?;
     }
     Ok(())
 }

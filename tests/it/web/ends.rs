@@ -21,7 +21,8 @@ async fn a_drain_refuses_new_runs_and_answers_those_who_ask_for_old_ones(store: 
     let poll = tokio::spawn(service.ask(Method::GET, &format!("{path}?wait=30")).send());
     let events = soon(service.ask(Method::GET, &format!("{path}/events")).send()).await.unwrap();
 
-    let shutdown = tokio::spawn(async move { runtime.shutdown(LONG).await });
+    let draining = runtime.clone();
+    let drained = tokio::spawn(async move { draining.drain(LONG).await });
     while service.get("/readyz").await.status == 200 {}
 
     let ready = service.get("/readyz").await;
@@ -33,7 +34,10 @@ async fn a_drain_refuses_new_runs_and_answers_those_who_ask_for_old_ones(store: 
     assert_eq!(Answer::read(soon(poll).await.unwrap().unwrap()).await.body["status"], "COMPLETED");
     let events: Vec<_> = soon(events.bytes_stream().collect()).await;
     assert!(String::from_utf8_lossy(events.last().unwrap().as_ref().unwrap()).contains("RunCompleted"));
-    assert_eq!(soon(shutdown).await.unwrap().settled, 1);
+    assert_eq!(soon(drained).await.unwrap().settled, 1);
+    assert_eq!(service.get(&path).await.body["status"], "COMPLETED");
+    assert_eq!(soon(runtime.shutdown(LONG)).await.settled, 1);
+    assert_eq!(soon(runtime.drain(LONG)).await.settled, 1, "it is over");
 
     assert_eq!(service.get("/healthz").await.body, json!({"status": "ok"}));
     service.get("/readyz").await.assert_problem(503, "not-ready");

@@ -28,7 +28,7 @@ fn talkative(gate: &Gate) -> AgentBuilder {
         let gate = gate.clone();
         async move {
             gate.pass().await;
-            for number in 0..300 {
+            for number in 0..150 {
                 cx.emit("large", format!("{number} {}", "x".repeat(100_000))).await?;
             }
             Ok(())
@@ -50,7 +50,7 @@ async fn a_reader_that_does_not_read_holds_up_nobody_and_misses_nothing() {
     let quick = follow(&service, run.run_id(), "").await;
 
     let expected = frames(&log(&runtime, run.run_id()).await);
-    assert!(expected.len() > 30_000_000);
+    assert!(expected.len() > 15_000_000);
     assert!(rest(quick).await == expected);
     assert!(rest(slow).await == expected);
     let mut piece = [0; 1000];
@@ -122,6 +122,7 @@ async fn readers_that_are_cut_off_anywhere_go_on_where_they_were() {
                 if response.status() == 204 {
                     return seen;
                 }
+                assert_eq!(response.status(), 200);
                 let mut pieces = response.bytes_stream();
                 let mut text = String::new();
                 // After so many frames it is cut off, in the middle of the next one perhaps.

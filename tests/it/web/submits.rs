@@ -18,7 +18,7 @@ async fn a_run_is_submitted_with_all_its_fields_and_read_where_its_location_says
     let run_id = RunId::new();
     let body = json!({
         "input": {"question": "What is the capital of France?"}, "session_id": "trip", "run_id": run_id, "user_id": "ann",
-        "metadata": {"from": "test"}, "priority": 7, "run_at": "2026-01-02T03:04:05Z", "timeout": 12.5,
+        "metadata": {"from": "test"}, "priority": 7, "timeout": 12.5,
     });
 
     let submitted = service.post("/agents/gated/runs", &body).await;
@@ -27,7 +27,7 @@ async fn a_run_is_submitted_with_all_its_fields_and_read_where_its_location_says
     assert_eq!(submitted.header("location"), format!("/api/runs/{run_id}"));
     assert_eq!(submitted.header("cache-control"), "no-store");
     assert_eq!(submitted.body["status"], "PENDING");
-    for field in ["input", "session_id", "run_id", "user_id", "metadata", "priority", "run_at", "timeout"] {
+    for field in ["input", "session_id", "run_id", "user_id", "metadata", "priority", "timeout"] {
         assert_eq!(submitted.body[field], body[field], "{field}");
     }
     gate.arrivals(1).await;
@@ -37,6 +37,23 @@ async fn a_run_is_submitted_with_all_its_fields_and_read_where_its_location_says
     assert_eq!(read.body["content"], body["input"]);
     let run: Run = serde_json::from_value(read.body).unwrap();
     assert_eq!(run, runtime.get(run_id).await.unwrap().unwrap(), "the body reads as a run");
+}
+
+#[tokio::test]
+async fn a_run_for_later_waits_for_its_time() {
+    let runtime = start(Store::sqlite_in_memory(), gated(&Gate::new())).await;
+    let service = Service::of(&runtime);
+    let run_at = (chrono::Utc::now() + chrono::Duration::hours(1)).to_rfc3339();
+
+    let submitted = service.post("/agents/gated/runs", &json!({"input": "hi", "run_at": run_at})).await;
+
+    let run: Run = serde_json::from_value(submitted.body).unwrap();
+    assert_eq!((submitted.status.as_u16(), run.run_at.timestamp_micros()), (202, micros(&run_at)));
+    assert_eq!(run.attempt, 0, "nobody has taken it up");
+}
+
+fn micros(time: &str) -> i64 {
+    chrono::DateTime::parse_from_rfc3339(time).unwrap().timestamp_micros()
 }
 
 #[tokio::test]
