@@ -115,3 +115,85 @@ impl Drop for CancelOnDrop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream::{self, BoxStream};
+    use futures_util::{FutureExt, StreamExt};
+    use tokio::time::Instant;
+
+    use super::{COMMENT, Feed, OPENING};
+    use crate::error::Error;
+    use crate::run::{RunEvent, RunEventKind, RunId};
+    use crate::runtime::StoreError;
+
+    type Events = BoxStream<'static, Result<RunEvent, Error>>;
+
+    const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+    fn event(seq: u64) -> RunEvent {
+        RunEvent::new(RunId::new(), seq, RunEventKind::RunStarted { attempt: 1 })
+    }
+
+    fn frame(event: &RunEvent) -> String {
+        format!("id: {}\ndata: {}\n\n", event.seq, serde_json::to_string(event).unwrap())
+    }
+
+    async fn all(feed: Feed<Events>) -> Vec<String> {
+        feed.frames().map(|frame| String::from_utf8(frame.unwrap().to_vec()).unwrap()).collect().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_line_is_kept_open_by_a_comment_every_fifteen_seconds() {
+        let begun = Instant::now();
+        let (first, last) = (event(0), event(1));
+        let later = {
+            let last = last.clone();
+            async move {
+                tokio::time::sleep(Duration::from_secs(40)).await;
+                Ok(last)
+            }
+        };
+
+        let frames = all(Feed::new(stream::once(later).boxed(), Some(first.clone()), KEEP_ALIVE)).await;
+
+        assert_eq!(frames, [OPENING.to_owned(), frame(&first), COMMENT.to_owned(), COMMENT.to_owned(), frame(&last)]);
+        assert_eq!(begun.elapsed(), Duration::from_secs(40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_is_away_interrupts_nothing_and_the_line_is_kept_open_meanwhile() {
+        let last = event(7);
+        let away = || Err(Error::Store(StoreError::Unavailable("gone".to_owned())));
+        let told = stream::iter((0..20).map(move |_| away())).chain(stream::iter([Ok(last.clone())])).boxed();
+
+        let frames = all(Feed::new(told, None, KEEP_ALIVE)).await;
+
+        assert_eq!(frames, [OPENING.to_owned(), COMMENT.to_owned(), frame(&last)]);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_closed_ends_the_stream() {
+        let told = stream::iter([Err(Error::Store(StoreError::Closed)), Ok(event(0))]).boxed();
+        assert_eq!(all(Feed::new(told, None, KEEP_ALIVE)).await, [OPENING]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_for_before_the_connection_has_room_for_it() {
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&asked);
+        let events = stream::unfold(0, move |seq| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            async move { Some((Ok(event(seq)), seq + 1)) }
+        });
+        let mut frames = Box::pin(Feed::<Events>::new(events.boxed(), None, KEEP_ALIVE).frames());
+
+        for _ in 0..3 {
+            frames.next().now_or_never().unwrap().unwrap().unwrap();
+        }
+
+        assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 2, "the opening and two events");
+    }
+}
