@@ -118,6 +118,7 @@ mod tests;
 /// # Panics
 ///
 /// As [`Door::scope`].
+#[must_use = "a scope is of use in an app"]
 pub fn scope(path: &str, runtime: Runtime) -> Scope {
     Door::new(runtime).scope(path)
 }

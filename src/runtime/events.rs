@@ -56,7 +56,10 @@ impl Stream for EventStream {
 
 impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventStream").field("run_id", &self.run_id).finish_non_exhaustive()
+        f.debug_struct("EventStream")
+            .field("run_id", &self.run_id)
+            .field("was_settled", &self.was_settled)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,6 +9,7 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::door::Door;
@@ -132,11 +133,11 @@ impl Body {
         }
         let mut from = serde_json::Deserializer::from_slice(&self.bytes);
         let value = serde_path_to_error::deserialize(&mut from).map_err(|error| match error.inner().classify() {
-            serde_json::error::Category::Data => {
+            Category::Data => {
                 let (name, problem) = name_and_problem(&error, error.inner());
                 Problem::field(name, problem)
             }
-            _ => malformed(error.into_inner()),
+            Category::Io | Category::Syntax | Category::Eof => malformed(error.into_inner()),
         })?;
         from.end().map_err(malformed)?;
         Ok(value)

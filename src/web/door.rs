@@ -118,6 +118,7 @@ impl Door {
     /// # Panics
     ///
     /// When actix-web cannot parse `path` as a pattern.
+    #[must_use = "a scope is of use in an app"]
     pub fn scope(&self, path: &str) -> Scope {
         routes::mount(actix_web::web::scope(path).app_data(Data::new(self.clone())))
     }

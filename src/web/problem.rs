@@ -99,7 +99,7 @@ impl Kind {
 #[derive(Debug)]
 pub(super) struct Problem {
     kind: Kind,
-    body: ProblemBody,
+    body: Box<ProblemBody>,
 }
 
 impl Problem {
@@ -115,7 +115,7 @@ impl Problem {
             agent: None,
             run_id: None,
         };
-        Self { kind, body }
+        Self { kind, body: Box::new(body) }
     }
 
     /// A field of the body that is not as it should be.

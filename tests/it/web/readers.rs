@@ -133,8 +133,8 @@ async fn readers_that_are_cut_off_anywhere_go_on_where_they_were() {
                 let whole = text.rfind("\n\n").map_or("", |end| &text[..end + 2]);
                 let whole = whole.strip_prefix("retry: 1000\n\n").unwrap_or_default();
                 seen.push_str(whole);
-                let ids = whole.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok());
-                last = ids.last().or(last);
+                let mut ids = whole.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok());
+                last = ids.next_back().or(last);
             }
         }
     });
