@@ -61,7 +61,11 @@ impl<E: Stream<Item = Result<RunEvent, Error>> + Unpin> Feed<E> {
                 Ok(Some(Ok(event))) => return self.frame(&event),
                 Ok(Some(Err(error))) if error.is_retryable() => {
                     tracing::debug!(%error, "events cannot be read just now");
-                    sleep_until(silent_until.min(Instant::now() + PAUSE)).await;
+                    let again = Instant::now() + PAUSE;
+                    sleep_until(again.min(silent_until)).await;
+                    if again >= silent_until {
+                        return Some(Bytes::from_static(COMMENT.as_bytes()));
+                    }
                 }
                 // The reader comes back, to another process when this one is shutting down.
                 Ok(Some(Err(error))) => {
