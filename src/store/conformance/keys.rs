@@ -40,9 +40,9 @@ pub(super) async fn the_same_run_with_the_same_key_is_the_one_that_is_there(stor
 pub(super) async fn another_run_with_the_same_key_is_a_conflict_that_names_the_run(store: &dyn RunStore) {
     let first = keyed("k", 1);
     submit(store, &first).await;
-    let conflict = |inserted: Inserted| match inserted {
-        Inserted::KeyConflict(run_id) => run_id,
-        other => panic!("{other:?}"),
+    let conflict = |inserted: Inserted| {
+        let Inserted::KeyConflict(run_id) = inserted else { panic!("{inserted:?}") };
+        run_id
     };
     assert_eq!(conflict(insert(store, &keyed("k", 2)).await), id(&first));
     assert_eq!(conflict(insert(store, &given(keyed("k", 1))).await), id(&first), "it is to have another id");
@@ -83,11 +83,11 @@ pub(super) async fn one_key_in_one_batch_is_one_run(store: &dyn RunStore) {
     let written = write_all(store, batch.collect::<Vec<_>>()).await;
 
     let winner_of = |written: &Written| -> Option<RunId> {
-        match written {
-            Written::Insert(Inserted::New { run, .. } | Inserted::Existing { run, .. }) => Some(run.output.run_id),
-            Written::Insert(Inserted::KeyConflict(_)) => None,
-            other => panic!("{other:?}"),
+        if let Written::Insert(Inserted::New { run, .. } | Inserted::Existing { run, .. }) = written {
+            return Some(run.output.run_id);
         }
+        assert!(matches!(written, Written::Insert(Inserted::KeyConflict(_))), "{written:?}");
+        None
     };
     let winners: Vec<Option<RunId>> = written.iter().map(winner_of).collect();
     let new = written.iter().filter(|one| matches!(one, Written::Insert(Inserted::New { .. }))).count();

@@ -103,6 +103,10 @@ pub(super) async fn a_run_for_later_is_in_nobodys_way_before_its_time(store: &dy
     assert!(claimed(store).await.is_empty());
 }
 
+fn id_of(run: &crate::run::Run) -> RunId {
+    run.output.run_id
+}
+
 fn busy(inserted: &Inserted) -> RunId {
     let Inserted::SessionBusy(run_id) = inserted else { panic!("{inserted:?}") };
     *run_id
@@ -134,10 +138,7 @@ pub(super) async fn of_several_in_one_batch_one_is_accepted(store: &dyn RunStore
     let written = write_all(store, batch.clone()).await;
     let new: Vec<RunId> = written
         .iter()
-        .filter_map(|one| match one {
-            Written::Insert(Inserted::New { run, .. }) => Some(run.output.run_id),
-            _ => None,
-        })
+        .filter_map(|one| if let Written::Insert(Inserted::New { run, .. }) = one { Some(id_of(run)) } else { None })
         .collect();
     assert_eq!(new.len(), 1);
     for one in &written {

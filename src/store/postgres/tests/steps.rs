@@ -205,11 +205,10 @@ async fn an_insert_waits_for_another_with_its_key_and_takes_its_place_only_if_th
         somebody_waits(&database).await;
         sql(&mut conn, end).await;
 
-        match answer.await.unwrap() {
-            Inserted::New { run, .. } if is_new => assert_eq!(run.output.run_id, id(&second)),
-            Inserted::Existing { run, .. } if !is_new => assert_eq!(run.output.run_id, id(&first)),
-            other => panic!("{end}: {other:?}"),
-        }
+        let answer = answer.await.unwrap();
+        assert_eq!(matches!(answer, Inserted::New { .. }), is_new, "{end}: {answer:?}");
+        let (Inserted::New { run, .. } | Inserted::Existing { run, .. }) = answer else { panic!("{end}: {answer:?}") };
+        assert_eq!(run.output.run_id, id(if is_new { &second } else { &first }), "{end}");
     }
 }
 

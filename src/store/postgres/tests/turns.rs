@@ -66,11 +66,10 @@ async fn a_submit_waits_for_another_of_its_session_and_is_refused_only_if_that_c
         somebody_waits(&database).await;
         sql(&mut conn, end).await;
 
-        match answer.await.unwrap() {
-            Inserted::New { .. } if accepted => {}
-            Inserted::SessionBusy(run_id) if !accepted => assert_eq!(run_id, id(&first)),
-            other => panic!("{end}: {other:?}"),
-        }
+        let answer = answer.await.unwrap();
+        assert_eq!(matches!(answer, Inserted::New { .. }), accepted, "{end}: {answer:?}");
+        let refused = matches!(answer, Inserted::SessionBusy(run_id) if run_id == id(&first));
+        assert_eq!(refused, !accepted, "{end}: {answer:?}");
     }
 }
 
