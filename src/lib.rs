@@ -4,6 +4,7 @@
 //!
 //! Layers, from the top; each uses only those below it:
 //!
+//! - [`web`]: the HTTP door;
 //! - `runtime`: the front door, [`Runtime`] and its handles, and the crate's [`Error`];
 //! - `actors`: the manager, one actor per run, and the persister; begin with `actors.rs`, which draws their messages, and
 //!   go on with the one `async fn` that is a run's whole life, in `actors/run_actor/life.rs`;
@@ -26,6 +27,8 @@ mod store;
 #[cfg(all(test, feature = "postgres"))]
 #[path = "../tests/support/postgres.rs"]
 mod test_postgres;
+#[cfg(feature = "web")]
+pub mod web;
 
 #[cfg(feature = "openai")]
 pub use crate::agent::OpenAIResponses;
@@ -38,7 +41,9 @@ pub use crate::run::{
     RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, UnknownStatus, Usage,
     UserId,
 };
-pub use crate::runtime::{AgentHandle, CancelOutcome, Drained, EventStream, RunHandle, Runtime, RuntimeBuilder};
+pub use crate::runtime::{
+    AgentHandle, CancelOutcome, Drained, EventStream, Readiness, RunHandle, Runtime, RuntimeBuilder, UserRuntime,
+};
 #[cfg(feature = "postgres")]
 pub use crate::store::PostgresOptions;
 pub use crate::store::{Cursor, InvalidCursor, Page, RunQuery, Store, StoreError};

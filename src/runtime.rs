@@ -10,13 +10,16 @@ use tokio::sync::{oneshot, watch};
 
 use crate::actors::crew::Crew;
 use crate::actors::hub::Hub;
-use crate::actors::manager::cancel::{CancelAnswer, CancelRun};
+use crate::actors::manager::cancel::{CancelAnswer, CancelReply, CancelRun};
 use crate::actors::manager::drain::Drain;
 use crate::actors::manager::{Agents, Reply};
 use crate::agent::Agent;
 use crate::error::Error;
-use crate::run::{NewRun, Run, RunId, RunOutput, SessionId};
-use crate::store::{Page, RunQuery, RunStore, StoreError};
+use crate::run::{NewRun, Run, RunId, RunOutput, SessionId, UserId};
+#[cfg(feature = "web")]
+pub(crate) use crate::store::Cursor;
+use crate::store::RunStore;
+pub(crate) use crate::store::{Page, RunQuery, StoreError};
 
 use self::admission::Admissions;
 
@@ -24,6 +27,8 @@ pub use self::builder::RuntimeBuilder;
 pub use self::cancel_outcome::CancelOutcome;
 pub use self::events::EventStream;
 pub use self::handle::{AgentHandle, RunHandle};
+pub use self::readiness::Readiness;
+pub use self::user::UserRuntime;
 pub use crate::actors::manager::drain::Drained;
 
 mod admission;
@@ -32,9 +37,11 @@ mod cancel_outcome;
 mod context;
 mod events;
 mod handle;
+mod readiness;
 #[cfg(unix)]
 mod sigterm;
 mod submit;
+mod user;
 
 /// How much longer than its deadline a call waits for the actors to say that the deadline has passed.
 const ANSWER_SLACK: Duration = Duration::from_millis(250);
@@ -71,6 +78,8 @@ const ANSWER_SLACK: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct Runtime {
     inner: Arc<Inner>,
+    /// Whose runs this can see and touch; everybody's when there is none.
+    user: Option<UserId>,
 }
 
 struct Inner {
@@ -145,11 +154,19 @@ impl Runtime {
     ///
     /// When the future is dropped after its first poll, the run may be accepted all the same.
     pub async fn submit(&self, run: NewRun) -> Result<RunHandle, Error> {
+        Ok(RunHandle::new(self.clone(), self.accept(run).await?.output))
+    }
+
+    /// Submits a run, and returns it as it was stored.
+    pub(crate) async fn accept(&self, run: NewRun) -> Result<Run, Error> {
+        let run = self.own_run(run)?;
         run.check(self.inner.limits.max_input)?;
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
         let (insert, may_be_known) = submit::insert_of(run, agent);
-        let output = self.inner.submit(insert, may_be_known).await?;
-        Ok(RunHandle::new(self.clone(), output))
+        match self.inner.submit(insert, may_be_known).await {
+            Err(Error::Conflict(run_id)) if self.get(run_id).await?.is_none() => Err(Error::NotFound(run_id)),
+            accepted => accepted,
+        }
     }
 
     /// Cancels a run, also one that is not known yet, and says what that has done.
@@ -167,7 +184,8 @@ impl Runtime {
     /// When the future is dropped after its first poll, the run is cancelled all the same.
     pub async fn cancel(&self, run_id: RunId) -> Result<CancelOutcome, Error> {
         let (to, answer) = oneshot::channel();
-        let reply = Reply { to, admission: self.inner.admit(0)? };
+        let user_id = self.canceller()?;
+        let reply = CancelReply { user_id, reply: Reply { to, admission: self.inner.admit(0)? } };
         self.inner.manager.do_send(CancelRun { run_id, reply });
         let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
         let timeout = self.inner.limits.cancel_timeout;
@@ -193,7 +211,7 @@ impl Runtime {
     ///
     /// The future can be dropped at any time.
     pub async fn get(&self, run_id: RunId) -> Result<Option<Run>, Error> {
-        Ok(self.inner.store.get(run_id).await?)
+        Ok(self.inner.store.get(run_id).await?.filter(|run| self.sees(&run.output)))
     }
 
     /// What has come of a run so far, if there is a run with this id in this session.
@@ -214,6 +232,12 @@ impl Runtime {
         Ok(self.get(run_id).await?.map(|run| run.output).filter(|output| output.session_id == session_id))
     }
 
+    /// The largest input, in bytes.
+    #[cfg(feature = "web")]
+    pub(crate) fn max_input(&self) -> usize {
+        self.inner.limits.max_input
+    }
+
     /// One page of the runs that `query` asks for, newest first.
     ///
     /// # Errors
@@ -224,6 +248,7 @@ impl Runtime {
     ///
     /// The future can be dropped at any time.
     pub async fn list(&self, query: RunQuery) -> Result<Page, Error> {
+        let query = self.own_query(query)?;
         query.check()?;
         let size = query.page_size();
         Ok(Page::cut(self.inner.store.list(query).await?, size))
@@ -280,9 +305,7 @@ impl Runtime {
     /// from there.
     pub async fn subscribe(&self, run_id: RunId, after: Option<u64>) -> Result<EventStream, Error> {
         let follower = self.inner.hub.follow(run_id);
-        if self.inner.store.facts(run_id).await?.is_none() {
-            return Err(Error::NotFound(run_id));
-        }
+        let settled = self.is_settled(run_id).await?;
         let from = after.map_or(0, |seq| seq.saturating_add(1));
         Ok(EventStream::new(events::Tail {
             store: Arc::clone(&self.inner.store),
@@ -292,9 +315,35 @@ impl Runtime {
             next: from,
             ready: VecDeque::new(),
             behind: true,
-            settled: false,
+            settled,
             ended: false,
         }))
+    }
+
+    /// Refuses new runs from now on, lets live ones finish for `deadline`, and hands back the rest, as
+    /// [`shutdown`](Self::shutdown) does; but the store stays open, so that those who wait for a run, or follow it, are told
+    /// how it ended. To be followed by a shutdown, when they have been answered.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the runtime goes on draining; calling it again waits for the same.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        match self.drained(deadline).await {
+            Some(drained) => drained,
+            // The actors were stopped.
+            None => match &*self.inner.stage.lock().await {
+                Stage::Stopped(drained) => *drained,
+                Stage::AtWork(_) => Drained::default(),
+            },
+        }
+    }
+
+    async fn drained(&self, deadline: Duration) -> Option<Drained> {
+        let (reply, drained) = oneshot::channel();
+        // Time for user code to stop, and for a database that is just coming back.
+        let patience = self.inner.limits.call_timeout * 2;
+        self.inner.manager.do_send(Drain { deadline, patience, reply });
+        drained.await.ok()
     }
 
     /// Shuts down: refuses new runs from now on, lets live ones finish for `deadline`, hands back the rest, and closes the
@@ -307,11 +356,7 @@ impl Runtime {
     ///
     /// When the future is dropped, the runtime stays in shutdown; calling it again goes on.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
-        let (reply, drained) = oneshot::channel();
-        // Time for user code to stop, and for a database that is just coming back.
-        let patience = self.inner.limits.call_timeout * 2;
-        self.inner.manager.do_send(Drain { deadline, patience, reply });
-        let drained = drained.await;
+        let drained = self.drained(deadline).await;
         // Whoever comes while the threads are being stopped waits here: afterwards the store is free for the next runtime.
         let mut stage = self.inner.stage.lock().await;
         match &mut *stage {

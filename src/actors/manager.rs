@@ -16,11 +16,12 @@ use super::arbiters::Arbiters;
 use super::run_actor::life::{Life, Surroundings};
 use super::run_actor::{RunActor, Stop};
 use crate::agent::Agent;
-use crate::run::RunId;
+use crate::run::{RunId, UserId};
 use crate::store::{NodeId, TakenRun};
 
 pub(crate) mod cancel;
 mod claim;
+pub(crate) mod condition;
 pub(crate) mod drain;
 mod ended;
 pub(crate) mod hints;
@@ -81,6 +82,8 @@ pub(crate) struct RunManager {
 /// A run that is this node's: submitted and not yet durable, or with an actor of its own.
 struct LiveRun {
     agent: Arc<str>,
+    /// Whom the run belongs to.
+    user_id: Option<UserId>,
     actor: Option<Addr<RunActor>>,
     /// Somebody wants it cancelled; those who wait for the answer are in `cancels`.
     cancel_wanted: bool,
@@ -88,8 +91,8 @@ struct LiveRun {
 }
 
 impl LiveRun {
-    fn of(agent: &Agent) -> Self {
-        Self { agent: Arc::clone(&agent.name), actor: None, cancel_wanted: false, cancels: Vec::new() }
+    fn of(agent: &Agent, user_id: Option<UserId>) -> Self {
+        Self { agent: Arc::clone(&agent.name), user_id, actor: None, cancel_wanted: false, cancels: Vec::new() }
     }
 }
 
@@ -160,10 +163,12 @@ impl RunManager {
             tracing::error!(run.id = %run_id, run.agent = taken.run.output.agent, "no such agent here");
             return;
         };
-        let live = self.live.entry(run_id).or_insert_with(|| LiveRun::of(&agent));
+        let user_id = taken.run.output.user_id.clone();
+        let live = self.live.entry(run_id).or_insert_with(|| LiveRun::of(&agent, user_id.clone()));
         if live.actor.is_some() {
             return;
         }
+        live.user_id = user_id;
         if let Some(replies) = self.early_cancels.remove(&run_id) {
             live.cancels.extend(replies);
             live.cancel_wanted = true;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::batch::Retry;
 use crate::run::RunId;
-use crate::store::protocol::{Advance, CancelWritten, InsertRun, Inserted, Refusal, Write, Written};
+use crate::store::protocol::{Advance, Cancel, CancelWritten, InsertRun, Inserted, Refusal, Write, Written};
 use crate::store::{Claim, RunStore, StoreError, StoreResult, TakenRun};
 
 mod batch;
@@ -202,10 +202,10 @@ impl Writer {
 
     pub(crate) fn cancel(
         &self,
-        run_id: RunId,
+        cancel: Cancel,
         deadline: Instant,
     ) -> impl Future<Output = StoreResult<CancelWritten>> + use<> {
-        let answer = self.send(Write::Cancel(run_id), Some(deadline));
+        let answer = self.send(Write::Cancel(cancel), Some(deadline));
         async move {
             match answer.await? {
                 Written::Cancel(cancelled) => Ok(cancelled),

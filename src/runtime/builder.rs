@@ -281,7 +281,7 @@ impl RuntimeBuilder {
         if let Some((sigterm, deadline)) = sigterm.zip(self.shutdown_on_sigterm) {
             sigterm.shut_down(&inner, deadline);
         }
-        Ok(Runtime { inner })
+        Ok(Runtime { inner, user: None })
     }
 
     fn check(&self) -> Result<(), Error> {

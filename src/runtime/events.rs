@@ -23,18 +23,25 @@ const READ: usize = 256;
 /// The events of a run, made by [`Runtime::subscribe`](crate::Runtime::subscribe).
 pub struct EventStream {
     run_id: RunId,
+    was_settled: bool,
     events: BoxStream<'static, Result<RunEvent, Error>>,
 }
 
 impl EventStream {
     pub(super) fn new(tail: Tail) -> Self {
-        let run_id = tail.run_id;
+        let (run_id, was_settled) = (tail.run_id, tail.settled);
         let events = stream::unfold(tail, |mut tail| async move {
             let timers = tail.timers.clone();
             let event = context::anywhere(&timers, tail.next()).await.transpose()?;
             Some((event.map_err(Error::from), tail))
         });
-        Self { run_id, events: Box::pin(events) }
+        Self { run_id, was_settled, events: Box::pin(events) }
+    }
+
+    /// Whether the run had settled when the stream was made, so that everything it tells is in the store already.
+    #[cfg(feature = "web")]
+    pub(crate) const fn was_settled(&self) -> bool {
+        self.was_settled
     }
 }
 
@@ -48,7 +55,10 @@ impl Stream for EventStream {
 
 impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventStream").field("run_id", &self.run_id).finish_non_exhaustive()
+        f.debug_struct("EventStream")
+            .field("run_id", &self.run_id)
+            .field("was_settled", &self.was_settled)
+            .finish_non_exhaustive()
     }
 }
 

@@ -41,7 +41,7 @@ impl Sigterm {
             }
             if let Some(inner) = runtime.upgrade() {
                 tracing::info!("SIGTERM: the runtime is shut down");
-                Runtime { inner }.shutdown(deadline).await;
+                Runtime { inner, user: None }.shutdown(deadline).await;
             }
         };
         driver.spawn(waiting);

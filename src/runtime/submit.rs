@@ -14,7 +14,7 @@ use crate::store::protocol::InsertRun;
 
 impl Inner {
     /// Submits a run. One that `may_be_known` is looked for when there is no room: it needs none if it is there.
-    pub(super) async fn submit(&self, insert: InsertRun, may_be_known: bool) -> Result<RunOutput, Error> {
+    pub(super) async fn submit(&self, insert: InsertRun, may_be_known: bool) -> Result<Run, Error> {
         let run_id = insert.run.output.run_id;
         let accepted = match self.ask(insert, Room::Needed).await? {
             Err(SubmitRefusal::Full(_, insert)) if may_be_known && self.store.knows(&insert.run).await? => {
@@ -23,7 +23,7 @@ impl Inner {
             other => other,
         };
         match accepted {
-            Ok(run) => Ok(run.output),
+            Ok(run) => Ok(run),
             Err(SubmitRefusal::ShuttingDown) => Err(Error::ShuttingDown),
             Err(SubmitRefusal::Full(waiting, _)) => Err(Error::Full(waiting)),
             Err(SubmitRefusal::Conflict) => Err(Error::Conflict(run_id)),

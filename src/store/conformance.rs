@@ -80,7 +80,9 @@ macro_rules! suite {
                     a_cancel_of_a_run_that_a_node_has_is_left_for_the_node
                     several_cancels_of_a_run_in_a_batch_are_each_answered
                     a_cancel_of_a_settled_run_tells_how_it_settled
-                    cancel_requests_are_those_of_unsettled_runs_of_the_node;
+                    cancel_requests_are_those_of_unsettled_runs_of_the_node
+                    a_cancel_on_behalf_of_a_user_hits_runs_of_that_user_only
+                    a_cancel_by_a_stranger_leaves_no_trace_on_a_run;
                 claims:
                     the_most_urgent_and_then_the_oldest_run_comes_first
                     a_claim_takes_no_more_than_its_limit
@@ -96,7 +98,9 @@ macro_rules! suite {
                     a_run_that_settles_as_cancelled_takes_its_intent_along
                     there_are_only_so_many_intents
                     an_intent_can_be_stored_again_when_there_is_no_room_for_another
-                    an_unexpired_intent_is_not_forgotten;
+                    an_unexpired_intent_is_not_forgotten
+                    an_intent_of_a_user_meets_runs_of_that_user_only
+                    intents_of_several_users_for_one_id_are_each_kept;
                 keys:
                     the_same_run_with_the_same_key_is_the_one_that_is_there
                     another_run_with_the_same_key_is_a_conflict_that_names_the_run

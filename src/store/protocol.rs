@@ -9,6 +9,7 @@ use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
     Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, SessionPolicy, StepRecord,
+    UserId,
 };
 
 pub(crate) mod insert;
@@ -23,7 +24,7 @@ mod tests;
 pub(crate) enum Write {
     Insert(Box<InsertRun>),
     Advance(Box<Advance>),
-    Cancel(RunId),
+    Cancel(Cancel),
 }
 
 impl Write {
@@ -31,7 +32,7 @@ impl Write {
         match self {
             Self::Insert(insert) => insert.run.output.run_id,
             Self::Advance(advance) => advance.run_id,
-            Self::Cancel(run_id) => *run_id,
+            Self::Cancel(cancel) => cancel.run_id,
         }
     }
 }
@@ -257,6 +258,27 @@ fn is_trace_of(advance: &Advance, row: &RowFacts) -> bool {
         Change::HandBack | Change::Retry { .. } => row.status == RunStatus::Pending && !owned,
     };
     status_fits && row.next_seq == advance.next_seq()
+}
+
+/// A cancel of a run, and of the intent that it leaves where there is no such run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Cancel {
+    pub(crate) run_id: RunId,
+    /// Whose run it may hit; anybody's when it is on nobody's behalf.
+    pub(crate) user_id: Option<UserId>,
+}
+
+impl Cancel {
+    /// Whether it hits a run that belongs to `owner`. For one who may not touch that run, there is no such run.
+    pub(crate) fn hits(&self, owner: Option<&UserId>) -> bool {
+        self.user_id.is_none() || self.user_id.as_ref() == owner
+    }
+}
+
+impl From<RunId> for Cancel {
+    fn from(run_id: RunId) -> Self {
+        Self { run_id, user_id: None }
+    }
 }
 
 /// What a cancel of a run that is not live in this process has done.

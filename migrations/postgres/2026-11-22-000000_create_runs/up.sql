@@ -105,9 +105,13 @@ COMMENT ON COLUMN run_steps.first_attempt IS 'The attempt that began without rem
 
 -- Cancels of runs that do not exist yet.
 CREATE TABLE cancel_intents (
-    run_id     uuid        PRIMARY KEY,
-    expires_at timestamptz NOT NULL
+    run_id     uuid        NOT NULL,
+    user_id    text        NOT NULL,
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (run_id, user_id)
 );
+
+COMMENT ON COLUMN cancel_intents.user_id IS 'The only user whose run it may hit; empty when it may hit anybody''s.';
 
 CREATE INDEX cancel_intents_by_expiry ON cancel_intents (expires_at);
 

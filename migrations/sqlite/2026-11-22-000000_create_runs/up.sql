@@ -73,8 +73,10 @@ CREATE TABLE run_steps (
 );
 
 CREATE TABLE cancel_intents (
-    run_id     TEXT   NOT NULL PRIMARY KEY,
-    expires_at BIGINT NOT NULL
+    run_id     TEXT   NOT NULL,
+    user_id    TEXT   NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (run_id, user_id)
 );
 
 CREATE INDEX cancel_intents_by_expiry ON cancel_intents (expires_at);

@@ -5,9 +5,9 @@ use tokio::time::Instant;
 
 use super::{Reply, RunManager};
 use crate::actors::run_actor::Stop;
-use crate::run::{RunId, RunStatus};
+use crate::run::{RunId, RunStatus, UserId};
 use crate::store::hints::Hint;
-use crate::store::protocol::CancelWritten;
+use crate::store::protocol::{Cancel, CancelWritten};
 use crate::store::{StoreError, StoreResult};
 
 /// Cancels a run, whether it exists or not.
@@ -18,7 +18,11 @@ pub(crate) struct CancelRun {
     pub(crate) reply: CancelReply,
 }
 
-pub(crate) type CancelReply = Reply<StoreResult<CancelAnswer>>;
+/// Who waits for the answer to a cancel, and whose run it may hit: anybody's when it is on nobody's behalf.
+pub(crate) struct CancelReply {
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) reply: Reply<StoreResult<CancelAnswer>>,
+}
 
 /// What became of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +49,8 @@ impl Handler<CancelRun> for RunManager {
 
     fn handle(&mut self, CancelRun { run_id, reply }: CancelRun, ctx: &mut Self::Context) {
         tracing::info!(run.id = %run_id, "cancel asked for");
-        if self.live.contains_key(&run_id) {
+        let cancel = Cancel { run_id, user_id: reply.user_id.clone() };
+        if self.live.get(&run_id).is_some_and(|live| cancel.hits(live.user_id.as_ref())) {
             self.cancel_live(run_id, Some(reply));
         } else {
             self.cancel_in_store(run_id, Some(reply), ctx);
@@ -68,7 +73,8 @@ impl RunManager {
     pub(super) fn cancel_in_store(&mut self, run_id: RunId, reply: Option<CancelReply>, ctx: &Context<Self>) {
         self.calls += 1;
         let manager = ctx.address();
-        let written = self.around.writer.cancel(run_id, Instant::now() + self.limits.call_timeout);
+        let cancel = Cancel { run_id, user_id: reply.as_ref().and_then(|reply| reply.user_id.clone()) };
+        let written = self.around.writer.cancel(cancel, Instant::now() + self.limits.call_timeout);
         actix::spawn(async move {
             let written = written.await;
             manager.do_send(CancelDone { run_id, written, reply });
@@ -98,7 +104,7 @@ impl Handler<CancelDone> for RunManager {
             Ok(CancelWritten::TooManyIntents) => Ok(CancelAnswer::TooManyIntents),
             Err(error) => Err(error),
         };
-        if let Some(reply) = reply {
+        if let Some(CancelReply { reply, .. }) = reply {
             reply.send(answer);
         }
         self.finish_draining();
@@ -118,7 +124,7 @@ impl RunManager {
 
     /// Answers those who wait for the cancel of a run that has ended.
     pub(super) fn answer_cancels(replies: Vec<CancelReply>, answer: &StoreResult<CancelAnswer>) {
-        for reply in replies {
+        for CancelReply { reply, .. } in replies {
             reply.send(answer.clone());
         }
     }

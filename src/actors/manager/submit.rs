@@ -68,7 +68,8 @@ impl Handler<SubmitRun> for RunManager {
         // Runs that wait already come first, by priority and age.
         let place = !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
         let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|agent| place && self.can_begin(agent));
-        let (reserved, live) = self.node.zip(agent.map(LiveRun::of)).unzip();
+        let (reserved, live) =
+            self.node.zip(agent.map(|agent| LiveRun::of(agent, insert.run.output.user_id.clone()))).unzip();
         let full = self.waiting + self.arriving.len() >= self.limits.max_waiting;
         if reserved.is_none() && full && room == Room::Needed {
             return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting, Box::new(insert))));

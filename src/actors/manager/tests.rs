@@ -7,7 +7,7 @@ use actix::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::cancel::{CancelAnswer, CancelRun};
+use super::cancel::{CancelAnswer, CancelReply, CancelRun};
 use super::drain::{Drain, Drained};
 use super::submit::{Room, SubmitRefusal, SubmitRun};
 use super::{Admission, ManagerLimits, Reply, RunManager};
@@ -16,7 +16,7 @@ use crate::actors::hub::Hub;
 use crate::actors::lease::LeaseHandle;
 use crate::actors::run_actor::Die;
 use crate::actors::testing::{Gated, Tally, agents, run_of, soon};
-use crate::run::{Run, RunId, RunStatus};
+use crate::run::{Run, RunId, RunStatus, UserId};
 use crate::store::conformance::samples;
 use crate::store::protocol::InsertRun;
 use crate::store::{RunStore, StoreResult};
@@ -171,8 +171,14 @@ impl Scene {
     }
 
     fn cancel(&self, run_id: RunId) -> Answered {
+        self.cancel_for(None, run_id)
+    }
+
+    /// Cancels on behalf of a user, or of nobody.
+    fn cancel_for(&self, user_id: Option<&str>, run_id: RunId) -> Answered {
+        let user_id = user_id.map(UserId::from);
         let (reply, answer) = self.reply();
-        self.crew.manager.do_send(CancelRun { run_id, reply });
+        self.crew.manager.do_send(CancelRun { run_id, reply: CancelReply { user_id, reply } });
         answer
     }
 

@@ -52,7 +52,7 @@ async fn batches_form_while_one_is_written_and_hold_no_run_twice() {
     let first = writer.insert(one.clone(), far());
     store.batches_have_come(1).await;
     let inserts = [writer.insert(two.clone(), far()), writer.insert(three.clone(), far())];
-    let cancel = writer.cancel(id(&one), far());
+    let cancel = writer.cancel(id(&one).into(), far());
     let start = writer.advance(step(id(&two), 1, 0, Change::Start));
     let end = writer.advance(step(id(&two), 1, 1, settle(RunStatus::Completed)));
     all_taken_in(&writer).await;
@@ -78,9 +78,9 @@ async fn cancels_of_one_run_share_a_batch_and_let_nothing_pass_them() {
 
     let first = writer.insert(run.clone(), far());
     store.batches_have_come(1).await;
-    let early = [writer.cancel(id(&run), far()), writer.cancel(id(&run), far())];
+    let early = [writer.cancel(id(&run).into(), far()), writer.cancel(id(&run).into(), far())];
     let start = writer.advance(step(id(&run), 1, 0, Change::Start));
-    let late = writer.cancel(id(&run), far());
+    let late = writer.cancel(id(&run).into(), far());
     all_taken_in(&writer).await;
     store.let_go();
 
@@ -138,7 +138,7 @@ async fn each_sender_gets_its_own_outcome() {
     let conflict = writer.insert(other, far());
     let new = writer.insert(owned(), far());
     let missing = writer.advance(step(RunId::new(), 1, 0, Change::Start));
-    let intent = writer.cancel(RunId::new(), far());
+    let intent = writer.cancel(RunId::new().into(), far());
     all_taken_in(&writer).await;
     store.let_go();
 

@@ -46,17 +46,17 @@ async fn mixed(store: &dyn RunStore) -> Vec<(Write, &'static str, &'static str)>
         (advancing(taken_up[0], 0, Change::Start), "Ok(())", "Ok(())"),
         (inserting(&same), "existing PENDING", "existing PENDING"),
         (advancing(running[0], 1, Change::Append), "Ok(())", "Ok(())"),
-        (Write::Cancel(waiting[1]), "Cancelled", "Settled(Cancelled)"),
+        (Write::Cancel(waiting[1].into()), "Cancelled", "Settled(Cancelled)"),
         (advancing(running[1], 1, settle(Completed)), "Ok(())", "Ok(())"),
         (advancing(RunId::new(), 0, Change::Start), "Err(Missing)", "Err(Missing)"),
         (advancing(running[2], 1, Change::HandBack), "Ok(())", "Ok(())"),
         (inserting(&conflict), "conflict", "conflict"),
         (advancing(done[0], 2, Change::Append), "Err(Settled(Completed))", "Err(Settled(Completed))"),
-        (Write::Cancel(done[1]), "Settled(Completed)", "Settled(Completed)"),
+        (Write::Cancel(done[1].into()), "Settled(Completed)", "Settled(Completed)"),
         (advancing(waiting[2], 0, Change::Append), "Err(Fenced)", "Err(Fenced)"),
         (advancing(running[3], 5, settle(Error)), "Err(OutOfStep)", "Err(OutOfStep)"),
         (advancing(taken_up[1], 0, settle(Cancelled)), "Ok(())", "Ok(())"),
-        (Write::Cancel(running[4]), "requested", "requested"),
+        (Write::Cancel(running[4].into()), "requested", "requested"),
         (inserting(&owned()), "new in attempt 1", "existing PENDING"),
         (advancing(taken_up[2], 0, Change::HandBack), "Ok(())", "Ok(())"),
         (advancing(taken_up[3], 0, settle(Error)), "Ok(())", "Ok(())"),
@@ -117,7 +117,7 @@ pub(super) async fn one_impossible_write_keeps_all_others_out(store: &dyn RunSto
     let running = many(store, owned, &[Change::Start]).await;
     let waiting = many(store, unowned, &[]).await;
     let impossible = with(owned(), |run| run.max_attempts = u32::MAX);
-    let possible = [inserting(&new), advancing(running[0], 1, settle(Completed)), Write::Cancel(waiting[0])];
+    let possible = [inserting(&new), advancing(running[0], 1, settle(Completed)), Write::Cancel(waiting[0].into())];
     for place in 0..=possible.len() {
         let mut batch = possible.to_vec();
         batch.insert(place, inserting(&impossible));

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::samples::*;
-use crate::run::RunStatus::{Cancelled, Completed, Error, Running};
+use crate::run::RunStatus::{Cancelled, Completed, Error, Pending, Running};
 use crate::run::{Metrics, RunEventKind, RunId};
-use crate::store::protocol::{CANCELLED_BY_CALLER, CancelWritten, Change, Write, Written};
+use crate::store::protocol::{CANCELLED_BY_CALLER, Cancel, CancelWritten, Change, Write, Written};
 use crate::store::{NodeId, RunStore};
 
 pub(super) async fn a_run_that_nobody_has_is_cancelled_at_once(store: &dyn RunStore) {
@@ -60,7 +60,7 @@ pub(super) async fn several_cancels_of_a_run_in_a_batch_are_each_answered(store:
     let node = asked.node.unwrap();
     let run_id = Attempt::start(store, asked).await.run_id;
     let unknown = RunId::new();
-    let batch = [run_id, unknown, run_id, unknown].map(Write::Cancel);
+    let batch = [run_id, unknown, run_id, unknown].map(|run_id| Write::Cancel(run_id.into()));
     let written = store.write(0, batch.into()).await.unwrap();
     let answers = written.into_iter().map(|written| match written {
         Written::Cancel(cancelled) => cancelled,
@@ -101,4 +101,51 @@ pub(super) async fn cancel_requests_are_those_of_unsettled_runs_of_the_node(stor
     let requests: BTreeSet<_> = store.cancel_requests(node).await.unwrap().into_iter().collect();
     assert_eq!(requests, wanted);
     assert!(store.cancel_requests(NodeId::new()).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_cancel_on_behalf_of_a_user_hits_runs_of_that_user_only(store: &dyn RunStore) {
+    let anns = |insert| with(insert, |run| run.output.user_id = Some("ann".into()));
+    let by = |user_id: &str, run_id| Cancel { run_id, user_id: Some(user_id.into()) };
+    let (waiting, taken, nobodys) = (anns(unowned()), anns(owned()), unowned());
+    for run in [&waiting, &taken, &nobodys] {
+        submit(store, run).await;
+    }
+    let done = settled(store, anns(owned()), Completed).await;
+
+    // One batch, in which each run is cancelled by whom it does not concern and by whom it does.
+    let (waits, runs) = (id(&waiting), id(&taken));
+    let cancels = [by("bob", waits), by("ann", waits), by("ann", runs), by("bob", runs), by("ann", done)];
+    let written = write_all(store, cancels.map(Write::Cancel)).await;
+    let answers = written.into_iter().map(|written| match written {
+        Written::Cancel(cancelled) => cancelled,
+        Written::Insert(_) | Written::Advance(_) => panic!("a cancel is answered as a cancel"),
+    });
+    let expected = [
+        CancelWritten::IntentStored,
+        CancelWritten::Cancelled,
+        CancelWritten::Requested(taken.node.unwrap()),
+        CancelWritten::IntentStored,
+        CancelWritten::Settled(Completed),
+    ];
+    assert_eq!(answers.collect::<Vec<_>>(), expected);
+    assert_eq!(cancel(store, by("ann", id(&nobodys))).await, CancelWritten::IntentStored);
+    assert_eq!(cancel(store, by("bob", done)).await, CancelWritten::TooManyIntents, "as if there were no such run");
+    assert_eq!(get(store, id(&nobodys)).await.output.status, Pending);
+    assert!(!facts(store, id(&nobodys)).await.cancel_wanted);
+    assert_eq!(events(store, waits).await.len(), 1);
+}
+
+pub(super) async fn a_cancel_by_a_stranger_leaves_no_trace_on_a_run(store: &dyn RunStore) {
+    let run = with(owned(), |run| run.output.user_id = Some("ann".into()));
+    let node = run.node.unwrap();
+    let mut attempt = Attempt::submit(store, run).await;
+    let before = get(store, attempt.run_id).await;
+    for _ in 0..2 {
+        let cancelled = cancel(store, Cancel { run_id: attempt.run_id, user_id: Some("bob".into()) }).await;
+        assert_eq!(cancelled, CancelWritten::IntentStored);
+    }
+    assert_eq!(get(store, attempt.run_id).await, before);
+    assert!(store.cancel_requests(node).await.unwrap().is_empty());
+    attempt.write(Change::Start).await;
+    attempt.write(settle(Completed)).await;
 }

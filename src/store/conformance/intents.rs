@@ -1,9 +1,9 @@
 //! Cancels that come before their run.
 
 use super::samples::*;
-use crate::run::{RunId, RunStatus};
+use crate::run::{RunId, RunStatus, UserId};
 use crate::store::RunStore;
-use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal};
+use crate::store::protocol::{Cancel, CancelWritten, Change, InsertRun, Inserted, Refusal};
 
 /// Inserts a new run, and tells whether an intent waits for it.
 async fn is_awaited(store: &dyn RunStore, run: &InsertRun) -> bool {
@@ -94,4 +94,48 @@ pub(super) async fn an_expired_intent_is_as_good_as_none(store: &dyn RunStore) {
     store.forget_expired_intents().await.unwrap();
     let mut attempt = Attempt { store, run_id: id(&asked), attempt: 1, next_seq: 0 };
     attempt.write(Change::Start).await;
+}
+
+fn of(user_id: Option<&str>, insert: InsertRun) -> InsertRun {
+    with(insert, |run| run.output.user_id = user_id.map(UserId::from))
+}
+
+fn on_behalf_of(user_id: &str, run_id: RunId) -> Cancel {
+    Cancel { run_id, user_id: Some(user_id.into()) }
+}
+
+pub(super) async fn an_intent_of_a_user_meets_runs_of_that_user_only(store: &dyn RunStore) {
+    for user_id in [Some("bob"), None] {
+        let run = of(user_id, owned());
+        assert_eq!(cancel(store, on_behalf_of("ann", id(&run))).await, CancelWritten::IntentStored);
+        assert!(!is_awaited(store, &run).await, "{user_id:?}");
+        assert!(!facts(store, id(&run)).await.cancel_wanted, "{user_id:?}");
+        let mut attempt = Attempt { store, run_id: id(&run), attempt: 1, next_seq: 0 };
+        attempt.write(Change::Start).await;
+    }
+    let run = of(Some("ann"), owned());
+    assert_eq!(cancel(store, on_behalf_of("ann", id(&run))).await, CancelWritten::IntentStored);
+    assert!(is_awaited(store, &run).await);
+    assert!(facts(store, id(&run)).await.cancel_wanted);
+    let mut attempt = Attempt { store, run_id: id(&run), attempt: 1, next_seq: 0 };
+    assert_eq!(attempt.try_write(Change::Start).await, Err(Refusal::CancelWanted));
+}
+
+pub(super) async fn intents_of_several_users_for_one_id_are_each_kept(store: &dyn RunStore) {
+    let run = of(Some("bob"), owned());
+    for user_id in ["ann", "bob", "ann"] {
+        assert_eq!(cancel(store, on_behalf_of(user_id, id(&run))).await, CancelWritten::IntentStored);
+    }
+    assert_eq!(cancel(store, id(&run)).await, CancelWritten::IntentStored);
+    assert_eq!(cancel(store, on_behalf_of("eve", id(&run))).await, CancelWritten::TooManyIntents);
+
+    assert!(is_awaited(store, &run).await);
+    let mut attempt = Attempt { store, run_id: id(&run), attempt: 1, next_seq: 0 };
+    assert_eq!(attempt.try_write(Change::Start).await, Err(Refusal::CancelWanted));
+    attempt.write(settle(RunStatus::Cancelled)).await;
+
+    // Bob's and nobody's are spent, ann's is kept.
+    assert_eq!(cancel(store, RunId::new()).await, CancelWritten::IntentStored);
+    assert_eq!(cancel(store, RunId::new()).await, CancelWritten::IntentStored);
+    assert_eq!(cancel(store, RunId::new()).await, CancelWritten::TooManyIntents);
 }

@@ -162,7 +162,7 @@ pub(super) async fn a_closed_store_refuses_everything(store: &dyn RunStore) {
     store.close().await;
     store.close().await;
     let node = NodeId::new();
-    refused(store.write(0, Arc::new([Write::Cancel(run_id)])).await);
+    refused(store.write(0, Arc::new([Write::Cancel(run_id.into())])).await);
     refused(store.claim(Claim { node, agents: vec![AGENT.to_owned()], limited: Vec::new(), limit: 1 }).await);
     refused(store.count_waiting(1).await);
     refused(store.cancel_requests(node).await);

@@ -11,8 +11,8 @@ use crate::run::{
     RunStatus, SessionId, SessionPolicy,
 };
 use crate::store::protocol::{
-    Advance, CANCELLED_BY_CALLER, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement, Write,
-    Written,
+    Advance, CANCELLED_BY_CALLER, Cancel, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement,
+    Write, Written,
 };
 use crate::store::{Claim, NodeId, RunStore, TakenRun};
 
@@ -150,8 +150,8 @@ pub(in crate::store) async fn advance(store: &dyn RunStore, advance: &Advance) -
     outcome
 }
 
-pub(in crate::store) async fn cancel(store: &dyn RunStore, run_id: RunId) -> CancelWritten {
-    let written = write(store, Write::Cancel(run_id)).await;
+pub(in crate::store) async fn cancel(store: &dyn RunStore, cancel: impl Into<Cancel>) -> CancelWritten {
+    let written = write(store, Write::Cancel(cancel.into())).await;
     let Written::Cancel(outcome) = written else { panic!("a cancel was answered by {written:?}") };
     outcome
 }

@@ -98,12 +98,13 @@ impl QueryFragment<Pg> for InsertRuns {
                        CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, session_turn, priority, COALESCE(run_at, now()), timeout_ms, \
                        GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now() \
                 FROM asked ON CONFLICT DO NOTHING \
-                RETURNING run_id, created_at, run_at, start_by), \
+                RETURNING run_id, user_id, created_at, run_at, start_by), \
              inputs AS ( \
                 INSERT INTO run_inputs (run_id, input, metadata, fingerprint) \
                 SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint FROM asked a JOIN new USING (run_id)) \
              SELECT run_id, created_at, run_at, start_by, EXISTS ( \
-                SELECT FROM cancel_intents c WHERE c.run_id = new.run_id AND c.expires_at > now()) FROM new"
+                SELECT FROM cancel_intents c \
+                WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new"
         );
         Ok(())
     }

@@ -40,7 +40,7 @@ pub(super) struct GetFacts {
 /// The columns of a [`FactsRow`], of `r`.
 pub(super) const FACTS: &str = "r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
      r.cancel_requested_at IS NOT NULL OR EXISTS ( \
-        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.expires_at > now()), \
+        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()), \
      COALESCE(r.start_by <= now(), false)";
 
 /// The types of [`FACTS`].

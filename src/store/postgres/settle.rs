@@ -75,7 +75,7 @@ impl QueryFragment<Pg> for SettleRuns {
             ") AS t (run_id, status, error_kind, error_message, event)), \
              done AS ( \
                 UPDATE runs r SET status = a.status, settled_at = now(), next_seq = r.next_seq + 1, node_id = NULL \
-                FROM asked a WHERE r.run_id = a.run_id RETURNING r.run_id, r.next_seq), \
+                FROM asked a WHERE r.run_id = a.run_id RETURNING r.run_id, r.user_id, r.status, r.next_seq), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \
                 SELECT d.run_id, d.next_seq - 1, now(), a.event::json FROM done d JOIN asked a USING (run_id)), \
@@ -84,7 +84,8 @@ impl QueryFragment<Pg> for SettleRuns {
                 SELECT a.run_id, a.error_kind, a.error_message, ", &self.metrics => Text, "::json \
                 FROM asked a JOIN done USING (run_id)), \
              spent AS ( \
-                DELETE FROM cancel_intents c USING asked a WHERE c.run_id = a.run_id AND a.status = 'CANCELLED') \
+                DELETE FROM cancel_intents c USING done d \
+                WHERE c.run_id = d.run_id AND c.user_id IN ('', d.user_id) AND d.status = 'CANCELLED') \
              SELECT run_id FROM done"
         );
         Ok(())

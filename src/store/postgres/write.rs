@@ -15,7 +15,7 @@ use super::insert::{InsertRuns, NewRow};
 use super::inserted;
 use super::read::{FactsRow, GetFacts};
 use crate::run::RunId;
-use crate::store::protocol::{Advance, CancelWritten, InsertRun, RowFacts, Verdict, Write, Written, judge};
+use crate::store::protocol::{Advance, Cancel, InsertRun, RowFacts, Verdict, Write, Written, judge};
 use crate::store::{StoreError, StoreLimits, StoreResult};
 
 /// How often a write is tried again that was refused and should have passed by what was read then: what it had met changed
@@ -35,18 +35,14 @@ pub(super) async fn write(conn: &mut Connection, batch: &[Write], limits: StoreL
         }
     }
     let cancelled = cancel::cancel(conn, &cancels, limits).await?;
-    answers.extend(cancels.iter().copied().zip(cancelled.into_iter().map(CancelWritten::into)));
     let answer = |write: &Write| {
         let busy = || StoreError::Unavailable(format!("run {} keeps changing", write.run_id()));
-        answers.get(&write.run_id()).cloned().ok_or_else(busy)
+        match write {
+            Write::Cancel(one) => cancelled.get(one).copied().map(Written::Cancel).ok_or_else(busy),
+            Write::Insert(_) | Write::Advance(_) => answers.get(&write.run_id()).cloned().ok_or_else(busy),
+        }
     };
     batch.iter().map(answer).collect()
-}
-
-impl From<CancelWritten> for Written {
-    fn from(written: CancelWritten) -> Self {
-        Self::Cancel(written)
-    }
 }
 
 /// The writes of a batch by kind, each in the order of run ids: two batches that meet the same rows lock them in the same
@@ -54,7 +50,7 @@ impl From<CancelWritten> for Written {
 struct Sorted<'a> {
     inserts: Vec<&'a InsertRun>,
     advances: Vec<&'a Advance>,
-    cancels: Vec<RunId>,
+    cancels: Vec<Cancel>,
 }
 
 impl<'a> Sorted<'a> {
@@ -64,7 +60,7 @@ impl<'a> Sorted<'a> {
             match write {
                 Write::Insert(insert) => sorted.inserts.push(insert),
                 Write::Advance(advance) => sorted.advances.push(advance),
-                Write::Cancel(run_id) => sorted.cancels.push(*run_id),
+                Write::Cancel(one) => sorted.cancels.push(one.clone()),
             }
         }
         sorted.inserts.sort_by(|one, other| {
@@ -116,10 +112,14 @@ async fn execute(
     let new = if insert.is_empty() { Vec::new() } else { insert.get_results(conn).await? };
     let done: Vec<Uuid> = if advance.is_empty() { Vec::new() } else { advance.get_results(conn).await? };
     if !cancelled.is_empty() {
-        diesel::sql_query("DELETE FROM cancel_intents WHERE run_id = ANY($1)")
-            .bind::<Array<SqlUuid>, _>(cancelled)
-            .execute(conn)
-            .await?;
+        diesel::sql_query(
+            "DELETE FROM cancel_intents c USING runs r \
+             WHERE r.run_id = ANY($1) AND r.status = 'CANCELLED' \
+               AND c.run_id = r.run_id AND c.user_id IN ('', r.user_id)",
+        )
+        .bind::<Array<SqlUuid>, _>(cancelled)
+        .execute(conn)
+        .await?;
     }
     if several {
         conn.commit().await?;

@@ -8,7 +8,7 @@ use diesel::sqlite::Sqlite;
 use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StepRow, StoredRun};
 use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{bound, error::unreadable};
-use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord, Turn};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord, Turn, UserId};
 use crate::store::protocol::RowFacts;
 use crate::store::turn::ITS_TURN;
 use crate::store::{History, Mark, NodeId, RunQuery, StoreResult, TakenRun};
@@ -38,6 +38,7 @@ macro_rules! facts_of {
             exists(
                 cancel_intents::table
                     .filter(cancel_intents::run_id.eq(runs::run_id))
+                    .filter(cancel_intents::user_id.eq("").or(cancel_intents::user_id.nullable().is(runs::user_id)))
                     .filter(cancel_intents::expires_at.gt($now)),
             ),
             coalesce_bool(runs::start_by.le($now), false),
@@ -75,6 +76,13 @@ pub(super) fn marks(conn: &mut SqliteConnection, run_ids: &[RunId]) -> StoreResu
         }
     }
     Ok(marks)
+}
+
+/// Whom a run belongs to, if there is such a run.
+pub(super) fn owner(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<Option<Option<UserId>>> {
+    let owner: Option<Option<String>> =
+        runs::table.find(run_id.to_string()).select(runs::user_id).first(conn).optional()?;
+    Ok(owner.map(|owner| owner.map(UserId::from)))
 }
 
 /// The unsettled runs that some node has.

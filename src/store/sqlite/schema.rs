@@ -68,8 +68,9 @@ table! {
 }
 
 table! {
-    cancel_intents (run_id) {
+    cancel_intents (run_id, user_id) {
         run_id -> Text,
+        user_id -> Text,
         expires_at -> BigInt,
     }
 }

@@ -11,7 +11,7 @@ use super::{intent, now, read};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
 use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{
-    Advance, CANCELLED_BY_CALLER, CancelVerdict, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts,
+    Advance, CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts,
     Settlement, Verdict, Write, Written, judge, judge_cancel,
 };
 use crate::store::{StoreError, StoreLimits, StoreResult};
@@ -23,7 +23,7 @@ pub(super) fn write(conn: &mut SqliteConnection, batch: &[Write], limits: StoreL
         let one = |write: &Write| match write {
             Write::Insert(run) => insert(conn, run, now).map(Written::Insert),
             Write::Advance(step) => advance(conn, step, now).map(Written::Advance),
-            Write::Cancel(run_id) => cancel(conn, *run_id, limits, now).map(Written::Cancel),
+            Write::Cancel(one) => cancel(conn, one, limits, now).map(Written::Cancel),
         };
         batch.iter().map(one).collect()
     })
@@ -59,7 +59,8 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         run_inputs::fingerprint.eq(&insert.fingerprint[..]),
     );
     insert_into(run_inputs::table).values(input).execute(conn)?;
-    Ok(Inserted::New { run: Box::new(run), cancel_wanted: intent::is_there(conn, run_id, now)? })
+    let cancel_wanted = intent::is_there(conn, run_id, run.output.user_id.as_ref(), now)?;
+    Ok(Inserted::New { run: Box::new(run), cancel_wanted })
 }
 
 fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreResult<Result<(), Refusal>> {
@@ -127,10 +128,12 @@ pub(super) fn never_late_again(conn: &mut SqliteConnection, run_id: RunId) -> St
     Ok(())
 }
 
-fn cancel(conn: &mut SqliteConnection, run_id: RunId, limits: StoreLimits, now: i64) -> StoreResult<CancelWritten> {
-    let facts = read::facts(conn, run_id, now)?;
+fn cancel(conn: &mut SqliteConnection, cancel: &Cancel, limits: StoreLimits, now: i64) -> StoreResult<CancelWritten> {
+    let run_id = cancel.run_id;
+    let hit = read::owner(conn, run_id)?.is_some_and(|owner| cancel.hits(owner.as_ref()));
+    let facts = if hit { read::facts(conn, run_id, now)? } else { None };
     match (judge_cancel(facts.as_ref()), facts) {
-        (CancelVerdict::StoreIntent, _) | (CancelVerdict::Settle, None) => intent::store(conn, run_id, limits, now),
+        (CancelVerdict::StoreIntent, _) | (CancelVerdict::Settle, None) => intent::store(conn, cancel, limits, now),
         (CancelVerdict::Settled(status), _) => Ok(CancelWritten::Settled(status)),
         (CancelVerdict::Request(node), _) => {
             update(runs::table.find(run_id.to_string()).filter(runs::cancel_requested_at.is_null()))
@@ -188,7 +191,8 @@ fn settle(
     };
     insert_into(run_outputs::table).values(&output).execute(conn)?;
     if settlement.status == RunStatus::Cancelled {
-        intent::forget(conn, run_id)?;
+        let owner = read::owner(conn, run_id)?.flatten();
+        intent::forget(conn, run_id, owner.as_ref())?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::actors::manager::cancel::CancelAnswer;
 use crate::actors::testing::{only, run_of};
 use crate::run::{RunId, RunStatus};
 use crate::store::conformance::samples::id;
+use crate::store::protocol::InsertRun;
 
 #[tokio::test]
 async fn a_cancel_while_the_insert_is_in_flight_starts_nothing() {
@@ -135,4 +136,36 @@ async fn a_cancel_when_the_store_is_away_is_answered_in_time() {
     let refused = answer(scene.cancel(RunId::new())).await.unwrap_err();
 
     assert!(refused.is_retryable(), "{refused}");
+}
+
+#[tokio::test]
+async fn a_cancel_on_behalf_of_a_user_meets_runs_of_that_user_only() {
+    let scene = Scene::with_room_for(1).await;
+    let (anns, bobs) = (of_user("ann"), of_user("bob"));
+    scene.store.hold(only("insert"));
+    // Live and not yet durable, live and at work, and waiting for room.
+    let submitted = scene.submit(&anns);
+    scene.store.has_come(id(&anns), "insert").await;
+    let stranger = scene.cancel_for(Some("bob"), id(&anns));
+    scene.store.let_go();
+    answer(submitted).await.unwrap();
+    assert_eq!(answer(stranger).await.unwrap(), CancelAnswer::IntentStored);
+    scene.tally.present(1).await;
+    answer(scene.submit(&bobs)).await.unwrap();
+
+    for (user_id, run_id) in [("bob", id(&anns)), ("ann", id(&bobs)), ("bob", id(&anns))] {
+        assert_eq!(answer(scene.cancel_for(Some(user_id), run_id)).await.unwrap(), CancelAnswer::IntentStored);
+    }
+    assert_eq!(scene.status(id(&anns)).await, RunStatus::Running);
+    assert_eq!(scene.status(id(&bobs)).await, RunStatus::Pending);
+    for (user_id, run_id) in [("bob", id(&bobs)), ("ann", id(&anns))] {
+        assert_eq!(answer(scene.cancel_for(Some(user_id), run_id)).await.unwrap(), CancelAnswer::Cancelled);
+    }
+    assert_eq!(scene.tally.starts(), 1, "only ann's");
+}
+
+fn of_user(user_id: &str) -> InsertRun {
+    let mut run = run_of("endless");
+    run.run.output.user_id = Some(user_id.into());
+    run
 }

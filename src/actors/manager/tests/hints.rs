@@ -61,7 +61,7 @@ async fn a_hint_of_a_cancel_is_looked_up_by_the_node_that_it_names() {
     let scene = Scene::without_polls().await;
     let run_id = scene.running("endless", 1).await;
     // As another process does it.
-    scene.store.inner().write(0, [Write::Cancel(run_id)].into()).await.unwrap();
+    scene.store.inner().write(0, [Write::Cancel(run_id.into())].into()).await.unwrap();
 
     hint(&scene, Hinted { work: false, cancels: Named::These([NodeId::new()].into()) }).await;
     scene.all_taken_in().await;

@@ -89,8 +89,8 @@ async fn an_end_waits_for_a_cancel_and_then_still_settles_the_run_of_its_own() {
         let end = Attempt::start(&*store, run.clone()).await.next(settle(status));
 
         sql(&mut conn, "BEGIN").await;
-        let found = cancel::look(&mut conn, vec![id(&run).as_uuid()]).await.unwrap();
-        assert_eq!(found[&id(&run).as_uuid()], CancelWritten::Requested(run.node.unwrap()));
+        let found = cancel::look(&mut conn, &[id(&run).into()]).await.unwrap();
+        assert_eq!(found[&id(&run).into()], CancelWritten::Requested(run.node.unwrap()));
         let ended = write_of(&store, &end);
         somebody_waits(&database).await;
         sql(&mut conn, "COMMIT").await;
@@ -111,8 +111,8 @@ async fn an_end_that_waits_for_the_cancel_of_a_run_that_nobody_has_is_refused() 
     attempt.write(Change::HandBack).await;
 
     sql(&mut conn, "BEGIN").await;
-    let found = cancel::look(&mut conn, vec![late.run_id.as_uuid()]).await.unwrap();
-    assert_eq!(found[&late.run_id.as_uuid()], CancelWritten::Cancelled);
+    let found = cancel::look(&mut conn, &[late.run_id.into()]).await.unwrap();
+    assert_eq!(found[&late.run_id.into()], CancelWritten::Cancelled);
     // Nobody has the run before the cancel and after it, so there is nothing to wait for.
     assert_eq!(samples::advance(&*store, &late).await, Err(Refusal::Fenced));
     sql(&mut conn, "COMMIT").await;
@@ -130,7 +130,7 @@ async fn of_two_cancels_of_a_run_that_nobody_has_the_second_finds_it_cancelled()
     let any = samples::step(id(&run), 0, 0, settle(Cancelled));
 
     sql(&mut conn, "BEGIN").await;
-    cancel::look(&mut conn, vec![id(&run).as_uuid()]).await.unwrap();
+    cancel::look(&mut conn, &[id(&run).into()]).await.unwrap();
     let second = cancel_of(&store, &any);
     somebody_waits(&database).await;
     sql(&mut conn, "COMMIT").await;

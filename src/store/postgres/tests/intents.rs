@@ -30,13 +30,13 @@ async fn starts(conn: &mut Connection, run: &InsertRun) -> bool {
 }
 
 async fn stores_intent(conn: &mut Connection, run: &InsertRun) {
-    let ids = vec![id(run).as_uuid()];
-    assert_eq!(cancel::store_intents(conn, ids.clone(), LIMITS).await.unwrap(), ids);
+    let intents = [id(run).into()];
+    assert_eq!(cancel::store_intents(conn, &intents, LIMITS).await.unwrap(), intents);
 }
 
 async fn looks(conn: &mut Connection, run: &InsertRun) -> Option<CancelWritten> {
-    let run_id = id(run).as_uuid();
-    cancel::look(conn, vec![run_id]).await.unwrap().remove(&run_id)
+    let wanted = id(run).into();
+    cancel::look(conn, std::slice::from_ref(&wanted)).await.unwrap().remove(&wanted)
 }
 
 #[tokio::test]

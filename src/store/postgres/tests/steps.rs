@@ -12,7 +12,7 @@ use crate::store::postgres::claim::ClaimRuns;
 use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::insert::{InsertRuns, NewRow};
 use crate::store::postgres::row::RunRow;
-use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal};
+use crate::store::protocol::{Cancel, CancelWritten, Change, InsertRun, Inserted, Refusal};
 use crate::store::{Claim, NodeId, RunStore};
 
 fn insert_of(run: &InsertRun) -> InsertRuns {
@@ -49,20 +49,20 @@ async fn a_run_that_comes_between_the_two_looks_of_a_cancel_is_cancelled() {
     for mut run in [owned(), unowned()] {
         let (database, store) = fresh().await;
         let mut conn = connection(&database, Purpose::Write).await;
-        let ids = vec![id(&run).as_uuid()];
+        let cancels = [Cancel::from(id(&run))];
 
-        assert!(cancel::look(&mut conn, ids.clone()).await.unwrap().is_empty());
+        assert!(cancel::look(&mut conn, &cancels).await.unwrap().is_empty());
         samples::submit(&*store, &run).await;
-        assert_eq!(cancel::store_intents(&mut conn, ids.clone(), LIMITS).await.unwrap(), ids);
-        let found = cancel::look(&mut conn, ids.clone()).await.unwrap();
+        assert_eq!(cancel::store_intents(&mut conn, &cancels, LIMITS).await.unwrap(), cancels);
+        let found = cancel::look(&mut conn, &cancels).await.unwrap();
 
         match run.node.take() {
             Some(node) => {
-                assert_eq!(found[&ids[0]], CancelWritten::Requested(node));
+                assert_eq!(found[&cancels[0]], CancelWritten::Requested(node));
                 assert_eq!(start(&*store, &run).await, Err(Refusal::CancelWanted));
             }
             None => {
-                assert_eq!(found[&ids[0]], CancelWritten::Cancelled);
+                assert_eq!(found[&cancels[0]], CancelWritten::Cancelled);
                 assert_eq!(samples::get(&*store, id(&run)).await.output.status, RunStatus::Cancelled);
             }
         }
@@ -74,16 +74,16 @@ async fn a_run_that_comes_after_the_intent_and_before_the_second_look_is_cancell
     let (database, store) = fresh().await;
     let mut conn = connection(&database, Purpose::Write).await;
     let run = owned();
-    let ids = vec![id(&run).as_uuid()];
+    let cancels = [Cancel::from(id(&run))];
 
-    assert!(cancel::look(&mut conn, ids.clone()).await.unwrap().is_empty());
-    cancel::store_intents(&mut conn, ids.clone(), LIMITS).await.unwrap();
+    assert!(cancel::look(&mut conn, &cancels).await.unwrap().is_empty());
+    cancel::store_intents(&mut conn, &cancels, LIMITS).await.unwrap();
     let inserted = samples::insert(&*store, &run).await;
     assert!(matches!(inserted, Inserted::New { cancel_wanted: true, .. }), "{inserted:?}");
     assert_eq!(start(&*store, &run).await, Err(Refusal::CancelWanted));
-    let found = cancel::look(&mut conn, ids.clone()).await.unwrap();
+    let found = cancel::look(&mut conn, &cancels).await.unwrap();
 
-    assert_eq!(found[&ids[0]], CancelWritten::Requested(run.node.unwrap()));
+    assert_eq!(found[&cancels[0]], CancelWritten::Requested(run.node.unwrap()));
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_start_waits_for_a_cancel_and_is_then_refused() {
     samples::submit(&*store, &run).await;
 
     sql(&mut conn, "BEGIN").await;
-    cancel::look(&mut conn, vec![id(&run).as_uuid()]).await.unwrap();
+    cancel::look(&mut conn, &[id(&run).into()]).await.unwrap();
     let waiting = {
         let (store, run) = (store.clone(), run.clone());
         tokio::spawn(async move { start(&*store, &run).await })
@@ -140,8 +140,8 @@ async fn a_claim_and_a_cancel_of_one_waiting_run_do_not_both_have_it() {
     let run = unowned();
     samples::submit(&*store, &run).await;
     sql(&mut conn, "BEGIN").await;
-    let found = cancel::look(&mut conn, vec![id(&run).as_uuid()]).await.unwrap();
-    assert_eq!(found[&id(&run).as_uuid()], CancelWritten::Cancelled);
+    let found = cancel::look(&mut conn, &[id(&run).into()]).await.unwrap();
+    assert_eq!(found[&id(&run).into()], CancelWritten::Cancelled);
     assert!(samples::claim(&*store, node, 10).await.is_empty());
     sql(&mut conn, "COMMIT").await;
 

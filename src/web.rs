@@ -1,0 +1,124 @@
+//! The HTTP door: an [actix-web](https://docs.rs/actix-web/4) scope over a [`Runtime`].
+//!
+//! ```no_run
+//! use actix_web::{App, HttpServer};
+//! use greenroom::{Agent, Runtime, ScriptedModel, Store, web};
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let agent = Agent::builder("echo").model(ScriptedModel::echo());
+//! let runtime = Runtime::builder().store(Store::sqlite_in_memory()).agent(agent).start().await?;
+//! HttpServer::new(move || App::new().service(web::scope("/greenroom", runtime.clone())))
+//!     .bind("127.0.0.1:8080")?
+//!     .run()
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The scope stands beside the service's own routes and under its own middleware, and several can stand in one app. Who may
+//! do what, and which limits hold, is said by a [`Door`]; [`scope`] is one with nothing but its defaults, which **asks
+//! nobody who they are**: bind it to loopback, put it behind your own authentication, or give the door a
+//! [token](Door::bearer_token) or a [user hook](Door::user).
+//!
+//! # Routes
+//!
+//! Relative to the path of the scope. Bodies are JSON in UTF-8, times RFC 3339, durations seconds. Fields and parameters
+//! that are not known are refused by their name.
+//!
+//! | route | what it does |
+//! |---|---|
+//! | `GET /agents` | the agents |
+//! | `GET /agents/{agent}` | one agent |
+//! | `POST /agents/{agent}/runs` | submits a run: 202, `Location`, and the run |
+//! | `GET /runs` | a page of runs, newest first |
+//! | `GET /sessions/{session_id}/runs` | the same, of one session |
+//! | `GET /runs/{run_id}` | a run |
+//! | `GET /runs/{run_id}/events` | its events, as they happen |
+//! | `POST /runs/{run_id}/cancel` | cancels it |
+//! | `GET /healthz` | 200 while the process is alive; open to everybody |
+//! | `GET /readyz` | 200 while the runtime accepts and takes up runs, else 503; open to everybody |
+//!
+//! **Submit.** The body has `input` (a text or any JSON) and, if wanted, `session_id`, `run_id`, `user_id`, `metadata`,
+//! `priority`, `run_at` and `timeout`, as [`NewRun`](crate::NewRun) has them. The answer comes when the run is durable. With
+//! `Prefer: wait=N` it comes when the run has settled, and is 200 then, but after `N` seconds at the latest.
+//! `Idempotency-Key` makes a submit that can be repeated, and so does a `run_id` of the caller's own.
+//!
+//! **Get.** `?wait=N` waits up to `N` seconds for the run to settle. `?session_id=` finds the run only in that session.
+//!
+//! **Lists.** `?session_id=`, `user_id`, `agent`, `status`, `created_from` and `created_until` choose, all together; `limit`
+//! is 50 unless told otherwise, and at most 100. A page that is not the last has `next`: `?after=` that is the next page.
+//! Inputs and contents are left out of lists, unless `?include=` names `input`, `content`, or both with a comma.
+//!
+//! **Cancel.** The body is empty or `{}`. `outcome` is `cancelled`; `requested` when another process has the run;
+//! `already_settled`; or `intent_stored` when there is no such run, and one that comes with this id will not start. What has
+//! yet to happen is answered by 202.
+//!
+//! **Events** are an [event stream](https://html.spec.whatwg.org/multipage/server-sent-events.html): `id` is the event's
+//! seq, and `data` the [event](crate::RunEvent) as one line of JSON. `Last-Event-ID`, or `?after=`, is the seq after which to
+//! go on. The stream closes after the last event of the run; 204 says that there is nothing after that seq and never will
+//! be, on which an `EventSource` gives up. A comment comes every 15 s, so that nobody between takes the line for dead. A
+//! reader that is slow, or gone, slows nobody down. With `?cancel_on_disconnect=true` the run is cancelled when the reader
+//! goes before its end; as long as nothing is said, actix-web notices that at the second comment, or at once with
+//! [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed).
+//!
+//! # Errors
+//!
+//! Every refusal is a [problem](https://www.rfc-editor.org/rfc/rfc9457) of type `urn:greenroom:problem:…`, with `detail` for
+//! people, and beside it the `field`, `parameter`, `agent` or `run_id` that is meant.
+//!
+//! | type | status | |
+//! |---|---|---|
+//! | `malformed-json` | 400 | the body is no JSON |
+//! | `invalid-parameter` | 400 | a part of the path, a query parameter or a header cannot be read, or is not known |
+//! | `unauthorized` | 401 | the token is missing or wrong, or the user hook knows nobody |
+//! | `cross-site` | 403 | a browser asks on behalf of another site |
+//! | `not-found`, `unknown-agent`, `unknown-run` | 404 | |
+//! | `method-not-allowed` | 405 | `Allow` says which are |
+//! | `conflict` | 409 | another run has this id |
+//! | `body-too-large` | 413 | |
+//! | `unsupported-media-type` | 415 | the body is not said to be JSON |
+//! | `invalid-field` | 422 | a field is missing, unknown, of another type, or impossible |
+//! | `full`, `overloaded`, `too-many-intents` | 429 | no room just now; `Retry-After` |
+//! | `internal` | 500 | |
+//! | `unavailable` | 503 | the database does not answer; `Retry-After`. With a `run_id`: submit the same again with it |
+//! | `shutting-down`, `not-ready` | 503 | |
+//!
+//! # Other sites
+//!
+//! A request that changes something is refused when a browser sends it on behalf of another site: by `Sec-Fetch-Site` where
+//! the browser sends it, else when `Origin` names another host than `Host`
+//! ([the reasons](https://words.filippo.io/csrf/)). What is not a browser sends neither and is not concerned.
+
+use actix_web::Scope;
+
+use crate::runtime::Runtime;
+
+pub use self::door::Door;
+
+mod access;
+mod agents;
+mod body;
+mod decode;
+mod door;
+mod events;
+mod guard;
+mod header;
+mod health;
+mod problem;
+mod routes;
+mod runs;
+mod site;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+/// The routes over `runtime`, under `path`, as a [`Door`] with nothing but its defaults has them: open to everybody who can
+/// connect.
+///
+/// # Panics
+///
+/// As [`Door::scope`].
+#[must_use = "a scope is of use in an app"]
+pub fn scope(path: &str, runtime: Runtime) -> Scope {
+    Door::new(runtime).scope(path)
+}

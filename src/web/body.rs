@@ -1,0 +1,241 @@
+//! What goes over the wire: the bodies of requests and responses, and the parameters of queries.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::run::{Content, Metadata, Metrics, Run, RunFailure, RunId, RunStatus, SessionId, UserId};
+use crate::runtime::{CancelOutcome, Cursor, Page};
+
+/// A run to be submitted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubmitBody {
+    pub(super) input: Content,
+    pub(super) session_id: Option<SessionId>,
+    pub(super) run_id: Option<RunId>,
+    pub(super) user_id: Option<UserId>,
+    pub(super) metadata: Option<Metadata>,
+    pub(super) priority: Option<i16>,
+    pub(super) run_at: Option<DateTime<Utc>>,
+    /// Seconds.
+    pub(super) timeout: Option<f64>,
+}
+
+/// Nothing can be said about a cancel.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelBody {}
+
+/// The parameters of a run that is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RunParameters {
+    pub(super) session_id: Option<SessionId>,
+    /// Seconds.
+    pub(super) wait: Option<u32>,
+}
+
+/// The parameters of a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParameters {
+    pub(super) session_id: Option<SessionId>,
+    pub(super) user_id: Option<UserId>,
+    pub(super) agent: Option<String>,
+    pub(super) status: Option<RunStatus>,
+    pub(super) created_from: Option<DateTime<Utc>>,
+    pub(super) created_until: Option<DateTime<Utc>>,
+    pub(super) after: Option<Cursor>,
+    pub(super) limit: Option<usize>,
+    #[serde(default)]
+    pub(super) include: Include,
+}
+
+/// The parameters of an event stream.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsParameters {
+    pub(super) after: Option<u64>,
+    pub(super) cancel_on_disconnect: Option<bool>,
+}
+
+/// What a list is to have although it may be large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Include {
+    pub(super) input: bool,
+    pub(super) content: bool,
+}
+
+impl TryFrom<String> for Include {
+    type Error = &'static str;
+
+    fn try_from(names: String) -> Result<Self, Self::Error> {
+        let mut include = Self::default();
+        for name in names.split(',') {
+            match name {
+                "input" => include.input = true,
+                "content" => include.content = true,
+                _ => return Err("must name `input`, `content`, or both with a comma between"),
+            }
+        }
+        Ok(include)
+    }
+}
+
+/// A run. The fields are those of [`Run`], so that it can be read as one.
+#[derive(Debug, Serialize)]
+pub(super) struct RunBody {
+    run_id: RunId,
+    session_id: SessionId,
+    agent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<UserId>,
+    status: RunStatus,
+    /// Left out of lists that do not include it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<Content>,
+    /// Left out until the run settles, and of lists that do not include it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Content>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<RunFailure>,
+    metadata: Metadata,
+    metrics: Metrics,
+    priority: i16,
+    run_at: DateTime<Utc>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<f64>,
+    max_attempts: u32,
+    attempt: u32,
+    starts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_by: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_at: Option<DateTime<Utc>>,
+}
+
+impl From<Run> for RunBody {
+    fn from(run: Run) -> Self {
+        let Run { output, input, metadata, priority, run_at, start_by, timeout, max_attempts, attempt, starts, .. } =
+            run;
+        Self {
+            run_id: output.run_id,
+            session_id: output.session_id,
+            agent: output.agent,
+            user_id: output.user_id,
+            status: output.status,
+            input: Some(input),
+            content: output.content,
+            error: output.error,
+            metadata,
+            metrics: output.metrics,
+            priority,
+            run_at,
+            timeout: timeout.map(|timeout| timeout.as_secs_f64()),
+            max_attempts,
+            attempt,
+            starts,
+            start_by,
+            created_at: output.created_at,
+            started_at: output.started_at,
+            settled_at: output.settled_at,
+        }
+    }
+}
+
+/// A page of runs.
+#[derive(Debug, Serialize)]
+pub(super) struct PageBody {
+    runs: Vec<RunBody>,
+    /// Where the next page starts; left out when this is the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Cursor>,
+}
+
+impl PageBody {
+    pub(super) fn new(page: Page, include: Include) -> Self {
+        let mut runs: Vec<RunBody> = page.runs.into_iter().map(RunBody::from).collect();
+        for run in &mut runs {
+            run.input = run.input.take().filter(|_| include.input);
+            run.content = run.content.take().filter(|_| include.content);
+        }
+        Self { runs, next: page.next }
+    }
+}
+
+/// The agents, by name.
+#[derive(Debug, Serialize)]
+pub(super) struct AgentsBody {
+    pub(super) agents: Vec<AgentBody>,
+}
+
+/// An agent.
+#[derive(Debug, Serialize)]
+pub(super) struct AgentBody {
+    pub(super) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<String>,
+}
+
+/// What a cancel has done.
+#[derive(Debug, Serialize)]
+pub(super) struct CancelledBody {
+    run_id: RunId,
+    outcome: OutcomeWord,
+    /// The status of the run, where the cancel knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<RunStatus>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum OutcomeWord {
+    Cancelled,
+    Requested,
+    AlreadySettled,
+    IntentStored,
+}
+
+impl CancelledBody {
+    pub(super) const fn new(run_id: RunId, outcome: CancelOutcome) -> Self {
+        let (outcome, status) = match outcome {
+            CancelOutcome::Cancelled => (OutcomeWord::Cancelled, Some(RunStatus::Cancelled)),
+            CancelOutcome::Requested => (OutcomeWord::Requested, None),
+            CancelOutcome::AlreadySettled(status) => (OutcomeWord::AlreadySettled, Some(status)),
+            CancelOutcome::IntentStored => (OutcomeWord::IntentStored, None),
+        };
+        Self { run_id, outcome, status }
+    }
+}
+
+/// That all is well.
+#[derive(Debug, Serialize)]
+pub(super) struct HealthBody {
+    pub(super) status: &'static str,
+}
+
+/// A refusal.
+#[derive(Debug, Serialize)]
+pub(super) struct ProblemBody {
+    pub(super) r#type: String,
+    pub(super) title: String,
+    pub(super) status: u16,
+    pub(super) detail: String,
+    /// The field of the body that is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) field: Option<String>,
+    /// The part of the path, the query parameter or the header that is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) parameter: Option<String>,
+    /// The agent that is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent: Option<String>,
+    /// The run that is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) run_id: Option<RunId>,
+}
