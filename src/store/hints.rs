@@ -76,9 +76,10 @@ pub(crate) struct Hints {
     pub(crate) news: Named<RunId>,
 }
 
+/// Where there is nobody to tell, nothing is put together.
+#[cfg(any(test, feature = "postgres"))]
 impl Hints {
     /// Anything may have happened.
-    #[cfg(any(test, feature = "postgres"))]
     pub(crate) const fn everything() -> Self {
         Self { work: true, cancels: Named::Any, news: Named::Any }
     }
