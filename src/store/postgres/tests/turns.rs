@@ -25,6 +25,13 @@ fn insert_of(run: &InsertRun) -> InsertRuns {
     insert
 }
 
+/// The run was accepted, or else refused because this one has its session.
+fn assert_answer(answer: &Inserted, accepted: bool, holder: &InsertRun) {
+    let is_new = matches!(answer, Inserted::New { .. });
+    let is_busy = matches!(answer, Inserted::SessionBusy(run_id) if *run_id == id(holder));
+    assert_eq!((is_new, is_busy), (accepted, !accepted), "{answer:?}");
+}
+
 /// What a claim on this connection takes up.
 async fn claimed(conn: &mut Connection, node: NodeId) -> Vec<RunId> {
     let claim = Claim { node, agents: vec![samples::AGENT.to_owned()], limited: Vec::new(), limit: 10 };
@@ -78,10 +85,7 @@ async fn a_submit_waits_for_another_of_its_session_and_is_refused_only_if_that_c
         somebody_waits(&database).await;
         sql(&mut conn, end).await;
 
-        let answer = answer.await.unwrap();
-        assert_eq!(matches!(answer, Inserted::New { .. }), accepted, "{end}: {answer:?}");
-        let refused = matches!(answer, Inserted::SessionBusy(run_id) if run_id == id(&first));
-        assert_eq!(refused, !accepted, "{end}: {answer:?}");
+        assert_answer(&answer.await.unwrap(), accepted, &first);
     }
 }
 
@@ -102,11 +106,7 @@ async fn a_submit_waits_for_a_claim_that_is_taking_its_session() {
         somebody_waits(&database).await;
         sql(&mut conn, end).await;
 
-        match answer.await.unwrap() {
-            Inserted::New { .. } if accepted => {}
-            Inserted::SessionBusy(run_id) if !accepted => assert_eq!(run_id, id(&first)),
-            other => panic!("{end}: {other:?}"),
-        }
+        assert_answer(&answer.await.unwrap(), accepted, &first);
     }
 }
 
@@ -159,11 +159,7 @@ async fn a_session_is_free_when_the_end_of_its_run_is_committed_and_not_before()
         sql(&mut ends, end).await;
 
         // Whoever has waited for the session has it before the one whose turn it would be.
-        match answer.await.unwrap() {
-            Inserted::New { .. } if free => {}
-            Inserted::SessionBusy(run_id) if !free => assert_eq!(run_id, id(&first)),
-            other => panic!("{end}: {other:?}"),
-        }
+        assert_answer(&answer.await.unwrap(), free, &first);
         let next = free.then(|| id(&third));
         assert_eq!(claimed(&mut claims, node).await, Vec::from_iter(next), "{end}");
     }
