@@ -24,6 +24,8 @@ pub use self::builder::RuntimeBuilder;
 pub use self::cancel_outcome::CancelOutcome;
 pub use self::events::EventStream;
 pub use self::handle::{AgentHandle, RunHandle};
+#[cfg(feature = "webhooks")]
+pub use crate::actors::courier::WebhookOptions;
 pub use crate::actors::manager::drain::Drained;
 
 mod admission;
@@ -84,6 +86,8 @@ struct Inner {
     /// Drives the timers of callers who have no tokio runtime of their own.
     timers: Handle,
     admissions: Admissions,
+    #[cfg(feature = "webhooks")]
+    tells_webhooks: bool,
     limits: Limits,
     #[cfg(unix)]
     _sigterm: Option<sigterm::Watch>,
@@ -147,7 +151,8 @@ impl Runtime {
     pub async fn submit(&self, run: NewRun) -> Result<RunHandle, Error> {
         run.check(self.inner.limits.max_input)?;
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
-        let (insert, may_be_known) = submit::insert_of(run, agent);
+        let webhook = self.inner.webhook_of(&run, agent)?;
+        let (insert, may_be_known) = submit::insert_of(run, agent, webhook);
         let output = self.inner.submit(insert, may_be_known).await?;
         Ok(RunHandle::new(self.clone(), output))
     }

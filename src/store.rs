@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "webhooks")]
+use self::delivery::{Collect, Delivery, Outcome};
 use self::hints::{Hint, Hints};
 use self::protocol::{RowFacts, Takeover, Write, Written};
 use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
@@ -22,6 +24,8 @@ pub use self::query::{Cursor, InvalidCursor, Page, RunQuery};
 mod config;
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(feature = "webhooks")]
+pub(crate) mod delivery;
 mod error;
 pub(crate) mod hints;
 #[cfg(feature = "postgres")]
@@ -218,6 +222,14 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     fn hints(&self) -> BoxFuture<'_, Hints> {
         Box::pin(std::future::pending())
     }
+
+    /// Takes events that are to be told now, those that wait longest first: each is for one node, for a time.
+    #[cfg(feature = "webhooks")]
+    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>>;
+
+    /// Notes what an attempt to deliver has come to. Where somebody else has taken the delivery since, only an end counts.
+    #[cfg(feature = "webhooks")]
+    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>>;
 
     /// Closes every connection; whatever comes later fails.
     fn close(&self) -> BoxFuture<'_, ()>;

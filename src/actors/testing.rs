@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use crate::agent::{Agent, RunContext};
 use crate::run::{CrashPolicy, Exchange, Run, RunEvent, RunId, StepRecord};
 use crate::store::conformance::samples;
+#[cfg(feature = "webhooks")]
+use crate::store::delivery::{Collect, Delivery, Outcome};
 use crate::store::hints::Hint;
 use crate::store::protocol::{Change, InsertRun, RowFacts, Write, Written};
 use crate::store::{
@@ -333,6 +335,16 @@ impl RunStore for Gated {
 
     fn hint(&self, hint: Hint) {
         self.hints.lock().unwrap().push(hint);
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
+        self.inner.collect(collect)
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>> {
+        self.inner.note_outcome(delivery, outcome)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

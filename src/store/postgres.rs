@@ -21,6 +21,8 @@ use self::inserted::KnownRun;
 use self::pool::ReadPool;
 use self::read::{EventRow, GetEvents, GetHistory, GetMarks, GetRuns, GetSteps, GetTails, ListRuns, MarkRow, StepRow};
 use self::row::RunRow;
+#[cfg(feature = "webhooks")]
+use super::delivery::{Collect, Delivery, Outcome};
 use super::hints::{Hint, Hints};
 use super::protocol::{RowFacts, Takeover, Write, Written};
 use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
@@ -33,6 +35,8 @@ mod cancel;
 mod claim;
 mod connect;
 mod connection;
+#[cfg(feature = "webhooks")]
+mod delivery;
 mod error;
 mod hints;
 mod insert;
@@ -380,6 +384,24 @@ impl RunStore for Postgres {
             Some(hints) => Box::pin(hints.next()),
             None => Box::pin(std::future::pending()),
         }
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
+        let collect = Arc::new(collect);
+        self.read(move |conn| {
+            let collect = Arc::clone(&collect);
+            Box::pin(async move { delivery::collect(conn, &collect).await })
+        })
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>> {
+        let delivery = Arc::new(delivery);
+        self.read(move |conn| {
+            let delivery = Arc::clone(&delivery);
+            Box::pin(async move { delivery::note(conn, &delivery, outcome).await })
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -14,11 +14,15 @@ use futures_util::future::BoxFuture;
 
 use self::lock::Lock;
 use self::worker::Worker;
+#[cfg(feature = "webhooks")]
+use super::delivery::{Collect, Delivery, Outcome};
 use super::protocol::{RowFacts, Write, Written};
 use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 mod connection;
+#[cfg(feature = "webhooks")]
+mod delivery;
 mod error;
 mod intent;
 mod lock;
@@ -132,6 +136,16 @@ impl RunStore for Sqlite {
 
     fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
         Box::pin(self.writer.run(move |conn| prune::prune(conn, age, limit)))
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
+        Box::pin(self.writer.run(move |conn| delivery::collect(conn, &collect)))
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.writer.run(move |conn| delivery::note(conn, &delivery, outcome)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
