@@ -28,3 +28,4 @@ mod steps;
 mod submit;
 mod support;
 mod turns;
+mod webhooks;
