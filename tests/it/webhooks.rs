@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use greenroom::{
-    Agent, CancelOutcome, Error, NewRun, PostgresOptions, RetryPolicy, RunContext, RunHandle, RunStatus, Runtime,
-    RuntimeBuilder, ScriptedModel, Store, WebhookOptions,
+    Agent, AgentError, CancelOutcome, Error, NewRun, PostgresOptions, RetryPolicy, RunContext, RunHandle, RunStatus,
+    Runtime, RuntimeBuilder, ScriptedModel, Store, WebhookOptions,
 };
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ fn quick() -> WebhookOptions {
 }
 
 fn builder(store: Store, options: WebhookOptions) -> RuntimeBuilder {
-    let fails = Agent::builder("fails").code(|_: RunContext| async { Err::<(), _>("my own fault".into()) });
+    let fails = Agent::builder("fails").code(|_: RunContext| async { Err::<(), _>(AgentError::new("my own fault")) });
     Runtime::builder()
         .store(store)
         .agent(Agent::builder("echo").model(ScriptedModel::echo()))
