@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 #[cfg(feature = "webhooks")]
-use self::delivery::{Collect, Delivery, Outcome};
+use self::delivery::Outbox;
 use self::hints::{Hint, Hints};
 use self::protocol::{RowFacts, Takeover, Write, Written};
 use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
@@ -223,13 +223,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
         Box::pin(std::future::pending())
     }
 
-    /// Takes events that are to be told now, those that wait longest first: each is for one node, for a time.
+    /// What is to be told of runs that have settled.
     #[cfg(feature = "webhooks")]
-    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>>;
-
-    /// Notes what an attempt to deliver has come to. Where somebody else has taken the delivery since, only an end counts.
-    #[cfg(feature = "webhooks")]
-    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>>;
+    fn outbox(&self) -> &dyn Outbox;
 
     /// Closes every connection; whatever comes later fails.
     fn close(&self) -> BoxFuture<'_, ()>;

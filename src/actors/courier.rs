@@ -70,7 +70,7 @@ impl Courier {
                 return;
             }
             let hold = self.round.post.timeout() + SLACK;
-            match self.round.store.collect(Collect { busy: under_way.busy(), limit, hold }).await {
+            match self.round.store.outbox().collect(Collect { busy: under_way.busy(), limit, hold }).await {
                 Ok(taken) => {
                     let all = taken.len() < limit;
                     taken.into_iter().for_each(|delivery| under_way.add(Arc::clone(&self.round), delivery));
@@ -140,7 +140,7 @@ impl Round {
     async fn go(&self, delivery: Delivery) {
         let outcome = self.deliver(&delivery).await;
         let run_id = delivery.run_id;
-        if let Err(error) = self.store.note_outcome(delivery, outcome).await {
+        if let Err(error) = self.store.outbox().note_outcome(delivery, outcome).await {
             tracing::warn!(run.id = %run_id, %error, "the outcome of a webhook was not noted, and it is told again");
         }
     }

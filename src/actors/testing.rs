@@ -12,7 +12,7 @@ use crate::agent::{Agent, RunContext};
 use crate::run::{CrashPolicy, Exchange, Run, RunEvent, RunId, StepRecord};
 use crate::store::conformance::samples;
 #[cfg(feature = "webhooks")]
-use crate::store::delivery::{Collect, Delivery, Outcome};
+use crate::store::delivery::Outbox;
 use crate::store::hints::Hint;
 use crate::store::protocol::{Change, InsertRun, RowFacts, Write, Written};
 use crate::store::{
@@ -338,13 +338,8 @@ impl RunStore for Gated {
     }
 
     #[cfg(feature = "webhooks")]
-    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
-        self.inner.collect(collect)
-    }
-
-    #[cfg(feature = "webhooks")]
-    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>> {
-        self.inner.note_outcome(delivery, outcome)
+    fn outbox(&self) -> &dyn Outbox {
+        self.inner.outbox()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
+use super::StoreResult;
 use crate::run::{RunId, WebhookUrl};
 
 /// How long a URL that has said that it is gone is told nothing more.
@@ -49,4 +51,13 @@ pub(crate) enum Outcome {
     Again(Duration),
     /// The URL has said that it wants nothing more.
     Gone,
+}
+
+/// What a store does with its outbox. Its methods are as those of a [`RunStore`](super::RunStore).
+pub(crate) trait Outbox {
+    /// Takes events that are to be told now, those that wait longest first: each is for one node, for a time.
+    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>>;
+
+    /// Notes what an attempt to deliver has come to. Where somebody else has taken the delivery since, only an end counts.
+    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>>;
 }

@@ -22,7 +22,7 @@ use self::pool::ReadPool;
 use self::read::{EventRow, GetEvents, GetHistory, GetMarks, GetRuns, GetSteps, GetTails, ListRuns, MarkRow, StepRow};
 use self::row::RunRow;
 #[cfg(feature = "webhooks")]
-use super::delivery::{Collect, Delivery, Outcome};
+use super::delivery::Outbox;
 use super::hints::{Hint, Hints};
 use super::protocol::{RowFacts, Takeover, Write, Written};
 use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
@@ -387,21 +387,8 @@ impl RunStore for Postgres {
     }
 
     #[cfg(feature = "webhooks")]
-    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
-        let collect = Arc::new(collect);
-        self.read(move |conn| {
-            let collect = Arc::clone(&collect);
-            Box::pin(async move { delivery::collect(conn, &collect).await })
-        })
-    }
-
-    #[cfg(feature = "webhooks")]
-    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>> {
-        let delivery = Arc::new(delivery);
-        self.read(move |conn| {
-            let delivery = Arc::clone(&delivery);
-            Box::pin(async move { delivery::note(conn, &delivery, outcome).await })
-        })
+    fn outbox(&self) -> &dyn Outbox {
+        self
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

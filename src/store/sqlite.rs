@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use self::lock::Lock;
 use self::worker::Worker;
 #[cfg(feature = "webhooks")]
-use super::delivery::{Collect, Delivery, Outcome};
+use super::delivery::Outbox;
 use super::protocol::{RowFacts, Write, Written};
 use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
@@ -139,13 +139,8 @@ impl RunStore for Sqlite {
     }
 
     #[cfg(feature = "webhooks")]
-    fn collect(&self, collect: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
-        Box::pin(self.writer.run(move |conn| delivery::collect(conn, &collect)))
-    }
-
-    #[cfg(feature = "webhooks")]
-    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>> {
-        Box::pin(self.writer.run(move |conn| delivery::note(conn, &delivery, outcome)))
+    fn outbox(&self) -> &dyn Outbox {
+        self
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -20,7 +20,7 @@ fn told(run: InsertRun) -> InsertRun {
 }
 
 async fn collect(store: &dyn RunStore, limit: usize, hold: Duration) -> Vec<Delivery> {
-    store.collect(Collect { busy: Vec::new(), limit, hold }).await.unwrap()
+    store.outbox().collect(Collect { busy: Vec::new(), limit, hold }).await.unwrap()
 }
 
 /// Those of all deliveries that nobody has.
@@ -75,7 +75,7 @@ pub(super) async fn a_settlement_that_is_written_again_or_refused_writes_no_seco
     attempt.write(settle(RunStatus::Completed)).await;
     let first = all(store).await;
     assert_eq!(runs(&first), [attempt.run_id]);
-    store.note_outcome(first[0].clone(), Outcome::Over).await.unwrap();
+    store.outbox().note_outcome(first[0].clone(), Outcome::Over).await.unwrap();
 
     advance(store, &last).await.unwrap();
     advance(store, &attempt.next(settle(RunStatus::Error))).await.unwrap_err();
@@ -91,17 +91,17 @@ pub(super) async fn a_delivery_is_for_one_at_a_time_until_it_is_not_held_any_mor
     assert_eq!(all(store).await, []);
 
     // Whoever had it before has no say in when it is tried again.
-    store.note_outcome(first.clone(), Outcome::Again(Duration::ZERO)).await.unwrap();
+    store.outbox().note_outcome(first.clone(), Outcome::Again(Duration::ZERO)).await.unwrap();
     assert_eq!(all(store).await, []);
-    store.note_outcome(second, Outcome::Again(Duration::ZERO)).await.unwrap();
+    store.outbox().note_outcome(second, Outcome::Again(Duration::ZERO)).await.unwrap();
     let third = all(store).await.remove(0);
     assert_eq!((third.event_id, third.attempt), (first.event_id, 3));
-    store.note_outcome(third.clone(), Outcome::Again(HOUR)).await.unwrap();
+    store.outbox().note_outcome(third.clone(), Outcome::Again(HOUR)).await.unwrap();
     assert_eq!(all(store).await, []);
 
     // Delivered is delivered, by whomever.
-    store.note_outcome(third, Outcome::Again(Duration::ZERO)).await.unwrap();
-    store.note_outcome(first, Outcome::Over).await.unwrap();
+    store.outbox().note_outcome(third, Outcome::Again(Duration::ZERO)).await.unwrap();
+    store.outbox().note_outcome(first, Outcome::Over).await.unwrap();
     assert_eq!(all(store).await, []);
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn what_waits_longest_is_taken_first_and_nothing_for_who_is_bus
     }
     assert_eq!(runs(&collect(store, 2, Duration::ZERO).await), each[..2]);
     let busy = vec![WebhookUrl::parse("https://a/9").unwrap().origin().to_owned(), "https://ab/".to_owned()];
-    let free = store.collect(Collect { busy, limit: 10, hold: HOUR }).await.unwrap();
+    let free = store.outbox().collect(Collect { busy, limit: 10, hold: HOUR }).await.unwrap();
     assert_eq!(runs(&free), each[2..4]);
 }
 
@@ -137,7 +137,7 @@ pub(super) async fn a_url_that_is_gone_is_known_to_be(store: &dyn RunStore) {
     assert!(deliveries.iter().all(|delivery| !delivery.gone));
     let gone = deliveries.iter().find(|delivery| delivery.url.as_str().ends_with("gone")).unwrap();
     for _ in 0..2 {
-        store.note_outcome(gone.clone(), Outcome::Gone).await.unwrap();
+        store.outbox().note_outcome(gone.clone(), Outcome::Gone).await.unwrap();
     }
     let mut left: Vec<(String, bool)> =
         all(store).await.into_iter().map(|delivery| (delivery.url.as_str().to_owned(), delivery.gone)).collect();

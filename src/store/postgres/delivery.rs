@@ -1,5 +1,6 @@
 //! The outbox of webhooks. Its rows are written by a trigger, in the transaction that settles the run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,18 +9,37 @@ use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::QueryResult;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::count;
 use super::error::from_diesel;
 use super::row::{signed, unsigned};
 use super::statement::{push, statement};
+use super::{Postgres, count};
 use crate::run::WebhookUrl;
 use crate::store::StoreResult;
-use crate::store::delivery::{Collect, Delivery, GONE_FOR, MOST_GONE, Outcome};
+use crate::store::delivery::{Collect, Delivery, GONE_FOR, MOST_GONE, Outbox, Outcome};
 
-pub(super) async fn collect(conn: &mut Connection, asked: &Collect) -> StoreResult<Vec<Delivery>> {
+impl Outbox for Postgres {
+    fn collect(&self, asked: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
+        let asked = Arc::new(asked);
+        self.read(move |conn| {
+            let asked = Arc::clone(&asked);
+            Box::pin(async move { collect(conn, &asked).await })
+        })
+    }
+
+    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>> {
+        let delivery = Arc::new(delivery);
+        self.read(move |conn| {
+            let delivery = Arc::clone(&delivery);
+            Box::pin(async move { note(conn, &delivery, outcome).await })
+        })
+    }
+}
+
+async fn collect(conn: &mut Connection, asked: &Collect) -> StoreResult<Vec<Delivery>> {
     let statement = CollectDeliveries {
         busy: asked.busy.clone(),
         limit: count(asked.limit),
@@ -32,7 +52,7 @@ pub(super) async fn collect(conn: &mut Connection, asked: &Collect) -> StoreResu
     Ok(deliveries)
 }
 
-pub(super) async fn note(conn: &mut Connection, delivery: &Delivery, outcome: Outcome) -> StoreResult<()> {
+async fn note(conn: &mut Connection, delivery: &Delivery, outcome: Outcome) -> StoreResult<()> {
     let noted = match outcome {
         Outcome::Over => ForgetDelivery { event_id: delivery.event_id }.execute(conn).await,
         Outcome::Again(after) => {

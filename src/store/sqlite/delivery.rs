@@ -5,22 +5,34 @@ use std::time::Duration;
 use diesel::dsl::{delete, exists, insert_into, sql, update};
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
-use diesel::sqlite::Sqlite;
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::connection::transact;
 use super::error::{misfit, unreadable};
 use super::row::{time, unsigned};
 use super::schema::{webhook_deliveries, webhook_gone};
-use super::{bound, now};
+use super::{Sqlite, bound, now};
 use crate::run::WebhookUrl;
 use crate::store::StoreResult;
-use crate::store::delivery::{Collect, Delivery, GONE_FOR, MOST_GONE, Outcome};
+use crate::store::delivery::{Collect, Delivery, GONE_FOR, MOST_GONE, Outbox, Outcome};
 
-pub(super) fn collect(conn: &mut SqliteConnection, asked: &Collect) -> StoreResult<Vec<Delivery>> {
+impl Outbox for Sqlite {
+    fn collect(&self, asked: Collect) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
+        Box::pin(self.writer.run(move |conn| collect(conn, &asked)))
+    }
+
+    fn note_outcome(&self, delivery: Delivery, outcome: Outcome) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.writer.run(move |conn| note(conn, &delivery, outcome)))
+    }
+}
+
+fn collect(conn: &mut SqliteConnection, asked: &Collect) -> StoreResult<Vec<Delivery>> {
     transact(conn, |conn| {
         let now = now();
-        let mut due = webhook_deliveries::table.filter(webhook_deliveries::next_at.le(now)).into_boxed::<Sqlite>();
+        let mut due = webhook_deliveries::table
+            .filter(webhook_deliveries::next_at.le(now))
+            .into_boxed::<diesel::sqlite::Sqlite>();
         for origin in &asked.busy {
             let is_it = sql::<Bool>("substr(url, 1, 8 + instr(substr(url, 9), '/')) <> ").bind::<Text, _>(origin);
             due = due.filter(is_it);
@@ -55,7 +67,7 @@ pub(super) fn collect(conn: &mut SqliteConnection, asked: &Collect) -> StoreResu
     })
 }
 
-pub(super) fn note(conn: &mut SqliteConnection, delivery: &Delivery, outcome: Outcome) -> StoreResult<()> {
+fn note(conn: &mut SqliteConnection, delivery: &Delivery, outcome: Outcome) -> StoreResult<()> {
     let target = webhook_deliveries::table.find(delivery.event_id.simple().to_string());
     transact(conn, |conn| {
         match outcome {

@@ -81,6 +81,14 @@ impl Receiver {
         let mut told = self.told.clone();
         soon(told.wait_for(|told| told.len() >= n)).await.unwrap().clone()
     }
+
+    /// Waits until somebody was told at `path`, and says how often.
+    pub(crate) async fn told_at(&self, path: &str) -> usize {
+        let line = format!("POST {path} HTTP/1.1");
+        let count = |told: &Vec<Told>| told.iter().filter(|told| told.line == line).count();
+        let mut told = self.told.clone();
+        count(&*soon(told.wait_for(|told| count(told) > 0)).await.unwrap())
+    }
 }
 
 impl Drop for Receiver {

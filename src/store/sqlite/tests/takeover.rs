@@ -135,7 +135,7 @@ async fn a_run_that_fails_with_its_process_writes_its_webhook_delivery() {
 
     let store = open(&path).await;
     let collect = Collect { busy: Vec::new(), limit: 10, hold: Duration::ZERO };
-    let deliveries = store.collect(collect).await.unwrap();
+    let deliveries = store.outbox().collect(collect).await.unwrap();
     assert_eq!(deliveries.iter().map(|delivery| delivery.run_id).collect::<Vec<_>>(), [run_id]);
     store.close().await;
 }

@@ -212,7 +212,7 @@ async fn a_sweep_that_settles_a_run_writes_its_webhook_delivery_and_no_other() {
     assert_eq!(place.sweep().await.len(), 2);
 
     let collect = Collect { busy: Vec::new(), limit: 10, hold: super::HOUR };
-    let deliveries = store.collect(collect).await.unwrap();
+    let deliveries = store.outbox().collect(collect).await.unwrap();
     assert_eq!(deliveries.iter().map(|delivery| delivery.run_id).collect::<Vec<_>>(), [failed]);
     // Whoever settles a run by hand, from whichever schema, tells of it as well.
     let by_hand =
