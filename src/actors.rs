@@ -10,7 +10,8 @@
 //!
 //! Beside them, on a thread of its own, the keeper of the node's lease ([`lease`]) tells the manager when the lease is lost, and
 //! what it has taken over from dead nodes. What other processes hint at comes to the manager as a message as well, and the
-//! [`watch`] looks at the runs that are followed here and live elsewhere.
+//! [`watch`] looks at the runs that are followed here and live elsewhere. Where there are webhooks, a courier tells their
+//! receivers what is in the store's outbox.
 //!
 //! Addresses point down, facts go up. The manager knows which runs are live here and never waits; the persister writes
 //! batches and answers after the commit; a run actor is one `async fn`, [`live`](run_actor::life::Life::live), and a mailbox
@@ -18,6 +19,8 @@
 //! starves whatever shares its thread. All decisions are plain functions elsewhere; the actors carry messages.
 
 mod arbiters;
+#[cfg(feature = "webhooks")]
+pub(crate) mod courier;
 pub(crate) mod crew;
 mod housekeeper;
 pub(crate) mod hub;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, check_limits, check_name, check_timeout};
+use crate::run::{
+    Content, CrashPolicy, InvalidRun, SessionPolicy, WebhookUrl, check_limits, check_name, check_timeout,
+};
 
 pub use self::context::RunContext;
 pub use self::error::AgentError;
@@ -46,6 +48,7 @@ pub struct Agent {
     pub(crate) sessions: SessionPolicy,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) retry: Option<RetryPolicy>,
+    pub(crate) webhook: Option<WebhookUrl>,
     pub(crate) work: Arc<dyn Work>,
 }
 
@@ -71,6 +74,8 @@ impl Agent {
             sessions: SessionPolicy::Concurrent,
             queue_timeout: None,
             retry: None,
+            #[cfg(feature = "webhooks")]
+            webhook: None,
         }
     }
 
@@ -128,6 +133,8 @@ pub struct AgentBuilder {
     sessions: SessionPolicy,
     queue_timeout: Option<Duration>,
     retry: Option<RetryPolicy>,
+    #[cfg(feature = "webhooks")]
+    webhook: Option<String>,
 }
 
 impl AgentBuilder {
@@ -234,6 +241,14 @@ impl AgentBuilder {
         self
     }
 
+    /// A URL that is told when a run of the agent settles, unless the run [says another one](crate::NewRun::webhook); nobody is
+    /// told when left out. The runtime has to have [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks).
+    #[cfg(feature = "webhooks")]
+    pub fn webhook(mut self, url: impl Into<String>) -> Self {
+        self.webhook = Some(url.into());
+        self
+    }
+
     /// Makes the agent.
     ///
     /// # Errors
@@ -244,6 +259,10 @@ impl AgentBuilder {
         check_limits(self.timeout, Some(self.max_attempts))?;
         check_timeout("queue_timeout", self.queue_timeout)?;
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)?;
+        #[cfg(feature = "webhooks")]
+        let webhook = self.webhook.as_deref().map(WebhookUrl::parse).transpose()?;
+        #[cfg(not(feature = "webhooks"))]
+        let webhook: Option<WebhookUrl> = None;
         if self.history > 100 {
             let problem = format!("must be at most 100, found {}", self.history);
             return Err(InvalidRun { field: "history", problem }.into());
@@ -277,6 +296,7 @@ impl AgentBuilder {
             sessions: self.sessions,
             queue_timeout: self.queue_timeout,
             retry: self.retry,
+            webhook,
             work,
         })
     }

@@ -41,6 +41,8 @@ pub use crate::run::{
     RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, UnknownStatus, Usage,
     UserId,
 };
+#[cfg(feature = "webhooks")]
+pub use crate::runtime::WebhookOptions;
 pub use crate::runtime::{
     AgentHandle, CancelOutcome, Drained, EventStream, Readiness, RunHandle, Runtime, RuntimeBuilder, UserRuntime,
 };

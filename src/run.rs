@@ -35,6 +35,7 @@ pub(crate) use self::session_policy::Turn;
 pub use self::status::{RunStatus, UnknownStatus};
 pub use self::step::StepKey;
 pub(crate) use self::step::StepRecord;
+pub(crate) use self::webhook::WebhookUrl;
 
 mod content;
 mod crash_policy;
@@ -49,6 +50,7 @@ mod session_policy;
 mod status;
 mod step;
 pub(crate) mod text;
+mod webhook;
 
 /// The metadata that a caller attaches to a run: a JSON object, stored and returned as it is.
 pub type Metadata = serde_json::Map<String, serde_json::Value>;

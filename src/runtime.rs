@@ -29,6 +29,8 @@ pub use self::events::EventStream;
 pub use self::handle::{AgentHandle, RunHandle};
 pub use self::readiness::Readiness;
 pub use self::user::UserRuntime;
+#[cfg(feature = "webhooks")]
+pub use crate::actors::courier::WebhookOptions;
 pub use crate::actors::manager::drain::Drained;
 
 mod admission;
@@ -93,6 +95,8 @@ struct Inner {
     /// Drives the timers of callers who have no tokio runtime of their own.
     timers: Handle,
     admissions: Admissions,
+    #[cfg(feature = "webhooks")]
+    tells_webhooks: bool,
     limits: Limits,
     #[cfg(unix)]
     _sigterm: Option<sigterm::Watch>,
@@ -162,7 +166,8 @@ impl Runtime {
         let run = self.own_run(run)?;
         run.check(self.inner.limits.max_input)?;
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
-        let (insert, may_be_known) = submit::insert_of(run, agent);
+        let webhook = self.inner.webhook_of(&run, agent)?;
+        let (insert, may_be_known) = submit::insert_of(run, agent, webhook);
         match self.inner.submit(insert, may_be_known).await {
             Err(Error::Conflict(run_id)) if self.get(run_id).await?.is_none() => Err(Error::NotFound(run_id)),
             accepted => accepted,

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "webhooks")]
+use self::delivery::Outbox;
 use self::hints::{Hint, Hints};
 use self::protocol::{RowFacts, Takeover, Write, Written};
 use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
@@ -22,6 +24,8 @@ pub use self::query::{Cursor, InvalidCursor, Page, RunQuery};
 mod config;
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(feature = "webhooks")]
+pub(crate) mod delivery;
 mod error;
 pub(crate) mod hints;
 #[cfg(feature = "postgres")]
@@ -218,6 +222,10 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     fn hints(&self) -> BoxFuture<'_, Hints> {
         Box::pin(std::future::pending())
     }
+
+    /// What is to be told of runs that have settled.
+    #[cfg(feature = "webhooks")]
+    fn outbox(&self) -> &dyn Outbox;
 
     /// Closes every connection; whatever comes later fails.
     fn close(&self) -> BoxFuture<'_, ()>;

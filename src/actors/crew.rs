@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::arbiters::Arbiters;
+#[cfg(feature = "webhooks")]
+use super::courier::{Courier, post::Post};
 use super::housekeeper::Housekeeper;
 use super::hub::Hub;
 use super::lease::LeaseHandle;
@@ -38,6 +40,9 @@ pub(crate) struct ActorOptions {
     pub(crate) max_output: usize,
     /// How long settled runs are kept; `None` for ever.
     pub(crate) retention: Option<std::time::Duration>,
+    /// What tells receivers of webhooks; `None` where nobody is told.
+    #[cfg(feature = "webhooks")]
+    pub(crate) post: Option<Arc<Post>>,
     /// How many arbiters run actors are spread over.
     pub(crate) arbiters: usize,
     /// How many threads drive user code.
@@ -128,6 +133,8 @@ fn run_system(
     let threads = Threads { user_code: user_code.handle().clone(), cut_off, arbiters };
     let (store, hub) = (Arc::clone(&options.store), Arc::clone(&options.hub));
     let watch = Watch::new(Arc::clone(&hub), Arc::clone(&store), options.manager.poll_interval);
+    #[cfg(feature = "webhooks")]
+    let courier_arbiter = start_courier(&options);
     let manager = start_actors(options, node, threads, &persister_arbiter, &manager_arbiter);
     // This thread has nothing else to do.
     let here = System::current().arbiter().clone();
@@ -140,12 +147,25 @@ fn run_system(
     if let Err(error) = runner.run() {
         tracing::error!(%error, "the system thread failed");
     }
+    #[cfg(feature = "webhooks")]
+    let run_arbiters = run_arbiters.into_iter().chain(courier_arbiter);
     for arbiter in run_arbiters.into_iter().chain([manager_arbiter, persister_arbiter]) {
         arbiter.stop();
         arbiter.join().ok();
     }
     // User code that blocks its thread is not waited for.
     user_code.shutdown_background();
+}
+
+/// Starts the courier where there is one, on a thread of its own: connections are made there, to whomever.
+#[cfg(feature = "webhooks")]
+fn start_courier(options: &ActorOptions) -> Option<Arbiter> {
+    let post = Arc::clone(options.post.as_ref()?);
+    let (store, hub) = (Arc::clone(&options.store), Arc::clone(&options.hub));
+    let courier = Courier::new(store, hub, options.manager.poll_interval, post);
+    let arbiter = Arbiter::new();
+    arbiter.spawn(courier.live());
+    Some(arbiter)
 }
 
 /// Where runs are driven.

@@ -30,6 +30,9 @@ pub(crate) struct Hub {
     asked: Mutex<Named<RunId>>,
     /// Rung for the watch.
     bell: Notify,
+    /// Rung for the courier.
+    #[cfg(feature = "webhooks")]
+    left: Notify,
     /// Where other processes can be told something.
     store: Option<Arc<dyn RunStore>>,
 }
@@ -101,7 +104,19 @@ impl Hub {
                 self.bell.notify_one();
             }
         }
+        #[cfg(feature = "webhooks")]
+        self.left.notify_one();
         self.hint(run_id);
+    }
+
+    /// Waits until some run is not live here any more that was, or was settled by this process; one caller at a time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time.
+    #[cfg(feature = "webhooks")]
+    pub(crate) async fn somebody_left(&self) {
+        self.left.notified().await;
     }
 
     /// Publishes what has been committed of a run that is live here.

@@ -59,7 +59,7 @@ impl RetryPolicy {
         self
     }
 
-    pub(super) fn check(&self) -> Result<(), InvalidRun> {
+    pub(crate) fn check(&self) -> Result<(), InvalidRun> {
         let wrong = |problem: &str| Err(InvalidRun { field: "retry", problem: problem.to_owned() });
         if self.initial > LONGEST || self.max_delay > LONGEST {
             return wrong("must have delays of at most 366 days");

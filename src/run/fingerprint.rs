@@ -1,5 +1,6 @@
 //! Tells whether two submits with one run id ask for the same thing.
 
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -22,6 +23,7 @@ pub(crate) fn of(run: &NewRun) -> Fingerprint {
         "timeout": run.timeout.map(|timeout| timeout.as_millis().to_string()),
         "queue_timeout": run.queue_timeout.map(|timeout| timeout.as_millis().to_string()),
         "max_attempts": run.max_attempts,
+        "webhook": run.webhook.as_ref().map(|url| url.expose_secret()),
     });
     let mut digest = Sha256::new();
     feed(&mut digest, &asked);
@@ -84,6 +86,8 @@ mod tests {
             base().queue_timeout(std::time::Duration::from_secs(1)),
             base().max_attempts(7),
         ];
+        #[cfg(feature = "webhooks")]
+        let others = others.into_iter().chain([base().webhook("https://a/b")]);
         for other in others {
             assert_ne!(of(&base()), of(&other), "{other:?}");
         }

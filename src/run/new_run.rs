@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{Content, Metadata, RunId, SessionId, UserId, text};
@@ -34,6 +35,8 @@ pub struct NewRun {
     pub(crate) timeout: Option<Duration>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) max_attempts: Option<u32>,
+    /// As it was given; a secret, since paths of such URLs often are.
+    pub(crate) webhook: Option<SecretString>,
 }
 
 impl NewRun {
@@ -52,6 +55,7 @@ impl NewRun {
             timeout: None,
             queue_timeout: None,
             max_attempts: None,
+            webhook: None,
         }
     }
 
@@ -120,6 +124,16 @@ impl NewRun {
         self
     }
 
+    /// A URL that is told, by a signed `POST`, when the run settles; the agent's when left out. The runtime has to have
+    /// [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks), which says what is sent and how.
+    ///
+    /// It has to be `http` or `https`, with at most 2,048 bytes, and must not contain a user or a password.
+    #[cfg(feature = "webhooks")]
+    pub fn webhook(mut self, url: impl Into<String>) -> Self {
+        self.webhook = Some(url.into().into());
+        self
+    }
+
     /// Checks everything that can be checked without knowing the agent or the store.
     pub(crate) fn check(&self, max_input: usize) -> Result<(), InvalidRun> {
         if let Some(session_id) = &self.session_id {
@@ -150,8 +164,20 @@ impl NewRun {
             let problem = "must be within the next 366 days".to_owned();
             return Err(InvalidRun { field: "run_at", problem });
         }
+        #[cfg(feature = "webhooks")]
+        self.webhook_url()?;
         check_timeout("queue_timeout", self.queue_timeout)?;
         check_limits(self.timeout, self.max_attempts)
+    }
+}
+
+#[cfg(feature = "webhooks")]
+impl NewRun {
+    /// The URL that is told when the run settles, when the caller gave one.
+    pub(crate) fn webhook_url(&self) -> Result<Option<super::WebhookUrl>, InvalidRun> {
+        use secrecy::ExposeSecret;
+
+        self.webhook.as_ref().map(|url| super::WebhookUrl::parse(url.expose_secret())).transpose()
     }
 }
 

@@ -11,6 +11,8 @@ use super::admission::Admissions;
 #[cfg(unix)]
 use super::sigterm::Sigterm;
 use super::{Inner, Limits, Runtime, Stage, context};
+#[cfg(feature = "webhooks")]
+use crate::actors::courier::{WebhookOptions, post::Post};
 use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
 use crate::actors::lease::LeaseHandle;
@@ -41,6 +43,8 @@ pub struct RuntimeBuilder {
     poll_interval: Duration,
     lease_ttl: Duration,
     retention: Option<Duration>,
+    #[cfg(feature = "webhooks")]
+    webhooks: Option<WebhookOptions>,
     #[cfg(unix)]
     shutdown_on_sigterm: Option<Duration>,
     agent_threads: Option<usize>,
@@ -64,6 +68,8 @@ impl RuntimeBuilder {
             poll_interval: Duration::from_secs(1),
             lease_ttl: Duration::from_secs(15),
             retention: None,
+            #[cfg(feature = "webhooks")]
+            webhooks: None,
             #[cfg(unix)]
             shutdown_on_sigterm: None,
             agent_threads: None,
@@ -189,6 +195,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Tells receivers of webhooks when runs settle; when left out, this process tells nobody, and refuses runs and agents that
+    /// have a webhook.
+    #[cfg(feature = "webhooks")]
+    pub fn webhooks(mut self, options: WebhookOptions) -> Self {
+        self.webhooks = Some(options);
+        self
+    }
+
     /// Shuts the runtime down when the process gets SIGTERM, as by [`Runtime::shutdown`] with this deadline; not done when
     /// left out. On Unix only.
     ///
@@ -233,6 +247,8 @@ impl RuntimeBuilder {
     pub async fn start(self) -> Result<Runtime, Error> {
         self.check()?;
         let agents = Arc::new(registry(self.agents)?);
+        #[cfg(feature = "webhooks")]
+        let post = post(self.webhooks, &agents)?;
         let limits = StoreLimits { intent_ttl: self.intent_ttl, max_intents: self.max_intents };
         let store = self.store.ok_or(Error::NoStore)?.open(limits).await?;
         let processors = available_parallelism().map_or(2, std::num::NonZero::get);
@@ -252,6 +268,8 @@ impl RuntimeBuilder {
             cancel_grace: self.cancel_grace,
             max_output: self.max_output,
             retention: self.retention,
+            #[cfg(feature = "webhooks")]
+            post: post.clone(),
             arbiters: processors.clamp(1, 8),
             agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
         };
@@ -268,6 +286,8 @@ impl RuntimeBuilder {
             stage: tokio::sync::Mutex::new(Stage::AtWork(crew)),
             stopped: watch::Sender::default(),
             admissions: Admissions::new(self.max_calls),
+            #[cfg(feature = "webhooks")]
+            tells_webhooks: post.is_some(),
             limits: Limits {
                 max_input: self.max_input,
                 call_timeout: self.call_timeout,
@@ -318,6 +338,17 @@ impl RuntimeBuilder {
             }
         }
         Ok(())
+    }
+}
+
+/// What tells receivers of webhooks. Without it, no agent may have one.
+#[cfg(feature = "webhooks")]
+fn post(options: Option<WebhookOptions>, agents: &Agents) -> Result<Option<Arc<Post>>, Error> {
+    let wrong = |problem| Error::Option { option: "webhooks", problem };
+    match (options, agents.values().find(|agent| agent.webhook.is_some())) {
+        (Some(options), _) => Post::new(options).map(|post| Some(Arc::new(post))).map_err(wrong),
+        (None, Some(agent)) => Err(wrong(format!("is missing, and agent `{}` has a webhook", agent.name()))),
+        (None, None) => Ok(None),
     }
 }
 

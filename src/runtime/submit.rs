@@ -8,7 +8,7 @@ use crate::actors::manager::submit::{Room, SubmitRefusal, SubmitRun};
 use crate::actors::manager::{Admission, Reply};
 use crate::agent::Agent;
 use crate::error::Error;
-use crate::run::{Metrics, NewRun, Run, RunId, RunOutput, RunStatus, SessionId, fingerprint};
+use crate::run::{InvalidRun, Metrics, NewRun, Run, RunId, RunOutput, RunStatus, SessionId, WebhookUrl, fingerprint};
 use crate::store::StoreError;
 use crate::store::protocol::InsertRun;
 
@@ -52,6 +52,23 @@ impl Inner {
         }
     }
 
+    /// Who is told when the run settles: whom the caller says, else whom the agent does.
+    #[cfg(feature = "webhooks")]
+    pub(super) fn webhook_of(&self, run: &NewRun, agent: &Agent) -> Result<Option<WebhookUrl>, InvalidRun> {
+        let webhook = run.webhook_url()?.or_else(|| agent.webhook.clone());
+        if webhook.is_some() && !self.tells_webhooks {
+            let problem = "needs a runtime with the option `webhooks`, which says how it is signed".to_owned();
+            return Err(InvalidRun { field: "webhook", problem });
+        }
+        Ok(webhook)
+    }
+
+    #[cfg(not(feature = "webhooks"))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "with the feature it is another matter")]
+    pub(super) fn webhook_of(&self, _: &NewRun, agent: &Agent) -> Result<Option<WebhookUrl>, InvalidRun> {
+        Ok(agent.webhook.clone())
+    }
+
     /// Admits a call that brings `bytes` of input along.
     pub(super) fn admit(&self, bytes: usize) -> Result<Admission, Error> {
         if self.manager.connected() { self.admissions.admit(bytes) } else { Err(Error::ShuttingDown) }
@@ -60,7 +77,7 @@ impl Inner {
 
 /// The run as it is to be stored, with everything made up that the caller left out; and whether the caller brought its id
 /// or a key, so that it may be there already.
-pub(super) fn insert_of(new: NewRun, agent: &Agent) -> (InsertRun, bool) {
+pub(super) fn insert_of(new: NewRun, agent: &Agent, webhook: Option<WebhookUrl>) -> (InsertRun, bool) {
     let fingerprint = fingerprint::of(&new);
     let id_is_given = new.run_id.is_some();
     let may_be_known = id_is_given || new.idempotency_key.is_some();
@@ -102,6 +119,7 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent) -> (InsertRun, bool) {
         on_crash: agent.crash_policy,
         sessions: agent.sessions,
         queue_timeout: new.queue_timeout.or(agent.queue_timeout),
+        webhook,
     };
     (insert, may_be_known)
 }

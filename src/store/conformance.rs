@@ -13,6 +13,8 @@ mod advances;
 mod batches;
 mod cancels;
 mod claims;
+#[cfg(feature = "webhooks")]
+mod deliveries;
 mod inserts;
 mod intents;
 mod keys;
@@ -153,6 +155,19 @@ macro_rules! suite {
                     five_hundred_writes_are_each_answered
                     the_same_batch_again_gets_the_same_answers
                     one_impossible_write_keeps_all_others_out;
+            }
+            #[cfg(feature = "webhooks")]
+            each_case! { $store, LIMITS;
+                deliveries:
+                    each_way_of_settling_writes_one_delivery
+                    a_run_without_a_webhook_or_that_has_not_settled_writes_none
+                    a_settlement_that_is_written_again_or_refused_writes_no_second_delivery
+                    a_delivery_is_for_one_at_a_time_until_it_is_not_held_any_more
+                    deliveries_are_taken_once_by_many_at_a_time
+                    what_waits_longest_is_taken_first_and_nothing_for_who_is_busy
+                    a_url_that_is_gone_is_known_to_be
+                    a_run_that_is_forgotten_takes_its_delivery_along
+                    a_run_whose_node_was_given_up_writes_its_delivery_when_it_settles;
             }
             each_case! { $store, EXPIRED_AT_ONCE;
                 intents:

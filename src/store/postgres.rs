@@ -20,6 +20,8 @@ use self::inserted::KnownRun;
 use self::pool::ReadPool;
 use self::read::{EventRow, GetEvents, GetHistory, GetMarks, GetRuns, GetSteps, GetTails, ListRuns, MarkRow, StepRow};
 use self::row::RunRow;
+#[cfg(feature = "webhooks")]
+use super::delivery::Outbox;
 use super::hints::{Hint, Hints};
 use super::protocol::{RowFacts, Takeover, Write, Written};
 use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
@@ -32,6 +34,8 @@ mod cancel;
 mod claim;
 mod connect;
 mod connection;
+#[cfg(feature = "webhooks")]
+mod delivery;
 mod error;
 mod hints;
 mod insert;
@@ -324,6 +328,11 @@ impl RunStore for Postgres {
             Some(hints) => Box::pin(hints.next()),
             None => Box::pin(std::future::pending()),
         }
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn outbox(&self) -> &dyn Outbox {
+        self
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -9,7 +9,7 @@ use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
     Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, SessionPolicy, StepRecord,
-    UserId,
+    UserId, WebhookUrl,
 };
 
 pub(crate) mod insert;
@@ -83,6 +83,8 @@ pub(crate) struct InsertRun {
     pub(crate) sessions: SessionPolicy,
     /// How long the run may wait for its first start, from when it may run.
     pub(crate) queue_timeout: Option<Duration>,
+    /// Who is told when the run settles.
+    pub(crate) webhook: Option<WebhookUrl>,
 }
 
 #[derive(Clone, Debug)]

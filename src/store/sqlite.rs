@@ -14,11 +14,15 @@ use futures_util::future::BoxFuture;
 
 use self::lock::Lock;
 use self::worker::Worker;
+#[cfg(feature = "webhooks")]
+use super::delivery::Outbox;
 use super::protocol::{RowFacts, Write, Written};
 use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 mod connection;
+#[cfg(feature = "webhooks")]
+mod delivery;
 mod error;
 mod intent;
 mod lock;
@@ -132,6 +136,11 @@ impl RunStore for Sqlite {
 
     fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
         Box::pin(self.writer.run(move |conn| prune::prune(conn, age, limit)))
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn outbox(&self) -> &dyn Outbox {
+        self
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

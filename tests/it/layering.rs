@@ -30,7 +30,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("actix", &["actors", "runtime"]),
     ("actix_rt", &["actors", "runtime"]),
     ("actix_web", &["web"]),
-    ("reqwest", &["agent::openai"]),
+    ("reqwest", &["agent::openai", "actors::courier"]),
 ];
 
 const LONGEST_FILE: usize = 400;

@@ -29,3 +29,4 @@ mod submit;
 mod support;
 mod turns;
 mod web;
+mod webhooks;

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use greenroom::{Agent, NewRun, OpenAIResponses, PostgresOptions, RunStatus, Runtime, Store};
+use greenroom::{Agent, NewRun, OpenAIResponses, PostgresOptions, RunStatus, Runtime, Store, WebhookOptions};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
@@ -47,6 +47,9 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
+/// `my-secret-my-secret-my-secret` in base64.
+const HOOK_SECRET: &str = "whsec_bXktc2VjcmV0LW15LXNlY3JldC1teS1zZWNyZXQ=";
+
 #[tokio::test]
 async fn a_run_is_logged_by_its_id_and_not_by_what_is_said() {
     LazyLock::force(&LOG);
@@ -62,25 +65,43 @@ async fn a_run_is_logged_by_its_id_and_not_by_what_is_said() {
     let runtime = Runtime::builder()
         .store(Store::sqlite_in_memory())
         .agent(Agent::builder("discreet").model(model).description("my-secret-description"))
+        // Whom nobody can reach: the log has to tell of it.
+        .webhooks(WebhookOptions::new(HOOK_SECRET))
+        .poll_interval(Duration::from_millis(20))
         .start()
         .await
         .unwrap();
 
-    let good = runtime.submit(NewRun::new("discreet", "my-secret-question")).await.unwrap();
+    let good = runtime
+        .submit(NewRun::new("discreet", "my-secret-question").webhook("http://127.0.0.1:9/my-secret-path?my-secret"))
+        .await
+        .unwrap();
     let bad = runtime.submit(NewRun::new("discreet", "please-fail-my-secret-question")).await.unwrap();
     let output = good.wait(Duration::from_secs(30)).await.unwrap();
     let failure = bad.wait(Duration::from_secs(30)).await.unwrap();
     let events: Vec<_> = good.subscribe(None).await.unwrap().collect().await;
     let run = runtime.get(good.run_id()).await.unwrap();
+    let told = NewRun::new("discreet", "x").webhook("http://me:my-secret@127.0.0.1:9/my-secret-path");
+    let refused = runtime.submit(told.clone()).await.unwrap_err();
+    let options = WebhookOptions::new(HOOK_SECRET);
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while !LOG.text().contains("the webhook is tried again") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the delivery fails");
     assert_eq!((output.status, failure.status), (RunStatus::Completed, RunStatus::Error));
-    let shown = format!("{runtime:?} {good:?} {output:?} {failure:?} {events:?} {run:?}");
+    let shown = format!(
+        "{runtime:?} {good:?} {output:?} {failure:?} {events:?} {run:?} {told:?} {refused} {refused:?} {options:?}"
+    );
     runtime.shutdown(Duration::from_secs(5)).await;
 
     let log = LOG.text();
     assert!(log.contains(&good.run_id().to_string()) && log.contains("run.agent=\"discreet\""), "{log}");
     assert!(log.contains("run.status=COMPLETED") && log.contains("run.status=ERROR"), "{log}");
     for (place, text) in [("the log", log), ("a debug text", shown)] {
-        assert!(!text.contains("my-secret"), "{place} tells a secret");
+        assert!(!text.contains("my-secret") && !text.contains("bXktc2Vj"), "{place} tells a secret");
     }
 }
 

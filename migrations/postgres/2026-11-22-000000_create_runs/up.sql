@@ -20,6 +20,7 @@ CREATE TABLE runs (
     start_by            timestamptz,
     next_seq            bigint      NOT NULL DEFAULT 0,
     cancel_requested_at timestamptz,
+    has_webhook         boolean     NOT NULL,
     created_at          timestamptz NOT NULL,
     started_at          timestamptz,
     settled_at          timestamptz,
@@ -38,6 +39,7 @@ COMMENT ON COLUMN runs.session_turn IS 'Of a run that must be alone in its sessi
 COMMENT ON COLUMN runs.start_by IS 'A run that was never started settles as ERROR at this time.';
 COMMENT ON COLUMN runs.next_seq IS 'The seq of the next event; a write that does not start here is refused.';
 COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel of a run that a node had.';
+COMMENT ON COLUMN runs.has_webhook IS 'Somebody is to be told when the run settles; where is in run_inputs.';
 
 -- Claims (node_id null, by priority, then age), the runs of a node, and lists of unsettled runs.
 CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
@@ -66,10 +68,12 @@ CREATE TABLE run_inputs (
     run_id      uuid  PRIMARY KEY,
     input       json NOT NULL,
     metadata    json NOT NULL,
-    fingerprint bytea NOT NULL
+    fingerprint bytea NOT NULL,
+    webhook     text
 );
 
 COMMENT ON COLUMN run_inputs.fingerprint IS 'SHA-256 of all that was asked; a second submit with the id must have the same.';
+COMMENT ON COLUMN run_inputs.webhook IS 'The URL that is told when the run settles.';
 
 -- What came of it; written once, in the transaction that settles the run.
 CREATE TABLE run_outputs (
@@ -126,3 +130,40 @@ CREATE TABLE nodes (
 
 COMMENT ON COLUMN nodes.label IS 'The name of the host, for people; nothing is told apart by it.';
 COMMENT ON COLUMN nodes.lease_until IS 'Until when the runs of the node are its own; minus infinity once others take them over.';
+
+-- What is to be told of runs that have settled: the outbox. A row is deleted when it was delivered or given up.
+CREATE TABLE webhook_deliveries (
+    event_id   uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    run_id     uuid        NOT NULL UNIQUE,
+    url        text        NOT NULL,
+    attempts   integer     NOT NULL DEFAULT 0,
+    next_at    timestamptz NOT NULL,
+    created_at timestamptz NOT NULL
+);
+
+COMMENT ON COLUMN webhook_deliveries.next_at IS 'When anybody may try next; whoever tries puts it off, so that nobody else does.';
+
+CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (next_at);
+
+-- The URLs that have said that they want nothing more.
+CREATE TABLE webhook_gone (
+    url     text        PRIMARY KEY,
+    gone_at timestamptz NOT NULL
+);
+
+CREATE INDEX webhook_gone_by_time ON webhook_gone (gone_at);
+
+-- A trigger, so that no way of settling a run can forget it; runs without a webhook do not get as far as the function.
+CREATE FUNCTION write_webhook_delivery() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO webhook_deliveries (run_id, url, next_at, created_at)
+    SELECT NEW.run_id, i.webhook, NEW.settled_at, NEW.settled_at FROM run_inputs i
+    WHERE i.run_id = NEW.run_id AND i.webhook IS NOT NULL
+    ON CONFLICT (run_id) DO NOTHING;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER runs_write_webhook_delivery AFTER UPDATE ON runs FOR EACH ROW
+    WHEN (NEW.has_webhook AND OLD.settled_at IS NULL AND NEW.settled_at IS NOT NULL)
+    EXECUTE FUNCTION write_webhook_delivery();

@@ -1,3 +1,5 @@
+DROP TABLE webhook_gone;
+DROP TABLE webhook_deliveries;
 DROP TABLE cancel_intents;
 DROP TABLE run_steps;
 DROP TABLE run_events;

@@ -19,6 +19,7 @@ CREATE TABLE runs (
     start_by            BIGINT,
     next_seq            BIGINT  NOT NULL DEFAULT 0,
     cancel_requested_at BIGINT,
+    has_webhook         BOOLEAN NOT NULL,
     created_at          BIGINT  NOT NULL,
     started_at          BIGINT,
     settled_at          BIGINT,
@@ -43,7 +44,8 @@ CREATE TABLE run_inputs (
     run_id      TEXT NOT NULL PRIMARY KEY,
     input       TEXT NOT NULL,
     metadata    TEXT NOT NULL,
-    fingerprint BLOB NOT NULL
+    fingerprint BLOB NOT NULL,
+    webhook     TEXT
 );
 
 CREATE TABLE run_outputs (
@@ -80,3 +82,30 @@ CREATE TABLE cancel_intents (
 );
 
 CREATE INDEX cancel_intents_by_expiry ON cancel_intents (expires_at);
+
+CREATE TABLE webhook_deliveries (
+    event_id   TEXT    NOT NULL PRIMARY KEY,
+    run_id     TEXT    NOT NULL UNIQUE,
+    url        TEXT    NOT NULL,
+    attempts   INTEGER NOT NULL DEFAULT 0,
+    next_at    BIGINT  NOT NULL,
+    created_at BIGINT  NOT NULL
+);
+
+CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (next_at);
+
+CREATE TABLE webhook_gone (
+    url     TEXT   NOT NULL PRIMARY KEY,
+    gone_at BIGINT NOT NULL
+);
+
+CREATE INDEX webhook_gone_by_time ON webhook_gone (gone_at);
+
+CREATE TRIGGER runs_write_webhook_delivery AFTER UPDATE OF settled_at ON runs
+    WHEN NEW.has_webhook AND OLD.settled_at IS NULL AND NEW.settled_at IS NOT NULL
+BEGIN
+    INSERT INTO webhook_deliveries (event_id, run_id, url, next_at, created_at)
+    SELECT lower(hex(randomblob(16))), NEW.run_id, i.webhook, NEW.settled_at, NEW.settled_at FROM run_inputs i
+    WHERE i.run_id = NEW.run_id AND i.webhook IS NOT NULL
+    ON CONFLICT (run_id) DO NOTHING;
+END;

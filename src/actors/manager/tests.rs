@@ -115,6 +115,8 @@ impl Scene {
             cancel_grace: Duration::from_secs(60),
             max_output: 1024,
             retention: None,
+            #[cfg(feature = "webhooks")]
+            post: None,
             arbiters: 2,
             agent_threads: 2,
         };

@@ -9,6 +9,8 @@ use tokio::sync::watch;
 
 use super::soon;
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
+#[cfg(feature = "webhooks")]
+use crate::store::delivery::Outbox;
 use crate::store::hints::Hint;
 use crate::store::protocol::{Change, RowFacts, Write, Written};
 use crate::store::{
@@ -324,6 +326,11 @@ impl RunStore for Gated {
 
     fn hint(&self, hint: Hint) {
         self.hints.lock().unwrap().push(hint);
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn outbox(&self) -> &dyn Outbox {
+        self.inner.outbox()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -56,6 +56,7 @@ pub(crate) fn unowned() -> InsertRun {
         on_crash: CrashPolicy::Restart,
         sessions: SessionPolicy::Concurrent,
         queue_timeout: None,
+        webhook: None,
     }
 }
 

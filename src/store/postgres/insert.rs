@@ -32,6 +32,7 @@ pub(super) struct InsertRuns {
     pub(super) inputs: Vec<String>,
     pub(super) metadata: Vec<String>,
     fingerprints: Vec<Vec<u8>>,
+    webhooks: Vec<Option<String>>,
 }
 
 /// A run that was new: its id, when it was created, when it may start, by when it must, and whether an intent waits for it.
@@ -64,6 +65,7 @@ impl InsertRuns {
         self.inputs.push(run.input.as_json().to_string());
         self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
         self.fingerprints.push(insert.fingerprint.to_vec());
+        self.webhooks.push(insert.webhook.as_ref().map(|url| url.as_str().to_owned()));
         Ok(())
     }
 }
@@ -89,19 +91,20 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.inputs => Array<Text>,
             ", ", &self.metadata => Array<Text>,
             ", ", &self.fingerprints => Array<Binary>,
+            ", ", &self.webhooks => Array<Nullable<Text>>,
             ") AS t (run_id, session_id, agent, user_id, idempotency_key, max_attempts, node_id, on_crash, session_turn, \
-                     priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint)), \
+                     priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook)), \
              new AS ( \
                 INSERT INTO runs (run_id, session_id, agent, user_id, idempotency_key, status, attempt, max_attempts, node_id, \
-                                  on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at) \
+                                  on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at, has_webhook) \
                 SELECT run_id, session_id, agent, user_id, idempotency_key, 'PENDING', \
                        CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, session_turn, priority, COALESCE(run_at, now()), timeout_ms, \
-                       GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now() \
+                       GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now(), webhook IS NOT NULL \
                 FROM asked ON CONFLICT DO NOTHING \
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              inputs AS ( \
-                INSERT INTO run_inputs (run_id, input, metadata, fingerprint) \
-                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint FROM asked a JOIN new USING (run_id)) \
+                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook) \
+                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook FROM asked a JOIN new USING (run_id)) \
              SELECT run_id, created_at, run_at, start_by, EXISTS ( \
                 SELECT FROM cancel_intents c \
                 WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new"

@@ -51,6 +51,7 @@ impl QueryFragment<Pg> for PruneRuns {
                 SELECT run_id, sum(next_seq) OVER (ORDER BY created_at, run_id) - next_seq AS events_before FROM old), \
              doomed AS MATERIALIZED (SELECT run_id FROM counted WHERE events_before <= ", &EVENTS => BigInt, "), \
              events AS (DELETE FROM run_events e USING doomed d WHERE e.run_id = d.run_id), \
+             webhooks AS (DELETE FROM webhook_deliveries w USING doomed d WHERE w.run_id = d.run_id), \
              steps AS (DELETE FROM run_steps s USING doomed d WHERE s.run_id = d.run_id), \
              inputs AS (DELETE FROM run_inputs i USING doomed d WHERE i.run_id = d.run_id), \
              outputs AS (DELETE FROM run_outputs o USING doomed d WHERE o.run_id = d.run_id) \

@@ -6,7 +6,7 @@ use diesel::dsl::delete;
 use diesel::prelude::*;
 
 use super::connection::transact;
-use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
+use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs, webhook_deliveries};
 use super::{bound, now};
 use crate::store::StoreResult;
 
@@ -24,6 +24,7 @@ pub(super) fn prune(conn: &mut SqliteConnection, age: Duration, limit: usize) ->
             .load(conn)?;
         delete(run_events::table.filter(run_events::run_id.eq_any(&old))).execute(conn)?;
         delete(run_steps::table.filter(run_steps::run_id.eq_any(&old))).execute(conn)?;
+        delete(webhook_deliveries::table.filter(webhook_deliveries::run_id.eq_any(&old))).execute(conn)?;
         delete(run_inputs::table.filter(run_inputs::run_id.eq_any(&old))).execute(conn)?;
         delete(run_outputs::table.filter(run_outputs::run_id.eq_any(&old))).execute(conn)?;
         Ok(delete(runs::table.filter(runs::run_id.eq_any(&old))).execute(conn)?)

@@ -36,6 +36,7 @@ pub(super) struct RunRow {
     timeout_ms: Option<i64>,
     start_by: Option<i64>,
     next_seq: i64,
+    has_webhook: bool,
     created_at: i64,
     started_at: Option<i64>,
     settled_at: Option<i64>,
@@ -122,6 +123,7 @@ impl RunRow {
             timeout_ms: timeout_ms.transpose()?,
             start_by,
             next_seq: 0,
+            has_webhook: insert.webhook.is_some(),
             created_at: now,
             started_at: None,
             settled_at: None,
@@ -290,11 +292,11 @@ pub(super) fn json<T: DeserializeOwned>(column: &'static str, text: &str) -> Sto
         .map_err(|error| unreadable(column)(format!("line {} column {}", error.line(), error.column())))
 }
 
-fn time(column: &'static str, micros: i64) -> StoreResult<DateTime<Utc>> {
+pub(super) fn time(column: &'static str, micros: i64) -> StoreResult<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros).ok_or_else(|| unreadable(column)("no time"))
 }
 
-fn unsigned<S, U: TryFrom<S>>(column: &'static str, value: S) -> StoreResult<U>
+pub(super) fn unsigned<S, U: TryFrom<S>>(column: &'static str, value: S) -> StoreResult<U>
 where
     U::Error: std::fmt::Display,
 {

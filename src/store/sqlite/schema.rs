@@ -22,6 +22,7 @@ table! {
         start_by -> Nullable<BigInt>,
         next_seq -> BigInt,
         cancel_requested_at -> Nullable<BigInt>,
+        has_webhook -> Bool,
         created_at -> BigInt,
         started_at -> Nullable<BigInt>,
         settled_at -> Nullable<BigInt>,
@@ -34,6 +35,7 @@ table! {
         input -> Text,
         metadata -> Text,
         fingerprint -> Binary,
+        webhook -> Nullable<Text>,
     }
 }
 
@@ -75,4 +77,25 @@ table! {
     }
 }
 
+table! {
+    webhook_deliveries (event_id) {
+        event_id -> Text,
+        run_id -> Text,
+        url -> Text,
+        attempts -> Integer,
+        next_at -> BigInt,
+        created_at -> BigInt,
+    }
+}
+
+#[cfg(feature = "webhooks")]
+table! {
+    webhook_gone (url) {
+        url -> Text,
+        gone_at -> BigInt,
+    }
+}
+
+#[cfg(feature = "webhooks")]
+allow_tables_to_appear_in_same_query!(webhook_deliveries, webhook_gone);
 allow_tables_to_appear_in_same_query!(runs, run_inputs, run_outputs, run_events, run_steps, cancel_intents);

@@ -57,6 +57,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         run_inputs::input.eq(written(&run.input)?),
         run_inputs::metadata.eq(written(&run.metadata)?),
         run_inputs::fingerprint.eq(&insert.fingerprint[..]),
+        run_inputs::webhook.eq(insert.webhook.as_ref().map(crate::run::WebhookUrl::as_str)),
     );
     insert_into(run_inputs::table).values(input).execute(conn)?;
     let cancel_wanted = intent::is_there(conn, run_id, run.output.user_id.as_ref(), now)?;

@@ -117,3 +117,25 @@ async fn a_takeover_touches_no_run_that_waits_or_has_settled() {
         assert_eq!((get(&store, run_id).await, events(&store, run_id).await), (run, log));
     }
 }
+
+#[cfg(feature = "webhooks")]
+#[tokio::test]
+async fn a_run_that_fails_with_its_process_writes_its_webhook_delivery() {
+    use std::time::Duration;
+
+    use crate::run::WebhookUrl;
+    use crate::store::delivery::Collect;
+
+    let (_folder, path) = place();
+    let store = open(&path).await;
+    let webhook = Some(WebhookUrl::parse("https://example.org/").unwrap());
+    let told = InsertRun { on_crash: CrashPolicy::Fail, webhook, ..owned() };
+    let run_id = Attempt::start(&store, told).await.run_id;
+    die(store).await;
+
+    let store = open(&path).await;
+    let collect = Collect { busy: Vec::new(), limit: 10, hold: Duration::ZERO };
+    let deliveries = store.outbox().collect(collect).await.unwrap();
+    assert_eq!(deliveries.iter().map(|delivery| delivery.run_id).collect::<Vec<_>>(), [run_id]);
+    store.close().await;
+}

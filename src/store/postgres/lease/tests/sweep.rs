@@ -193,3 +193,32 @@ async fn a_run_that_a_late_write_has_locked_is_left_for_the_next_sweep() {
     assert_eq!(place.sweep().await, [(locked, Takeover::Requeue)]);
     assert!(!place.has_row(dead).await);
 }
+
+#[cfg(feature = "webhooks")]
+#[tokio::test]
+async fn a_sweep_that_settles_a_run_writes_its_webhook_delivery_and_no_other() {
+    use crate::run::WebhookUrl;
+    use crate::store::delivery::Collect;
+    use crate::store::protocol::InsertRun;
+
+    let place = Place::new().await;
+    let store = &place.store;
+    let dead = node(store).await;
+    let webhook = || Some(WebhookUrl::parse("https://example.org/").unwrap());
+    let told = |on_crash| InsertRun { webhook: webhook(), ..run_of(dead, on_crash) };
+    let failed = Attempt::start(store, told(CrashPolicy::Fail)).await.run_id;
+    Attempt::start(store, told(CrashPolicy::Restart)).await;
+    place.expire(dead).await;
+    assert_eq!(place.sweep().await.len(), 2);
+
+    let collect = Collect { busy: Vec::new(), limit: 10, hold: super::HOUR };
+    let deliveries = store.outbox().collect(collect).await.unwrap();
+    assert_eq!(deliveries.iter().map(|delivery| delivery.run_id).collect::<Vec<_>>(), [failed]);
+    // Whoever settles a run by hand, from whichever schema, tells of it as well.
+    let by_hand =
+        Attempt::start(store, InsertRun { webhook: webhook(), ..run_of(node(store).await, CrashPolicy::Fail) }).await;
+    let sql = "RESET search_path; UPDATE greenroom.runs SET status = 'ERROR', settled_at = now() WHERE run_id = ";
+    place.sql(&format!("{sql}'{}'", by_hand.run_id)).await;
+    let sql = "SELECT count(*) FROM webhook_deliveries";
+    assert_eq!(place.session().await.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 2);
+}
