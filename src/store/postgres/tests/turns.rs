@@ -279,7 +279,7 @@ async fn two_nodes_that_claim_at_the_same_time_take_up_one_run_of_each_session()
         assert!(ours.len() + theirs.len() <= 3);
         for taken in ours.iter().chain(&theirs) {
             let output = &taken.run.output;
-            let end = samples::settle(crate::run::RunStatus::Cancelled);
+            let end = settle(crate::run::RunStatus::Cancelled);
             samples::advance(&*one, &samples::step(output.run_id, taken.run.attempt, taken.next_seq, end))
                 .await
                 .unwrap();
