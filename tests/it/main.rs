@@ -8,6 +8,7 @@ mod crash;
 mod elsewhere;
 mod embedding;
 mod events;
+mod guarantees;
 mod harness;
 mod layering;
 mod limits;

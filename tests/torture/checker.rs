@@ -10,17 +10,21 @@ use greenroom::{RunEvent, RunId};
 use crate::clock::Micros;
 use crate::history::{Call, History, Process, StoredRun};
 use crate::kind::Kind;
-use crate::wire::{Ask, What};
+use crate::wire::{Answer, Ask, Note, Submit, What};
 
 mod accepted;
 mod attempts;
 mod cancels;
 mod content;
+mod keys;
 mod log;
 mod overlaps;
+mod sessions;
 mod settled;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod users;
 
 pub(crate) use self::overlaps::longest_overlap;
 
@@ -55,6 +59,10 @@ pub(crate) enum Guarantee {
     G11 = 11,
     /// Nothing is seen by another user.
     G12,
+    /// What was remembered is not done again. Not among the numbered ones.
+    Steps,
+    /// A session is left to one run, where its agent wants that. Not among the numbered ones.
+    Sessions,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -79,6 +87,8 @@ struct Case<'a> {
     calls: Vec<&'a Call>,
     /// By attempt, then by start.
     executions: Vec<Execution<'a>>,
+    /// What user code has noted of it, besides.
+    notes: Vec<&'a Note>,
     since_1970: i64,
 }
 
@@ -101,6 +111,24 @@ impl Case<'_> {
     /// When an event happened, on the clock of everything else.
     fn time_of(&self, event: &RunEvent) -> Micros {
         u64::try_from(event.created_at.timestamp_micros() - self.since_1970).unwrap_or_default()
+    }
+
+    /// When it had settled at the earliest.
+    fn end(&self) -> Micros {
+        let last = self.stored.and_then(|stored| stored.events.last()).filter(|event| event.is_terminal());
+        last.map_or(Micros::MAX, |last| self.time_of(last))
+    }
+
+    /// When its first attempt was started.
+    fn begin(&self) -> Option<Micros> {
+        self.stored.and_then(|stored| starts(stored).next()).map(|(_, event)| self.time_of(event))
+    }
+
+    fn submits(&self) -> impl Iterator<Item = (&Call, &Submit)> {
+        self.calls.iter().filter_map(|call| match &call.ask {
+            Ask::Submit(submit) => Some((*call, submit)),
+            _ => None,
+        })
     }
 
     fn kind(&self) -> Option<Kind> {
@@ -129,7 +157,8 @@ impl Findings<'_> {
 /// What is wrong with `history`.
 pub(crate) fn check(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for case in cases(history) {
+    let cases = cases(history);
+    for case in &cases {
         let mut findings = Findings { run_id: case.run_id, violations: &mut violations };
         for rule in [
             accepted::check,
@@ -139,10 +168,15 @@ pub(crate) fn check(history: &History) -> Vec<Violation> {
             cancels::check,
             log::check,
             content::check,
+            steps::check,
+            users::check,
         ] {
-            rule(&case, &mut findings);
+            rule(case, &mut findings);
         }
     }
+    keys::check(history, &mut violations);
+    sessions::check(&cases, &mut violations);
+    users::check_lists(history, &mut violations);
     for process in &history.processes {
         if process.gone.is_none() {
             let what = format!("{} was asked to end and did not", process.name);
@@ -154,19 +188,42 @@ pub(crate) fn check(history: &History) -> Vec<Violation> {
 
 fn cases(history: &History) -> Vec<Case<'_>> {
     let mut calls: BTreeMap<RunId, Vec<&Call>> = BTreeMap::new();
+    let keys = keys::owners(history);
     for call in &history.calls {
-        calls.entry(call.ask.run_id()).or_default().push(call);
+        if let Some(run_id) = run_of(call, &keys) {
+            calls.entry(run_id).or_default().push(call);
+        }
     }
     let mut executions = executions(history);
+    let mut notes: BTreeMap<RunId, Vec<&Note>> = BTreeMap::new();
+    for note in history.processes.iter().flat_map(|process| &process.notes) {
+        notes.entry(note.run_id).or_default().push(note);
+    }
     let run_ids: BTreeSet<RunId> = calls.keys().chain(executions.keys()).chain(history.runs.keys()).copied().collect();
     let case = |run_id: RunId| Case {
         run_id,
         stored: history.runs.get(&run_id),
         calls: calls.remove(&run_id).unwrap_or_default(),
         executions: executions.remove(&run_id).unwrap_or_default(),
+        notes: notes.remove(&run_id).unwrap_or_default(),
         since_1970: history.since_1970,
     };
     run_ids.into_iter().map(case).collect()
+}
+
+/// The run that a call is about: the one that it names, the one that it was answered with, or the one that has its key.
+fn run_of(call: &Call, keys: &keys::Owners<'_>) -> Option<RunId> {
+    let answered = || match call.answer {
+        Some(Answer::Accepted { run_id, .. } | Answer::KeyConflict { run_id }) => Some(run_id),
+        _ => None,
+    };
+    let keyed = || match &call.ask {
+        Ask::Submit(Submit { key: Some(key), user, agent, .. }) => {
+            keys.get(&(user.as_str(), agent.as_str(), key.as_str())).copied()
+        }
+        _ => None,
+    };
+    call.ask.run_id().or_else(answered).or_else(keyed)
 }
 
 fn executions(history: &History) -> BTreeMap<RunId, Vec<Execution<'_>>> {
@@ -185,6 +242,7 @@ fn executions(history: &History) -> BTreeMap<RunId, Vec<Execution<'_>>> {
                         of_run[at].end = Some(note.at);
                     }
                 }
+                What::Work { .. } | What::Got { .. } => {}
             }
         }
     }
@@ -206,5 +264,9 @@ fn starts(stored: &StoredRun) -> impl Iterator<Item = (u32, &RunEvent)> {
 pub(crate) fn acknowledged(history: &History) -> usize {
     let accepted =
         history.calls.iter().filter(|call| accepted::is_accepted(call) && matches!(call.ask, Ask::Submit(_)));
-    accepted.map(|call| call.ask.run_id()).collect::<BTreeSet<RunId>>().len()
+    let run_id = |call: &Call| match call.answer {
+        Some(Answer::Accepted { run_id, .. }) => Some(run_id),
+        _ => None,
+    };
+    accepted.filter_map(run_id).collect::<BTreeSet<RunId>>().len()
 }

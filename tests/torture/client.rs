@@ -38,6 +38,13 @@ impl Known {
     }
 }
 
+/// How many users there are.
+const USERS: usize = 3;
+
+fn user(number: usize) -> String {
+    format!("user{number}")
+}
+
 pub(crate) struct Client {
     pub(crate) crew: Arc<Crew>,
     pub(crate) known: Arc<Known>,
@@ -50,10 +57,12 @@ impl Client {
     pub(crate) async fn work(mut self) {
         while !self.is_over() {
             match self.rng.u32(..100) {
-                0..60 => self.submit_and_follow().await,
-                60..68 => self.cancel_before_submit().await,
-                68..75 => self.cancel_beside_submit().await,
-                75..84 => self.submit_again().await,
+                0..52 => self.submit_and_follow().await,
+                52..58 => self.cancel_before_submit().await,
+                58..64 => self.cancel_beside_submit().await,
+                64..71 => self.submit_again().await,
+                71..79 => self.submit_by_key().await,
+                79..84 => self.meddle_as_a_stranger().await,
                 84..92 => self.cancel_something().await,
                 _ => self.follow_something().await,
             }
@@ -66,21 +75,76 @@ impl Client {
 
     fn new_submit(&mut self) -> Submit {
         let kind = match self.rng.u32(..100) {
-            0..52 => Kind::Instant,
-            52..68 => Kind::Streaming,
-            68..77 => Kind::Careful,
-            77..82 => Kind::Failing,
-            82..88 => Kind::Long,
-            88..93 => Kind::Parked,
-            _ => Kind::Remembering,
+            0..40 => Kind::Instant,
+            40..50 => Kind::Streaming,
+            50..57 => Kind::Careful,
+            57..61 => Kind::Failing,
+            61..65 => Kind::Long,
+            65..70 => Kind::Parked,
+            70..75 => Kind::Remembering,
+            75..84 => Kind::Steps,
+            84..88 => Kind::Model,
+            88..92 => Kind::Ordered,
+            92..96 => Kind::Refusing,
+            _ => Kind::Retrying,
         };
-        let user = format!("user{}", self.rng.u32(..3));
+        let user = user(self.rng.usize(..USERS));
         Submit {
             run_id: self.new_id(),
+            key: None,
             agent: kind.name().to_owned(),
             session: format!("session{}", self.rng.u32(..20)),
             input: json!({ "user": user, "tag": self.rng.u32(..) }),
             user,
+        }
+    }
+
+    /// The same key at several workers, with the same and with another content, and by another user.
+    async fn submit_by_key(&mut self) {
+        let mut submit = self.new_submit();
+        submit.key = Some(format!("key {}", self.new_id()));
+        let crew = Arc::clone(&self.crew);
+        let (one, other) = (crew.any(&mut self.rng), crew.any(&mut self.rng));
+        let again = Ask::Submit(submit.clone());
+        let (_, answer) = tokio::join!(one.ask(again.clone()), other.ask(again.clone()));
+        match self.rng.u32(..3) {
+            0 => drop(self.ask(again).await),
+            1 => {
+                submit.input["tag"] = json!(self.rng.u32(..));
+                self.ask(Ask::Submit(submit)).await;
+            }
+            _ => {
+                submit.user = self.stranger_to(&submit);
+                submit.input["user"] = json!(submit.user);
+                self.ask(Ask::Submit(submit)).await;
+            }
+        }
+        if let Some(Answer::Accepted { run_id, .. }) = answer {
+            self.follow(run_id).await;
+        }
+    }
+
+    fn stranger_to(&mut self, submit: &Submit) -> String {
+        let whoever_else = (0..USERS).map(user).filter(|user| *user != submit.user);
+        let others: Vec<String> = whoever_else.collect();
+        others[self.rng.usize(..others.len())].clone()
+    }
+
+    /// One user looks for, and cancels, what is another's: before it comes and while it is there.
+    async fn meddle_as_a_stranger(&mut self) {
+        let known = self.known.any(&mut self.rng).filter(|_| self.rng.bool());
+        let submit = known.unwrap_or_else(|| self.new_submit());
+        let (run_id, stranger) = (submit.run_id, self.stranger_to(&submit));
+        self.ask(Ask::CancelFor { run_id, user: stranger.clone() }).await;
+        if self.submit(&submit).await {
+            self.ask(Ask::GetFor { run_id, user: stranger.clone() }).await;
+            self.ask(Ask::CancelFor { run_id, user: stranger.clone() }).await;
+            self.wait(run_id).await;
+        }
+        self.ask(Ask::ListFor { user: stranger }).await;
+        if self.rng.bool() {
+            self.ask(Ask::GetFor { run_id, user: submit.user.clone() }).await;
+            self.ask(Ask::CancelFor { run_id, user: submit.user }).await;
         }
     }
 

@@ -22,14 +22,15 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// None where there is no Postgres to stop and to start.
+    /// None where there is no Postgres to stop and to start. The last of several workers only polls.
     pub(crate) async fn start(workers: usize, max_running: usize, directory: &Path) -> Option<Self> {
         let server = Server::start().await?;
         let book = Arc::new(Book::default());
         let mut crew = Vec::new();
         for index in 0..workers {
             let proxy = Proxy::start(address_of(server.url())).await;
-            let worker = Worker::new(index, proxy, Arc::clone(&book), directory, LEASE, max_running);
+            let poll_only = workers > 1 && index == workers - 1;
+            let worker = Worker::new(index, proxy, Arc::clone(&book), directory, LEASE, max_running, poll_only);
             worker.start().await;
             crew.push(worker);
         }

@@ -35,6 +35,11 @@ pub(crate) async fn befall(crew: &Crew, fault: Fault, postgres: &tokio::sync::Mu
             tokio::time::sleep(time).await;
             crew.workers[worker].proxy.heal();
         }
+        Fault::HoldBack { worker, time } => {
+            crew.workers[worker].proxy.hold_back();
+            tokio::time::sleep(time).await;
+            crew.workers[worker].proxy.let_through();
+        }
         Fault::CutAfterCommits { worker, commits } => crew.workers[worker].proxy.cut_after_commits(commits),
     }
     crew.book.note_fault(format!("over: {fault:?}"));

@@ -67,7 +67,9 @@ pub(crate) struct Process {
 pub(crate) struct StoredRun {
     pub(crate) run_id: RunId,
     pub(crate) agent: String,
+    pub(crate) session: String,
     pub(crate) user: String,
+    pub(crate) key: Option<String>,
     pub(crate) status: RunStatus,
     pub(crate) attempt: u32,
     pub(crate) starts: u32,
@@ -77,4 +79,15 @@ pub(crate) struct StoredRun {
     pub(crate) content: Option<Value>,
     pub(crate) error: Option<FailureKind>,
     pub(crate) events: Vec<RunEvent>,
+    /// Its remembered steps, in order.
+    pub(crate) steps: Vec<StoredStep>,
+}
+
+/// A step as the tables have it in the end.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct StoredStep {
+    pub(crate) position: u32,
+    pub(crate) result: Value,
+    /// When its transaction began, in microseconds since 1970.
+    pub(crate) at: i64,
 }

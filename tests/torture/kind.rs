@@ -1,6 +1,7 @@
 //! The agents of a worker, as far as the checker has to know them. What they do is in `worker/agents.rs`.
 
-use greenroom::CrashPolicy;
+use greenroom::{CrashPolicy, SessionPolicy};
+use serde_json::Value;
 
 /// An agent. A new one has a place in each `match` here, and its code in `worker/agents.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +20,33 @@ pub(crate) enum Kind {
     Parked,
     /// Sees the earlier runs of its session, and says whose they were.
     Remembering,
+    /// Has several steps, and resumes.
+    Steps,
+    /// Asks a model, and says what that says. Its policy is the one that is left out.
+    Model,
+    /// Has its session to itself; later runs wait.
+    Ordered,
+    /// Has its session to itself; later runs are refused.
+    Refusing,
+    /// Fails a few times, and is tried again.
+    Retrying,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Instant, Self::Streaming, Self::Careful, Self::Failing, Self::Long, Self::Parked, Self::Remembering];
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Instant,
+        Self::Streaming,
+        Self::Careful,
+        Self::Failing,
+        Self::Long,
+        Self::Parked,
+        Self::Remembering,
+        Self::Steps,
+        Self::Model,
+        Self::Ordered,
+        Self::Refusing,
+        Self::Retrying,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -34,6 +57,11 @@ impl Kind {
             Self::Long => "long",
             Self::Parked => "parked",
             Self::Remembering => "remembering",
+            Self::Steps => "steps",
+            Self::Model => "model",
+            Self::Ordered => "ordered",
+            Self::Refusing => "refusing",
+            Self::Retrying => "retrying",
         }
     }
 
@@ -44,16 +72,33 @@ impl Kind {
     pub(crate) const fn policy(self) -> CrashPolicy {
         match self {
             Self::Careful => CrashPolicy::Fail,
-            Self::Instant | Self::Streaming | Self::Failing | Self::Long | Self::Parked | Self::Remembering => {
-                CrashPolicy::Restart
-            }
+            Self::Steps | Self::Model => CrashPolicy::Resume,
+            Self::Instant
+            | Self::Streaming
+            | Self::Failing
+            | Self::Long
+            | Self::Parked
+            | Self::Remembering
+            | Self::Ordered
+            | Self::Refusing
+            | Self::Retrying => CrashPolicy::Restart,
         }
     }
 
     pub(crate) const fn max_attempts(self) -> u32 {
         match self {
             Self::Long => 3,
-            Self::Instant | Self::Streaming | Self::Careful | Self::Failing | Self::Parked | Self::Remembering => 100,
+            Self::Retrying => 5,
+            Self::Instant
+            | Self::Streaming
+            | Self::Careful
+            | Self::Failing
+            | Self::Parked
+            | Self::Remembering
+            | Self::Steps
+            | Self::Model
+            | Self::Ordered
+            | Self::Refusing => 100,
         }
     }
 
@@ -61,7 +106,53 @@ impl Kind {
     pub(crate) const fn completes(self) -> bool {
         match self {
             Self::Failing | Self::Parked => false,
-            Self::Instant | Self::Streaming | Self::Careful | Self::Long | Self::Remembering => true,
+            Self::Instant
+            | Self::Streaming
+            | Self::Careful
+            | Self::Long
+            | Self::Remembering
+            | Self::Steps
+            | Self::Model
+            | Self::Ordered
+            | Self::Refusing
+            | Self::Retrying => true,
+        }
+    }
+
+    /// Whether runs of one session may be at work beside each other.
+    pub(crate) const fn sessions(self) -> SessionPolicy {
+        match self {
+            Self::Ordered => SessionPolicy::InOrder,
+            Self::Refusing => SessionPolicy::Refuse,
+            Self::Instant
+            | Self::Streaming
+            | Self::Careful
+            | Self::Failing
+            | Self::Long
+            | Self::Parked
+            | Self::Remembering
+            | Self::Steps
+            | Self::Model
+            | Self::Retrying => SessionPolicy::Concurrent,
+        }
+    }
+
+    /// Whether this attempt of a run with this input fails.
+    pub(crate) fn fails(self, input: &Value, attempt: u32) -> bool {
+        match self {
+            Self::Failing => true,
+            // Some runs never, and some in each of their attempts.
+            Self::Retrying => u64::from(attempt) <= input["tag"].as_u64().unwrap_or_default() % 7,
+            Self::Instant
+            | Self::Streaming
+            | Self::Careful
+            | Self::Long
+            | Self::Parked
+            | Self::Remembering
+            | Self::Steps
+            | Self::Model
+            | Self::Ordered
+            | Self::Refusing => false,
         }
     }
 }

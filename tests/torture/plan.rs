@@ -68,10 +68,15 @@ pub(crate) enum Fault {
         worker: usize,
         commits: usize,
     },
+    /// What the worker writes from now on arrives later, whoever waits for it.
+    HoldBack {
+        worker: usize,
+        time: Duration,
+    },
 }
 
 /// How many sorts of faults there are.
-const SORTS: usize = 9;
+const SORTS: usize = 10;
 
 /// The faults of a storm, each with the time when it comes. All sorts come before one comes twice.
 pub(crate) fn faults(settings: &Settings, rng: &mut Rng) -> Vec<(Duration, Fault)> {
@@ -102,6 +107,8 @@ fn fault(sort: usize, workers: usize, rng: &mut Rng) -> Fault {
         5 => Fault::Delay { worker, by: millis(5..600), time: millis(500..3000) },
         6 => Fault::Reset { worker },
         7 => Fault::HalfOpen { worker, time: millis(500..4000) },
+        // Longer than the lease and the time to the next sweep.
+        8 => Fault::HoldBack { worker, time: millis(3500..5500) },
         _ => Fault::CutAfterCommits { worker, commits: rng.usize(1..30) },
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Worker {
     directory: PathBuf,
     lease: Duration,
     max_running: usize,
+    poll_only: bool,
     next_call: AtomicU64,
     link: Mutex<Option<Link>>,
     /// Held by whoever does something to the process as a whole.
@@ -69,6 +70,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Worker {
+    #[allow(clippy::too_many_arguments, reason = "each is a setting of its own")]
     pub(crate) fn new(
         index: usize,
         proxy: Proxy,
@@ -76,6 +78,7 @@ impl Worker {
         directory: &Path,
         lease: Duration,
         max_running: usize,
+        poll_only: bool,
     ) -> Self {
         Self {
             index,
@@ -84,6 +87,7 @@ impl Worker {
             directory: directory.to_owned(),
             lease,
             max_running,
+            poll_only,
             next_call: AtomicU64::new(0),
             link: Mutex::new(None),
             life: tokio::sync::Mutex::new(None),
@@ -138,6 +142,7 @@ impl Worker {
             notes: notes.clone(),
             lease_millis: u64::try_from(self.lease.as_millis()).unwrap(),
             max_running: self.max_running,
+            poll_only: self.poll_only,
         };
         let errors = File::create(self.directory.join(format!("{name}.log"))).unwrap();
         let mut child = Command::new(env::current_exe().unwrap())

@@ -12,9 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::frames::Frames;
+use self::frames::{Effect, Frames};
+pub(crate) use self::late::Late;
 
 mod frames;
+mod late;
 
 pub(crate) struct Proxy {
     port: u16,
@@ -30,6 +32,9 @@ struct Weather {
     swallows: watch::Sender<bool>,
     /// How many commits still lose their answers.
     cuts: AtomicUsize,
+    /// Writes of the client do not arrive as long as this is so.
+    holds: watch::Sender<bool>,
+    late: late::Tally,
     /// Counts the times that all connections were reset.
     resets: watch::Sender<u64>,
 }
@@ -49,6 +54,8 @@ impl Proxy {
             delay_millis: AtomicU64::new(0),
             swallows: watch::Sender::new(false),
             cuts: AtomicUsize::new(0),
+            holds: watch::Sender::new(false),
+            late: late::Tally::default(),
             resets: watch::Sender::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&weather)));
@@ -79,8 +86,24 @@ impl Proxy {
         self.weather.cuts.store(commits, Ordering::Relaxed);
     }
 
+    /// From its next write on, nothing that the client sends over a connection arrives, whether it waits for that or not.
+    pub(crate) fn hold_back(&self) {
+        self.weather.holds.send_replace(true);
+    }
+
+    /// All of that arrives now.
+    pub(crate) fn let_through(&self) {
+        self.weather.holds.send_replace(false);
+    }
+
+    /// What became of the writes that were held back.
+    pub(crate) fn late(&self) -> Late {
+        self.weather.late.read()
+    }
+
     pub(crate) fn heal(&self) {
         self.delay(Duration::ZERO);
+        self.let_through();
         self.cut_after_commits(0);
         self.weather.swallows.send_replace(false);
     }
@@ -108,13 +131,13 @@ async fn carry(mut client: TcpStream, weather: Arc<Weather>) {
         stream.set_nodelay(true).unwrap_or_default();
     }
     let mut resets = weather.resets.subscribe();
-    let cutting = AtomicBool::new(false);
+    let (cutting, line) = (AtomicBool::new(false), late::Line::default());
     let end = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         tokio::select! {
-            end = up(from_client, to_server, &weather, &cutting) => end,
-            end = down(from_server, to_client, &weather, &cutting) => end,
+            end = up(from_client, to_server, &weather, &cutting, &line) => end,
+            end = down(from_server, to_client, &weather, &cutting, &line) => end,
             _ = resets.changed() => Ok(End::Reset),
         }
     };
@@ -124,7 +147,13 @@ async fn carry(mut client: TcpStream, weather: Arc<Weather>) {
     }
 }
 
-async fn up(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, weather: &Weather, cutting: &AtomicBool) -> io::Result<End> {
+async fn up(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    weather: &Weather,
+    cutting: &AtomicBool,
+    line: &late::Line,
+) -> io::Result<End> {
     let mut frames = Frames::default();
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -134,7 +163,19 @@ async fn up(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, weather: &Weather, cu
         }
         weather.pass(&mut from).await?;
         let bytes = &buffer[..read];
-        if let Some(end) = frames.feed(bytes)
+        let commit = frames.feed(bytes);
+        let sent = frames.take_sent();
+        if sent != Effect::Reads && *weather.holds.borrow() {
+            let held = late::hold(&mut from, bytes, &mut frames, &weather.holds).await;
+            line.expect(sent.max(frames.take_sent()), held.is_client_there);
+            to.write_all(&held.bytes).await?;
+            if !held.is_client_there {
+                line.answered().await;
+                return Ok(End::Closed);
+            }
+            continue;
+        }
+        if let Some(end) = commit
             && weather.takes_a_cut()
         {
             cutting.store(true, Ordering::Relaxed);
@@ -151,6 +192,7 @@ async fn down(
     mut to: WriteHalf<'_>,
     weather: &Weather,
     cutting: &AtomicBool,
+    line: &late::Line,
 ) -> io::Result<End> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -159,6 +201,9 @@ async fn down(
             return Ok(End::Closed);
         }
         let bytes = &buffer[..read];
+        if !line.hear(bytes, &weather.late) {
+            continue;
+        }
         if cutting.load(Ordering::Relaxed) {
             if frames::ends_ready(bytes) {
                 return Ok(End::Reset);

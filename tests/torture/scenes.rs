@@ -15,6 +15,7 @@ use crate::checker;
 use crate::crew::{Crew, LEASE};
 use crate::history::History;
 use crate::kind::Kind;
+use crate::process::Worker;
 use crate::storm::{ALONE, Logs, say};
 use crate::tables;
 use crate::wire::{Answer, Ask, Submit, What};
@@ -26,7 +27,14 @@ const RUNS: usize = 500;
 
 fn submit(kind: Kind) -> Submit {
     let (agent, user) = (kind.name().to_owned(), "user".to_owned());
-    Submit { run_id: RunId::new(), agent, session: "session".to_owned(), input: json!({ "user": user }), user }
+    Submit {
+        run_id: RunId::new(),
+        key: None,
+        agent,
+        session: "session".to_owned(),
+        input: json!({ "user": user }),
+        user,
+    }
 }
 
 async fn history_of(crew: &Crew) -> History {
@@ -34,33 +42,50 @@ async fn history_of(crew: &Crew) -> History {
     History::read(crew).await
 }
 
+/// Submits so many runs at the first worker, which is the only one until they run.
+async fn run_at_the_first(crew: &Crew, kind: Kind, runs: usize) -> Vec<Submit> {
+    join_all(crew.workers[1..].iter().map(Worker::terminate_for_good)).await;
+    let submits: Vec<Submit> = (0..runs).map(|_| submit(kind)).collect();
+    let accepted = stream::iter(&submits).map(|submit| crew.workers[0].ask(Ask::Submit(submit.clone())));
+    accepted
+        .for_each_concurrent(50, async |answer| {
+            assert!(matches!(answer.await, Some(Answer::Accepted { status: RunStatus::Pending, .. })));
+        })
+        .await;
+    all_are_in_attempt(crew, 1, runs).await;
+    join_all(crew.workers[1..].iter().map(Worker::start)).await;
+    submits
+}
+
+/// Waits until so many runs have been started this many times, and says how long that took.
+async fn all_are_in_attempt(crew: &Crew, attempt: i32, runs: usize) -> Duration {
+    let client = tables::connect(crew.server.url()).await;
+    let count = "SELECT count(*) FROM greenroom.runs WHERE status <> 'PENDING' AND attempt = $1";
+    let begun = Instant::now();
+    while client.query_one(count, &[&attempt]).await.unwrap().get::<_, i64>(0) < i64::try_from(runs).unwrap() {
+        assert!(begun.elapsed() < LONG, "not all have been started {attempt} times");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    begun.elapsed()
+}
+
+async fn all_settle(crew: &Crew) {
+    let client = tables::connect(crew.server.url()).await;
+    while tables::unsettled(&client).await > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_killed_with_500_running_runs_loses_none() {
     let _alone = ALONE.lock().await;
     let logs = Logs::new();
     let Some(crew) = Crew::start(3, RUNS, logs.path()).await else { return };
-    let client = tables::connect(crew.server.url()).await;
-    let submits: Vec<Submit> = (0..RUNS).map(|_| submit(Kind::Parked)).collect();
-    let accepted = stream::iter(&submits).map(|submit| crew.workers[0].ask(Ask::Submit(submit.clone())));
-    accepted
-        .for_each_concurrent(50, async |answer| {
-            assert!(matches!(answer.await, Some(Answer::Accepted { status: RunStatus::Pending })));
-        })
-        .await;
-    let running = async |attempt: i32| {
-        let count = "SELECT count(*) FROM greenroom.runs WHERE status = 'RUNNING' AND attempt = $1";
-        let begun = Instant::now();
-        while client.query_one(count, &[&attempt]).await.unwrap().get::<_, i64>(0) < 500 {
-            assert!(begun.elapsed() < LONG, "not all are running");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        begun.elapsed()
-    };
-    running(1).await;
+    let submits = run_at_the_first(&crew, Kind::Parked, RUNS).await;
 
     crew.workers[0].kill_for_good().await;
 
-    let took = running(2).await;
+    let took = all_are_in_attempt(&crew, 2, RUNS).await;
     say(&format!("{RUNS} runs of a killed worker taken over and started {took:.2?} later, with a lease of {LEASE:?}"));
     let cancels = submits.iter().map(|submit| Ask::Cancel { run_id: submit.run_id });
     stream::iter(cancels)
@@ -68,15 +93,34 @@ async fn a_worker_that_is_killed_with_500_running_runs_loses_none() {
             crew.workers[1].ask(cancel).await.unwrap();
         })
         .await;
-    while tables::unsettled(&client).await > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    all_settle(&crew).await;
     let history = history_of(&crew).await;
     assert_eq!(checker::check(&history), []);
     let starts = |of: &[crate::history::Process]| {
         of.iter().flat_map(|process| &process.notes).filter(|note| note.what == What::Start).count()
     };
     assert_eq!((starts(&history.processes[..1]), starts(&history.processes[1..])), (RUNS, RUNS));
+}
+
+/// The writes are on their way when the lease ends, and arrive when others have started the runs again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_the_network_holds_back_past_a_takeover_are_refused() {
+    const RUNS: usize = 40;
+    let _alone = ALONE.lock().await;
+    let logs = Logs::new();
+    let Some(crew) = Crew::start(2, RUNS, logs.path()).await else { return };
+    run_at_the_first(&crew, Kind::Long, RUNS).await;
+    let proxy = &crew.workers[0].proxy;
+
+    proxy.hold_back();
+    all_are_in_attempt(&crew, 2, RUNS).await;
+    proxy.let_through();
+
+    all_settle(&crew).await;
+    let late = proxy.late();
+    say(&format!("writes of {RUNS} runs that were held back until these had been taken over: {late}"));
+    assert!(late.refused > 0 && late.taken == 0, "{late:?}");
+    assert_eq!(checker::check(&history_of(&crew).await), []);
 }
 
 /// Clients that submit and wait, one run after the other, and how many runs have completed for each of them.

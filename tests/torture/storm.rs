@@ -88,6 +88,8 @@ async fn no_guarantee_is_broken_in_a_storm() {
     let history = History::read(&crew).await;
     let violations = checker::check(&history);
     say(&summary(&history, faults, quiet, &violations));
+    let late: Vec<String> = crew.workers.iter().map(|worker| worker.proxy.late().to_string()).collect();
+    say(&format!("writes that were held back past everything: {}", late.join("; ")));
     if !violations.is_empty() || !settled {
         write_down(logs.path(), &crew, &history, &violations);
         let first: Vec<&Violation> = violations.iter().take(20).collect();

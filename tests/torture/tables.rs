@@ -6,7 +6,7 @@ use greenroom::{RunEvent, RunId};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls, Row};
 
-use crate::history::StoredRun;
+use crate::history::{StoredRun, StoredStep};
 
 /// A connection of the driver's own, past every proxy.
 pub(crate) async fn connect(url: &str) -> Client {
@@ -21,7 +21,7 @@ pub(crate) async fn unsettled(client: &Client) -> i64 {
 
 pub(crate) async fn stored_runs(client: &Client) -> BTreeMap<RunId, StoredRun> {
     let runs = "SELECT run_id::text, agent, user_id, status, attempt, starts, max_attempts, next_seq, \
-                       i.input::text, o.content::text, o.error_kind \
+                       i.input::text, o.content::text, o.error_kind, session_id, idempotency_key \
                 FROM greenroom.runs JOIN greenroom.run_inputs i USING (run_id) LEFT JOIN greenroom.run_outputs o USING (run_id)";
     let rows = client.query(runs, &[]).await.unwrap();
     let mut runs: BTreeMap<RunId, StoredRun> = rows.iter().map(stored_run).map(|run| (run.run_id, run)).collect();
@@ -30,6 +30,17 @@ pub(crate) async fn stored_runs(client: &Client) -> BTreeMap<RunId, StoredRun> {
     for row in client.query(events, &[]).await.unwrap() {
         let event = event(&row);
         runs.get_mut(&event.run_id).expect("an event has a run").events.push(event);
+    }
+    let steps = "SELECT run_id::text, position, result::text, (extract(epoch FROM created_at) * 1000000)::bigint \
+                 FROM greenroom.run_steps ORDER BY run_id, position";
+    for row in client.query(steps, &[]).await.unwrap() {
+        let run_id: RunId = row.get::<_, &str>(0).parse().unwrap();
+        let step = StoredStep {
+            position: u32::try_from(row.get::<_, i32>(1)).unwrap(),
+            result: serde_json::from_str(row.get(2)).unwrap(),
+            at: row.get(3),
+        };
+        runs.get_mut(&run_id).expect("a step has a run").steps.push(step);
     }
     runs
 }
@@ -42,6 +53,8 @@ fn stored_run(row: &Row) -> StoredRun {
     StoredRun {
         run_id: row.get::<_, &str>(0).parse().unwrap(),
         agent: row.get(1),
+        session: row.get(11),
+        key: row.get(12),
         user: row.get::<_, Option<String>>(2).unwrap_or_default(),
         status: row.get::<_, &str>(3).parse().unwrap(),
         attempt: unsigned(4),
@@ -52,6 +65,7 @@ fn stored_run(row: &Row) -> StoredRun {
         content: json(9),
         error: word(10),
         events: Vec::new(),
+        steps: Vec::new(),
     }
 }
 

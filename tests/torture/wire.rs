@@ -20,8 +20,22 @@ pub(crate) enum Ask {
     Cancel {
         run_id: RunId,
     },
+    /// A cancel on behalf of a user.
+    CancelFor {
+        run_id: RunId,
+        user: String,
+    },
     Get {
         run_id: RunId,
+    },
+    /// A run as this user sees it.
+    GetFor {
+        run_id: RunId,
+        user: String,
+    },
+    /// The latest runs as this user sees them.
+    ListFor {
+        user: String,
     },
     Wait {
         run_id: RunId,
@@ -40,23 +54,35 @@ impl Ask {
     pub(crate) const fn takes(&self) -> Duration {
         match self {
             Self::Wait { millis, .. } | Self::Watch { millis, .. } => Duration::from_millis(*millis),
-            Self::Submit(_) | Self::Cancel { .. } | Self::Get { .. } => Duration::ZERO,
+            Self::Submit(_)
+            | Self::Cancel { .. }
+            | Self::CancelFor { .. }
+            | Self::Get { .. }
+            | Self::GetFor { .. }
+            | Self::ListFor { .. } => Duration::ZERO,
         }
     }
 
-    pub(crate) const fn run_id(&self) -> RunId {
+    /// The run that it names.
+    pub(crate) const fn run_id(&self) -> Option<RunId> {
         match self {
-            Self::Submit(submit) => submit.run_id,
-            Self::Cancel { run_id } | Self::Get { run_id } | Self::Wait { run_id, .. } | Self::Watch { run_id, .. } => {
-                *run_id
-            }
+            Self::Submit(Submit { key: Some(_), .. }) | Self::ListFor { .. } => None,
+            Self::Submit(submit) => Some(submit.run_id),
+            Self::Cancel { run_id }
+            | Self::CancelFor { run_id, .. }
+            | Self::Get { run_id }
+            | Self::GetFor { run_id, .. }
+            | Self::Wait { run_id, .. }
+            | Self::Watch { run_id, .. } => Some(*run_id),
         }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Submit {
+    /// With a key the runtime makes up an id, and this one means nothing.
     pub(crate) run_id: RunId,
+    pub(crate) key: Option<String>,
     pub(crate) agent: String,
     pub(crate) session: String,
     pub(crate) user: String,
@@ -66,9 +92,18 @@ pub(crate) struct Submit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Accepted {
+        run_id: RunId,
         status: RunStatus,
     },
     Conflict,
+    /// Another run has the key.
+    KeyConflict {
+        run_id: RunId,
+    },
+    /// This run has the session to itself.
+    Busy {
+        run_id: RunId,
+    },
     Cancelled,
     CancelRequested,
     AlreadySettled(RunStatus),
@@ -79,6 +114,8 @@ pub(crate) enum Answer {
         content: Option<Value>,
     },
     Missing,
+    /// The runs of a list, and whose they are.
+    Listed(Vec<(RunId, Option<String>)>),
     /// A watch has ended: by itself, which means after the terminal event, or because its time was over.
     Watched {
         by_itself: bool,
@@ -126,6 +163,8 @@ pub(crate) struct Config {
     pub(crate) notes: std::path::PathBuf,
     pub(crate) lease_millis: u64,
     pub(crate) max_running: usize,
+    /// Whether it neither listens nor notifies.
+    pub(crate) poll_only: bool,
 }
 
 impl Config {
@@ -146,4 +185,13 @@ pub(crate) enum What {
     Start,
     /// It has returned, or was dropped.
     End,
+    /// It does the work of this step.
+    Work {
+        step: u32,
+    },
+    /// It was given the result of this step, which is the work of attempt `by`.
+    Got {
+        step: u32,
+        by: u32,
+    },
 }

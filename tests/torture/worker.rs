@@ -100,10 +100,13 @@ async fn start_patiently(config: &Config) -> Runtime {
 
 async fn start(config: &Config) -> Result<Runtime, Error> {
     let notes = Notes::open(&config.notes);
-    let store = PostgresOptions::new(&config.url)
+    let mut store = PostgresOptions::new(&config.url)
         .connect_timeout(Duration::from_secs(1))
         .statement_timeout(Duration::from_secs(2))
         .lock_timeout(Duration::from_secs(1));
+    if config.poll_only {
+        store = store.poll_only();
+    }
     let mut builder = Runtime::builder()
         .store(store)
         .lease_ttl(Duration::from_millis(config.lease_millis))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use greenroom::{CrashPolicy, FailureKind, RunStatus};
+use greenroom::{CrashPolicy, FailureKind, RunEventKind, RunStatus};
 
 use super::{Case, Execution, Findings, Guarantee, starts};
 use crate::history::StoredRun;
@@ -12,8 +12,8 @@ use crate::speech;
 pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
     executions_are_in_the_log(case, findings);
     let Some(stored) = case.stored else { return };
-    writers(stored, findings);
     let Some(kind) = case.kind() else { return };
+    writers(stored, kind, findings);
     limits(case, stored, kind, findings);
     shutdowns(case, stored, findings);
     ends(stored, kind, findings);
@@ -31,14 +31,23 @@ fn executions_are_in_the_log(case: &Case<'_>, findings: &mut Findings<'_>) {
 }
 
 /// Each event is of the attempt that was started last, and each attempt's words are all there up to where it came to.
-fn writers(stored: &StoredRun, findings: &mut Findings<'_>) {
+fn writers(stored: &StoredRun, kind: Kind, findings: &mut Findings<'_>) {
     let (mut attempt, mut next) = (0, 0);
     for event in &stored.events {
-        if let greenroom::RunEventKind::RunStarted { attempt: started } = event.kind {
+        if let RunEventKind::RunStarted { attempt: started } = event.kind {
             findings.check(started > attempt, Guarantee::G3, || {
                 format!("attempt {started} was started after attempt {attempt}")
             });
             (attempt, next) = (started, 0);
+            continue;
+        }
+        if let RunEventKind::RunRetrying { attempt: failed, .. } = event.kind {
+            findings.check(failed == attempt && kind == Kind::Retrying, Guarantee::G4, || {
+                format!("attempt {failed} is to be followed by another, and {attempt} of {kind:?} is the latest")
+            });
+        }
+        // A model says what it likes.
+        if kind == Kind::Model {
             continue;
         }
         match speech::words(event) {
@@ -78,11 +87,12 @@ fn limits(case: &Case<'_>, stored: &StoredRun, kind: Kind, findings: &mut Findin
 fn shutdowns(case: &Case<'_>, stored: &StoredRun, findings: &mut Findings<'_>) {
     let all = starts(stored).count();
     let last = starts(stored).map(|(attempt, _)| attempt).max();
+    let failed = retried(stored);
     let handed_back = |execution: &&Execution<'_>| {
         let process = execution.process;
         let in_order = process.drained.is_some_and(|drained| drained.lost == 0);
         let at_the_end = execution.end.zip(process.asked_to_end).is_some_and(|(end, asked)| end > asked);
-        in_order && at_the_end && Some(execution.attempt) != last
+        in_order && at_the_end && Some(execution.attempt) != last && !failed.contains(&execution.attempt)
     };
     let given_back = case.executions.iter().filter(handed_back).count();
     findings.check(stored.starts as usize + given_back <= all, Guarantee::G11, || {
@@ -96,10 +106,22 @@ fn shutdowns(case: &Case<'_>, stored: &StoredRun, findings: &mut Findings<'_>) {
     });
 }
 
+/// The attempts that failed and were to be followed by another.
+fn retried(stored: &StoredRun) -> BTreeSet<u32> {
+    let attempt = |event: &greenroom::RunEvent| match event.kind {
+        RunEventKind::RunRetrying { attempt, .. } => Some(attempt),
+        _ => None,
+    };
+    stored.events.iter().filter_map(attempt).collect()
+}
+
 /// The run ended in a way that its agent can end in.
 fn ends(stored: &StoredRun, kind: Kind, findings: &mut Findings<'_>) {
     let legal = match (stored.status, stored.error) {
-        (RunStatus::Completed, None) => kind.completes(),
+        (RunStatus::Completed, None) => kind.completes() && !kind.fails(&stored.input, stored.attempt),
+        (RunStatus::Error, Some(FailureKind::AgentError)) if kind == Kind::Retrying => {
+            stored.starts >= stored.max_attempts && kind.fails(&stored.input, stored.attempt)
+        }
         (RunStatus::Error, Some(FailureKind::AgentError)) => kind == Kind::Failing,
         (RunStatus::Error, Some(FailureKind::ProcessDied | FailureKind::Shutdown)) => {
             kind.policy() == CrashPolicy::Fail

@@ -2,15 +2,16 @@
 
 use greenroom::RunStatus;
 
-use super::{CLOCK_SLACK, Case, Findings, Guarantee, starts};
+use super::{CLOCK_SLACK, Case, Findings, Guarantee, starts, users};
 use crate::clock::Micros;
 use crate::history::{Call, StoredRun};
 use crate::kind::Kind;
 use crate::speech;
-use crate::wire::{Answer, Ask};
+use crate::wire::Answer;
 
 pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
-    for call in case.calls.iter().filter(|call| matches!(call.ask, Ask::Cancel { .. })) {
+    let owner = case.stored.map(|stored| stored.user.as_str());
+    for call in case.calls.iter().filter(|call| users::may_cancel(call, owner)) {
         match call.answer {
             Some(Answer::Cancelled) => {
                 let ended = case.stored.map(|stored| stored.status);
@@ -29,9 +30,12 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
     }
     let Some(stored) = case.stored else { return };
     if stored.status == RunStatus::Cancelled {
-        let asked = case.calls.iter().any(|call| matches!(call.ask, Ask::Cancel { .. }));
-        findings.check(asked, Guarantee::G5, || "is cancelled, and nobody wanted that".to_owned());
-        partial_output(stored, findings);
+        let asked = case.calls.iter().any(|call| users::may_cancel(call, owner));
+        findings.check(asked, Guarantee::G5, || "is cancelled, and nobody who may wanted that".to_owned());
+        // What a model has said in a turn that is remembered is not said again.
+        if case.kind() != Some(Kind::Model) {
+            partial_output(stored, findings);
+        }
     }
     // It has no end of its own, so a cancel that somebody heard of is what ends it.
     let parked = case.kind() == Some(Kind::Parked) && stored.status.is_terminal();

@@ -5,6 +5,8 @@ use greenroom::RunStatus;
 use serde::Deserialize;
 
 use super::{Case, Findings, Guarantee, starts};
+use crate::history::StoredRun;
+use crate::kind::Kind;
 use crate::speech;
 
 /// What agents return, see `worker/agents.rs`.
@@ -17,6 +19,9 @@ struct Returned {
 
 pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
     let Some(stored) = case.stored.filter(|stored| stored.status == RunStatus::Completed) else { return };
+    if case.kind() == Some(Kind::Model) {
+        return echoed(stored, findings);
+    }
     let Some(Ok(returned)) = stored.content.as_ref().map(Returned::deserialize) else {
         return findings.add(Guarantee::G2, format!("is completed, with {:?}", stored.content));
     };
@@ -31,5 +36,14 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
     });
     findings.check(returned.seen.iter().all(|user| *user == stored.user), Guarantee::G12, || {
         format!("is of {}, and has seen runs of {:?}", stored.user, returned.seen)
+    });
+}
+
+/// The model says what it was told.
+fn echoed(stored: &StoredRun, findings: &mut Findings<'_>) {
+    let said = stored.content.as_ref().and_then(|content| content.as_str());
+    let echo = said.and_then(|said| serde_json::from_str(said).ok());
+    findings.check(echo.as_ref() == Some(&stored.input), Guarantee::G2, || {
+        format!("is completed, with {:?}", stored.content)
     });
 }

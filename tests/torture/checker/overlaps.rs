@@ -31,7 +31,7 @@ fn pairs<'a, 'b>(case: &'b Case<'a>) -> impl Iterator<Item = (&'b Execution<'a>,
     (0..executions.len()).flat_map(move |at| later(at).map(move |later| (&executions[at], later)))
 }
 
-fn should_be_over_by(earlier: &Execution<'_>, later: &Execution<'_>) -> Micros {
+pub(super) fn should_be_over_by(earlier: &Execution<'_>, later: &Execution<'_>) -> Micros {
     let woken = earlier.process.frozen.iter().filter(|(from, _)| *from <= later.start).map(|(_, to)| *to).max();
     woken.unwrap_or_default().max(later.start) + TIME_TO_NOTICE
 }

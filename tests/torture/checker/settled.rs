@@ -4,8 +4,15 @@ use greenroom::{RunEventKind, RunStatus};
 use serde_json::Value;
 
 use super::{Case, Findings, Guarantee};
+use crate::clock::Micros;
 use crate::history::Call;
 use crate::wire::Answer;
+
+/// When somebody knew first that it had settled.
+pub(super) fn seen_settled(case: &Case<'_>) -> Option<Micros> {
+    let seen = case.calls.iter().filter_map(|call| seen(call)).filter(|(_, status, _)| status.is_terminal());
+    seen.map(|(call, ..)| call.ended).min()
+}
 
 pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
     let Some(stored) = case.stored else { return };
@@ -21,7 +28,7 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
             });
         }
     }
-    let settled = seen.iter().filter(|(_, status, _)| status.is_terminal()).map(|(call, ..)| call.ended).min();
+    let settled = seen_settled(case);
     for (call, status, _) in seen.iter().filter(|(_, status, _)| !status.is_terminal()) {
         findings.check(settled.is_none_or(|settled| call.began <= settled), Guarantee::G2, || {
             format!("was seen as {status} after it had been seen settled")
@@ -32,7 +39,7 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
 /// The status that a call has shown, and the content, where it shows one.
 fn seen(call: &Call) -> Option<(&Call, RunStatus, Option<Option<&Value>>)> {
     let (status, content) = match call.answer.as_ref() {
-        Some(Answer::Accepted { status }) => (*status, None),
+        Some(Answer::Accepted { status, .. }) => (*status, None),
         Some(Answer::Output { status, content }) => (*status, Some(content.as_ref())),
         Some(Answer::AlreadySettled(status)) => (*status, None),
         Some(Answer::Cancelled) => (RunStatus::Cancelled, None),

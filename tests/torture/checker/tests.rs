@@ -1,5 +1,6 @@
 //! A good history passes, and each forged one is found out.
 
+mod features;
 mod good;
 
 use std::collections::BTreeSet;
@@ -40,7 +41,7 @@ fn run(history: &mut History, run: u128) -> &mut StoredRun {
 
 /// The calls about a run.
 fn calls(history: &mut History, run: u128) -> impl Iterator<Item = &mut Call> {
-    history.calls.iter_mut().filter(move |call| call.ask.run_id() == id(run))
+    history.calls.iter_mut().filter(move |call| call.ask.run_id() == Some(id(run)))
 }
 
 fn add_call(history: &mut History, began: u64, ask: Ask, answer: Answer) {
@@ -184,7 +185,7 @@ fn g4_starts_that_are_forgotten_are_found() {
         history.processes[ENDED].asked_to_end = None;
         history.processes[ENDED].drained = None;
         history.runs.remove(&id(WANDERING));
-        history.calls.retain(|call| call.ask.run_id() != id(WANDERING));
+        history.calls.retain(|call| call.ask.run_id() != Some(id(WANDERING)));
         history.processes.iter_mut().for_each(|process| process.notes.retain(|note| note.run_id != id(WANDERING)));
     });
 }
@@ -208,7 +209,7 @@ fn g5_a_cancel_that_was_acknowledged_and_forgotten_is_found() {
 #[test]
 fn g5_a_parked_run_that_ends_otherwise_is_found() {
     forged(G5, |history| {
-        history.calls.retain(|call| call.ask.run_id() != id(PARKED) || matches!(call.ask, Ask::Submit(_)));
+        history.calls.retain(|call| call.ask.run_id() != Some(id(PARKED)) || matches!(call.ask, Ask::Submit(_)));
     });
 }
 
@@ -303,7 +304,12 @@ fn g8_a_reader_that_is_dismissed_too_early_is_found() {
 fn g9_two_runs_with_one_id_are_found() {
     forged(G9, |history| {
         let other = Submit { input: json!("other"), ..submit(CAREFUL, Kind::Careful) };
-        add_call(history, 2_000_000, Ask::Submit(other), Answer::Accepted { status: RunStatus::Running });
+        add_call(
+            history,
+            2_000_000,
+            Ask::Submit(other),
+            Answer::Accepted { run_id: id(CAREFUL), status: RunStatus::Running },
+        );
     });
 }
 

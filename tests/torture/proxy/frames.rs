@@ -11,10 +11,22 @@ pub(super) struct Frames {
     rest: Vec<u8>,
     started: bool,
     in_transaction: bool,
-    /// Whether each prepared statement writes.
-    statements: HashMap<Vec<u8>, bool>,
-    /// A statement that writes is to be executed.
-    writes: bool,
+    /// What each prepared statement does.
+    statements: HashMap<Vec<u8>, Effect>,
+    /// What the statements do that are to be executed next.
+    next: Effect,
+    /// What those did that were sent since this was asked for.
+    sent: Effect,
+}
+
+/// What a statement does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    #[default]
+    Reads,
+    Writes,
+    /// It is a write by the attempts of runs.
+    Advances,
 }
 
 /// The codes of messages that come before the one that starts a session: for TLS and for GSSAPI.
@@ -36,6 +48,11 @@ impl Frames {
         }
         self.rest.drain(..at);
         commit
+    }
+
+    /// The most that any statement does which was sent since this was asked last.
+    pub(super) fn take_sent(&mut self) -> Effect {
+        std::mem::take(&mut self.sent)
     }
 
     /// How long the message is that begins at `at`, if all of it is there.
@@ -60,16 +77,20 @@ impl Frames {
             b'Q' => self.take_query(text()),
             b'P' => {
                 let name = text().to_vec();
-                let writes = writes(text());
-                self.statements.insert(name, writes);
+                let effect = effect(text());
+                self.statements.insert(name, effect);
                 false
             }
             b'B' => {
                 let _portal = text();
-                self.writes = self.statements.get(text()).copied().unwrap_or_default();
+                self.next = self.statements.get(text()).copied().unwrap_or_default();
                 false
             }
-            b'S' => std::mem::take(&mut self.writes) && !self.in_transaction,
+            b'S' => {
+                let done = std::mem::take(&mut self.next);
+                self.sent = self.sent.max(done);
+                done != Effect::Reads && !self.in_transaction
+            }
             _ => false,
         }
     }
@@ -85,14 +106,32 @@ impl Frames {
                 self.in_transaction = false;
                 false
             }
-            other => !self.in_transaction && writes(other),
+            other => {
+                // Where it has no settings of its own, a session is given them as it begins.
+                self.in_transaction |= other.starts_with(b"BEGIN;");
+                self.sent = self.sent.max(effect(other));
+                !self.in_transaction && effect(other) != Effect::Reads
+            }
         }
     }
 }
 
-fn writes(sql: &[u8]) -> bool {
+fn effect(sql: &[u8]) -> Effect {
     let sql = String::from_utf8_lossy(sql);
-    ["INSERT", "UPDATE", "DELETE"].iter().any(|word| sql.contains(word))
+    if sql.contains("first_seq") && sql.contains("INSERT INTO run_events") {
+        Effect::Advances
+    } else if ["INSERT", "UPDATE", "DELETE"].iter().any(|word| sql.contains(word)) {
+        Effect::Writes
+    } else {
+        Effect::Reads
+    }
+}
+
+/// How many rows the last statement had whose answer `bytes` end with; `None` where it failed.
+pub(super) fn rows(bytes: &[u8]) -> Option<u64> {
+    let tag = bytes.get(..bytes.len().checked_sub(7)?)?;
+    let number = tag.rsplit(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 /// Whether what the server has sent ends with its being ready for more.
@@ -102,7 +141,7 @@ pub(super) fn ends_ready(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Frames, ends_ready};
+    use super::{Effect, Frames, ends_ready, rows};
 
     fn message(tag: u8, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len() + 4).unwrap().to_be_bytes();
@@ -149,6 +188,23 @@ mod tests {
             [message(b'P', b"\0SELECT 1\0\0\0"), message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'S', b"")].concat();
         assert_eq!(frames.feed(&read), None);
         assert_eq!(frames.feed(&message(b'Q', b"COMMIT\0")), None, "of nothing");
+    }
+
+    #[test]
+    fn a_write_is_seen_when_it_is_sent_and_not_before() {
+        let advance = b"s1\0WITH a (first_seq) UPDATE runs; INSERT INTO run_events\0\0\0";
+        let (mut frames, bind) = (started(), message(b'B', b"\0s1\0\0\0\0\0\0\0"));
+        frames.feed(&message(b'Q', b"BEGIN; SET LOCAL x = 1\0"));
+        frames.feed(&[message(b'P', advance), message(b'S', b""), bind].concat());
+        assert_eq!(frames.take_sent(), Effect::Reads);
+        assert_eq!(frames.feed(&message(b'S', b"")), None, "it is in a transaction");
+        assert_eq!((frames.take_sent(), frames.take_sent()), (Effect::Advances, Effect::Reads));
+    }
+
+    #[test]
+    fn an_answer_tells_its_rows_unless_it_is_an_error() {
+        assert_eq!(rows(b"C\0\0\0\x0dSELECT 12\0Z\0\0\0\x05I"), Some(12));
+        assert_eq!(rows(b"E\0\0\0\x0dSERROR no \0\0Z\0\0\0\x05I"), None);
     }
 
     #[test]

@@ -1,45 +1,84 @@
 //! What the agents do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom::{Agent, AgentBuilder, AgentError, RunContext};
+use greenroom::{Agent, AgentBuilder, AgentError, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn};
 use serde_json::{Value, json};
 
-use super::notes::Notes;
+use super::notes::{AtWork, Notes};
 use crate::kind::Kind;
 use crate::speech::Speaker;
+use crate::wire::What;
+
+/// How many steps an agent has that has steps.
+const STEPS: u32 = 5;
 
 pub(super) fn agent(kind: Kind, notes: &Notes) -> AgentBuilder {
-    let notes = notes.clone();
+    let agent = Agent::builder(kind.name()).max_attempts(kind.max_attempts()).sessions(kind.sessions());
+    if kind == Kind::Model {
+        return agent.model(ScriptedModel::new([ScriptedTurn::echo().delay(Duration::from_millis(100))]));
+    }
     let history = if kind == Kind::Remembering { 5 } else { 0 };
-    let agent = Agent::builder(kind.name()).on_crash(kind.policy()).max_attempts(kind.max_attempts()).history(history);
+    let mut agent = agent.on_crash(kind.policy()).history(history);
+    if kind == Kind::Retrying {
+        agent = agent.retry(RetryPolicy::new(Duration::from_millis(100)));
+    }
+    let notes = notes.clone();
     agent.code(move |cx: RunContext| {
         let notes = notes.clone();
         async move {
-            let _at_work = notes.start(&cx);
+            let at_work = Arc::new(notes.start(&cx));
             let mut speaker = Speaker::new(cx.clone());
-            work(kind, &cx, &mut speaker).await?;
-            Ok(json!({ "attempt": cx.attempt(), "said": speaker.said(), "seen": seen(&cx) }))
+            let steps = work(kind, &cx, &mut speaker, &at_work).await?;
+            Ok(json!({ "attempt": cx.attempt(), "said": speaker.said(), "seen": seen(&cx), "steps": steps }))
         }
     })
 }
 
-async fn work(kind: Kind, cx: &RunContext, speaker: &mut Speaker) -> Result<(), AgentError> {
+/// Whose work the results of its steps were.
+async fn work(
+    kind: Kind,
+    cx: &RunContext,
+    speaker: &mut Speaker,
+    at_work: &Arc<AtWork>,
+) -> Result<Vec<u32>, AgentError> {
     match kind {
-        Kind::Instant | Kind::Remembering => speaker.say().await,
-        Kind::Streaming | Kind::Careful => speak(speaker, 12, 25).await,
-        Kind::Failing => {
-            speaker.say().await?;
-            Err(AgentError::new("as it was told to"))
-        }
-        Kind::Long => speak(speaker, 20, 150).await,
+        Kind::Instant | Kind::Remembering | Kind::Model => speaker.say().await?,
+        Kind::Streaming | Kind::Careful => speak(speaker, 12, 25).await?,
+        Kind::Failing | Kind::Retrying => speaker.say().await?,
+        Kind::Ordered | Kind::Refusing => speak(speaker, 3, 25).await?,
+        Kind::Long => speak(speaker, 20, 150).await?,
+        Kind::Steps => return steps(cx, speaker, at_work).await,
         Kind::Parked => {
             speaker.say().await?;
             speaker.say().await?;
             cx.cancelled().await;
-            speaker.say().await
+            speaker.say().await?;
         }
     }
+    if kind.fails(cx.input().as_json(), cx.attempt()) {
+        return Err(AgentError::new("as it was told to"));
+    }
+    Ok(Vec::new())
+}
+
+async fn steps(cx: &RunContext, speaker: &mut Speaker, at_work: &Arc<AtWork>) -> Result<Vec<u32>, AgentError> {
+    let mut by_whom = Vec::new();
+    for step in 0..STEPS {
+        speaker.say().await?;
+        let (notes, attempt) = (Arc::clone(at_work), cx.attempt());
+        let by = cx
+            .step("work", || async move {
+                notes.note(What::Work { step });
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                Ok(attempt)
+            })
+            .await?;
+        at_work.note(What::Got { step, by });
+        by_whom.push(by);
+    }
+    Ok(by_whom)
 }
 
 async fn speak(speaker: &mut Speaker, words: u32, pause_millis: u64) -> Result<(), AgentError> {

@@ -14,7 +14,7 @@ use crate::wire::{Note, What};
 #[derive(Clone)]
 pub(super) struct Notes(Arc<File>);
 
-/// User code at work; notes its end when it is dropped.
+/// User code at work; notes its end when the last of it is dropped.
 pub(super) struct AtWork {
     notes: Notes,
     run_id: RunId,
@@ -34,7 +34,7 @@ impl Notes {
 }
 
 impl AtWork {
-    fn note(&self, what: What) {
+    pub(super) fn note(&self, what: What) {
         let note = Note { at: clock::now(), run_id: self.run_id, attempt: self.attempt, what };
         let mut line = serde_json::to_string(&note).unwrap();
         line.push('\n');

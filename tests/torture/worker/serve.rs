@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use greenroom::{Error, NewRun, RunId, RunOutput, Runtime};
+use greenroom::{Error, NewRun, RunId, RunOutput, RunQuery, Runtime};
 use tokio::time::Instant;
 
 use super::say;
 use crate::wire::{Answer, Ask, Command, Line, Submit};
+
+/// How many runs a list shows.
+const LISTED: usize = 100;
 
 pub(super) async fn serve(runtime: Runtime, command: Command) {
     let Command { call, ask } = command;
@@ -17,15 +20,33 @@ pub(super) async fn serve(runtime: Runtime, command: Command) {
 
 async fn answer(runtime: &Runtime, call: u64, ask: Ask) -> Result<Answer, Error> {
     match ask {
-        Ask::Submit(Submit { run_id, agent, session, user, input }) => {
-            let run = NewRun::new(agent, input).run_id(run_id).session_id(session).user_id(user);
-            Ok(Answer::Accepted { status: runtime.submit(run).await?.status() })
-        }
+        Ask::Submit(submit) => accept(runtime, submit).await,
         Ask::Cancel { run_id } => Ok(runtime.cancel(run_id).await?.into()),
+        Ask::CancelFor { run_id, user } => Ok(runtime.for_user(user).cancel(run_id).await?.into()),
         Ask::Get { run_id } => Ok(runtime.get(run_id).await?.map_or(Answer::Missing, |run| output(run.output))),
+        Ask::GetFor { run_id, user } => {
+            Ok(runtime.for_user(user).get(run_id).await?.map_or(Answer::Missing, |run| output(run.output)))
+        }
+        Ask::ListFor { user } => {
+            let page = runtime.for_user(user).list(RunQuery::new().limit(LISTED)).await?;
+            let whose =
+                |run: &greenroom::Run| (run.output.run_id, run.output.user_id.as_ref().map(ToString::to_string));
+            Ok(Answer::Listed(page.runs.iter().map(whose).collect()))
+        }
         Ask::Wait { run_id, millis } => Ok(output(runtime.wait(run_id, Duration::from_millis(millis)).await?)),
         Ask::Watch { run_id, after, millis } => watch(runtime, call, run_id, after, millis).await,
     }
+}
+
+/// With a key, the id is for the runtime to make up, and the submit is one of its user's.
+async fn accept(runtime: &Runtime, submit: Submit) -> Result<Answer, Error> {
+    let Submit { run_id, key, agent, session, user, input } = submit;
+    let run = NewRun::new(agent, input).session_id(session);
+    let handle = match key {
+        Some(key) => runtime.for_user(user).submit(run.idempotency_key(key)).await?,
+        None => runtime.submit(run.run_id(run_id).user_id(user)).await?,
+    };
+    Ok(Answer::Accepted { run_id: handle.run_id(), status: handle.status() })
 }
 
 fn output(output: RunOutput) -> Answer {
@@ -50,6 +71,8 @@ async fn watch(runtime: &Runtime, call: u64, run_id: RunId, after: Option<u64>, 
 fn refused(error: &Error) -> Answer {
     match error {
         Error::Conflict(_) => Answer::Conflict,
+        Error::KeyConflict(run_id) => Answer::KeyConflict { run_id: *run_id },
+        Error::SessionBusy(run_id) => Answer::Busy { run_id: *run_id },
         Error::NotFound(_) => Answer::Missing,
         Error::Full(_) | Error::Overloaded(_) | Error::ShuttingDown | Error::TooManyIntents(_) => {
             Answer::Refused { nothing_stored: true, problem: error.to_string() }

@@ -61,7 +61,7 @@ pub(super) fn completed(run: u128, at: Micros, seq: u64) -> RunEvent {
 pub(super) fn submit(run: u128, kind: Kind) -> Submit {
     let input = json!({ "user": "user", "tag": run.to_string() });
     let (agent, session, user) = (kind.name().to_owned(), "session".to_owned(), "user".to_owned());
-    Submit { run_id: id(run), agent, session, user, input }
+    Submit { run_id: id(run), key: None, agent, session, user, input }
 }
 
 pub(super) fn call(began: Micros, ended: Micros, ask: Ask, answer: Answer) -> Call {
@@ -69,19 +69,28 @@ pub(super) fn call(began: Micros, ended: Micros, ask: Ask, answer: Answer) -> Ca
 }
 
 fn accepted(at: Micros, run: u128, kind: Kind) -> Call {
-    call(at, at + 10, Ask::Submit(submit(run, kind)), Answer::Accepted { status: RunStatus::Pending })
+    call(at, at + 10, Ask::Submit(submit(run, kind)), Answer::Accepted { run_id: id(run), status: RunStatus::Pending })
 }
 
 pub(super) fn note(at: Micros, run: u128, attempt: u32, what: What) -> Note {
     Note { at, run_id: id(run), attempt, what }
 }
 
-fn stored(run: u128, kind: Kind, attempt: u32, starts: u32, status: RunStatus, events: Vec<RunEvent>) -> StoredRun {
-    let Submit { run_id, agent, user, input, .. } = submit(run, kind);
+pub(super) fn stored(
+    run: u128,
+    kind: Kind,
+    attempt: u32,
+    starts: u32,
+    status: RunStatus,
+    events: Vec<RunEvent>,
+) -> StoredRun {
+    let Submit { run_id, key, agent, session, user, input } = submit(run, kind);
     StoredRun {
         run_id,
         agent,
+        session,
         user,
+        key,
         status,
         attempt,
         starts,
@@ -91,6 +100,7 @@ fn stored(run: u128, kind: Kind, attempt: u32, starts: u32, status: RunStatus, e
         content: None,
         error: None,
         events,
+        steps: Vec::new(),
     }
 }
 
@@ -174,7 +184,7 @@ fn calls(runs: &[StoredRun]) -> Vec<Call> {
             2 * s,
             2 * s + 1,
             Ask::Submit(submit(RESCUED, Kind::Streaming)),
-            Answer::Accepted { status: RunStatus::Running },
+            Answer::Accepted { run_id: id(RESCUED), status: RunStatus::Running },
         ),
         call(
             2 * s,
