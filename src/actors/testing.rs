@@ -14,7 +14,8 @@ use crate::store::conformance::samples;
 use crate::store::hints::Hint;
 use crate::store::protocol::{Change, InsertRun, RowFacts, Write, Written};
 use crate::store::{
-    Claim, History, Mark, NodeId, RunQuery, RunStore, Store, StoreError, StoreLimits, StoreResult, TakenRun,
+    Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, Store, StoreError, StoreLimits,
+    StoreResult, TakenRun,
 };
 
 /// How long a test waits for what must come; only a failure takes that long.
@@ -292,6 +293,10 @@ impl RunStore for Gated {
 
     fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>> {
         self.inner.list(query)
+    }
+
+    fn count(&self, query: CountQuery) -> BoxFuture<'_, StoreResult<RunCounts>> {
+        self.inner.count(query)
     }
 
     fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {

@@ -15,10 +15,13 @@ use futures_util::future::BoxFuture;
 use self::lock::Lock;
 use self::worker::Worker;
 use super::protocol::{RowFacts, Write, Written};
-use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
+use super::{
+    Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun,
+};
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 mod connection;
+mod count;
 mod error;
 mod intent;
 mod lock;
@@ -104,6 +107,10 @@ impl RunStore for Sqlite {
 
     fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>> {
         Box::pin(self.reader.run(move |conn| read::list(conn, &query)))
+    }
+
+    fn count(&self, query: CountQuery) -> BoxFuture<'_, StoreResult<RunCounts>> {
+        Box::pin(self.reader.run(move |conn| count::count(conn, &query)))
     }
 
     fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {
