@@ -113,7 +113,8 @@ function factsOf(run) {
     facts.push(['Took', duration((new Date(run.settled_at) - new Date(run.started_at)) / 1000)]);
   }
   facts.push(['Attempts', `${run.attempt}; started ${run.starts} of ${run.max_attempts} times`]);
-  return facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value)));
+  const long = new Set(['Session', 'Attempts']);
+  return facts.map(([name, value]) => el('div', { class: long.has(name) && 'long' }, el('dt', {}, name), el('dd', {}, value)));
 }
 
 // What was asked for, and what it cost, for those who want to see it.

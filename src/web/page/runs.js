@@ -100,24 +100,21 @@ function filters(filter) {
   if (filter.agent) agent.append(el('option', { value: filter.agent, selected: true }, filter.agent));
   const session = el('input', { name: 'session', type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: 'All sessions' });
   session.value = filter.session;
-  const status = el('select', { name: 'status' }, el('option', { value: '' }, 'Any status'),
-    STATUSES.map((word) => el('option', { value: word, selected: word === filter.status }, word)));
   const apply = () => {
-    location.hash = address({ status: status.value, agent: agent.value, session: session.value.trim() });
+    location.hash = address({ status: filter.status, agent: agent.value, session: session.value.trim() });
   };
   get('agents').then(({ agents }) => {
     const others = agents.filter(({ name }) => name !== filter.agent);
     agent.append(...others.map(({ name }) => el('option', { value: name }, name)));
   }).catch(() => {});
   const form = el('form', { class: 'filters', role: 'search', 'aria-label': 'Which runs' },
-    field('Agent', agent), field('Session', session), field('Status', status),
+    field('Agent', agent), field('Session', session),
     el('button', { type: 'submit' }, 'Filter'));
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     apply();
   });
   agent.addEventListener('change', apply);
-  status.addEventListener('change', apply);
   return form;
 }
 

@@ -3,6 +3,9 @@
 use greenroom::web::Door;
 use greenroom::{Agent, AgentBuilder, AgentError, NewRun, RunContext, RunStatus, Runtime, Store};
 use serde_json::json;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 
 use super::super::{Service, submitted};
 use super::browser::{Browser, ENTER, TAB};
@@ -85,7 +88,7 @@ async fn a_cancel_shows_what_became_of_it() {
     browser.until("document.querySelector('.title .status').innerText === 'CANCELLED'").await;
     browser.until("document.querySelector('.said').innerText.startsWith('cancelled: ')").await;
     browser.until("document.querySelector('button.danger').hidden").await;
-    assert_eq!(browser.text(".output").await, PIECES[0].trim_end(), "what it had said is kept");
+    assert_eq!(browser.text(".output").await, PIECES[0], "what it had said is kept");
     assert_eq!(settled(&run).await.status, RunStatus::Cancelled);
     browser.picture("cancelled").await;
     browser.assert_content(&[]).await;
@@ -144,6 +147,48 @@ async fn older_runs_are_a_page_away() {
     browser.click(".pages a:first-child").await;
     browser.until(&format!("{first} === 's59'")).await;
     browser.assert_content(&[]).await;
+    browser.close().await;
+}
+
+/// Passes everything on to the service, and says how to cut all connections.
+async fn relay(service: &Service) -> (String, broadcast::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (cut, _) = broadcast::channel(1);
+    let (to, cuts) = (service.address, cut.clone());
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let mut cut = cuts.subscribe();
+            let Ok(mut to) = TcpStream::connect(to).await else { return };
+            tokio::spawn(async move {
+                tokio::select! { _ = copy_bidirectional(&mut from, &mut to) => {}, _ = cut.recv() => {} }
+            });
+        }
+    });
+    (address, cut)
+}
+
+#[tokio::test]
+async fn a_page_that_is_cut_off_goes_on_where_it_was() {
+    let Some(browser) = Browser::open().await else { return };
+    let gate = Gate::new();
+    let (runtime, service) = service(&gate).await;
+    let (address, cut) = relay(&service).await;
+    let run = submitted(&runtime, NewRun::new("writer", "hi")).await;
+    browser.goto(&format!("{address}/api/#/runs/{}", run.run_id())).await;
+    for shown in 1..=PIECES.len() {
+        gate.open(1);
+        let said = json!(PIECES[..shown].concat().trim_end());
+        browser.until(&format!("document.querySelector('.output').innerText.trim() === {said}")).await;
+        cut.send(()).unwrap();
+    }
+    gate.open(1);
+
+    browser.until("document.querySelector('.timeline .RunCompleted')").await;
+
+    assert!(browser.text(".timeline").await.contains("3 pieces"));
+    assert_eq!(browser.eval("document.querySelectorAll('.timeline li').length").await, 3);
+    browser.assert_content(&["net::ERR"]).await;
     browser.close().await;
 }
 
