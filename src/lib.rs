@@ -48,7 +48,7 @@ pub use crate::runtime::{
 };
 #[cfg(feature = "postgres")]
 pub use crate::store::PostgresOptions;
-pub use crate::store::{Cursor, InvalidCursor, Page, RunQuery, Store, StoreError};
+pub use crate::store::{Cursor, InvalidCursor, Page, RunCounts, RunQuery, Store, StoreError};
 
 /// What a model is, for those who bring their own.
 ///

@@ -19,7 +19,7 @@ use crate::run::{NewRun, Run, RunId, RunOutput, SessionId, UserId};
 #[cfg(feature = "web")]
 pub(crate) use crate::store::Cursor;
 use crate::store::RunStore;
-pub(crate) use crate::store::{Page, RunQuery, StoreError};
+pub(crate) use crate::store::{Page, RunCounts, RunQuery, StoreError};
 
 use self::admission::Admissions;
 
@@ -37,6 +37,7 @@ mod admission;
 mod builder;
 mod cancel_outcome;
 mod context;
+mod counts;
 mod events;
 mod handle;
 mod readiness;
@@ -189,7 +190,7 @@ impl Runtime {
     /// When the future is dropped after its first poll, the run is cancelled all the same.
     pub async fn cancel(&self, run_id: RunId) -> Result<CancelOutcome, Error> {
         let (to, answer) = oneshot::channel();
-        let user_id = self.canceller()?;
+        let user_id = self.caller()?;
         let reply = CancelReply { user_id, reply: Reply { to, admission: self.inner.admit(0)? } };
         self.inner.manager.do_send(CancelRun { run_id, reply });
         let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());

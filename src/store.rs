@@ -16,6 +16,8 @@ use self::protocol::{RowFacts, Takeover, Write, Written};
 use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
 
 pub use self::config::Store;
+pub use self::counts::RunCounts;
+pub(crate) use self::counts::{COUNTED, CountQuery};
 pub use self::error::StoreError;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresOptions;
@@ -24,6 +26,7 @@ pub use self::query::{Cursor, InvalidCursor, Page, RunQuery};
 mod config;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod counts;
 #[cfg(feature = "webhooks")]
 pub(crate) mod delivery;
 mod error;
@@ -151,6 +154,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
 
     /// One page of runs, newest first.
     fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>>;
+
+    /// How many runs there are of each status, as far as the query looks.
+    fn count(&self, query: CountQuery) -> BoxFuture<'_, StoreResult<RunCounts>>;
 
     /// At most `limit` events of a run from seq `from` on, in order.
     fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>>;

@@ -31,10 +31,12 @@
 //! | `GET /agents/{agent}` | one agent |
 //! | `POST /agents/{agent}/runs` | submits a run: 202, `Location`, and the run |
 //! | `GET /runs` | a page of runs, newest first |
+//! | `GET /runs/counts` | how many runs there are of each status |
 //! | `GET /sessions/{session_id}/runs` | the same, of one session |
 //! | `GET /runs/{run_id}` | a run |
 //! | `GET /runs/{run_id}/events` | its events, as they happen |
 //! | `POST /runs/{run_id}/cancel` | cancels it |
+//! | `GET /` | a [page to look at](#a-page-to-look-at), with the feature `dashboard`; open to everybody |
 //! | `GET /healthz` | 200 while the process is alive; open to everybody |
 //! | `GET /readyz` | 200 while the runtime accepts and takes up runs, else 503; open to everybody |
 //!
@@ -49,6 +51,9 @@
 //! is 50 unless told otherwise, and at most 100. A page that is not the last has `next`: `?after=` that is the next page.
 //! Inputs and contents are left out of lists, unless `?include=` names `input`, `content`, or both with a comma.
 //!
+//! **Counts.** `counts` has a number for each status: of all runs that have not settled, up to 10,000, and of those that have
+//! settled among the newest 10,000. It costs the same however many runs are kept.
+//!
 //! **Cancel.** The body is empty or `{}`. `outcome` is `cancelled`; `requested` when another process has the run;
 //! `already_settled`; or `intent_stored` when there is no such run, and one that comes with this id will not start. What has
 //! yet to happen is answered by 202.
@@ -60,6 +65,15 @@
 //! reader that is slow, or gone, slows nobody down. With `?cancel_on_disconnect=true` the run is cancelled when the reader
 //! goes before its end; as long as nothing is said, actix-web notices that at the second comment, or at once with
 //! [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed).
+//!
+//! # A page to look at
+//!
+//! With the feature `dashboard`, each scope has a page under its path: how many runs there are, lists of them, a run with its
+//! output as it grows, a button that cancels it, and a form for a new one. It is made of a few files within the crate, loads
+//! nothing from elsewhere, and comes with a content security policy that allows nothing else. There is no run in these files,
+//! so they are open to everybody; what the page shows it asks of the routes above, which answer it as they answer anybody: by
+//! the [user hook](Door::user), and where there is a [token](Door::bearer_token), the page asks for it and keeps it in memory,
+//! until the tab is closed or loaded anew.
 //!
 //! # Errors
 //!
@@ -104,6 +118,8 @@ mod events;
 mod guard;
 mod header;
 mod health;
+#[cfg(feature = "dashboard")]
+mod page;
 mod problem;
 mod routes;
 mod runs;

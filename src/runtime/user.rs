@@ -7,7 +7,7 @@ use super::{AgentHandle, CancelOutcome, EventStream, RunHandle, Runtime};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::run::{InvalidRun, NewRun, Run, RunId, RunOutput, SessionId, UserId, check_name};
-use crate::store::{Page, RunQuery};
+use crate::store::{Page, RunCounts, RunQuery};
 
 /// A runtime as one user sees it, made by [`Runtime::for_user`].
 ///
@@ -71,8 +71,8 @@ impl Runtime {
         }
     }
 
-    /// On whose behalf runs are cancelled from here.
-    pub(super) fn canceller(&self) -> Result<Option<UserId>, Error> {
+    /// On whose behalf something is done from here that names no user.
+    pub(super) fn caller(&self) -> Result<Option<UserId>, Error> {
         if let Some(user_id) = &self.user {
             check_name("user_id", user_id.as_str())?;
         }
@@ -179,6 +179,19 @@ impl UserRuntime {
     /// The future can be dropped at any time.
     pub async fn list(&self, query: RunQuery) -> Result<Page, Error> {
         self.runtime.list(query).await
+    }
+
+    /// How many runs of the user there are of each status; see [`Runtime::counts`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::counts`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn counts(&self) -> Result<RunCounts, Error> {
+        self.runtime.counts().await
     }
 
     /// Waits until a run of the user settles, at most for `timeout`; see [`Runtime::wait`].

@@ -13,6 +13,7 @@ mod advances;
 mod batches;
 mod cancels;
 mod claims;
+mod counts;
 #[cfg(feature = "webhooks")]
 mod deliveries;
 mod inserts;
@@ -125,6 +126,10 @@ macro_rules! suite {
                     a_run_is_tried_again_as_often_as_it_may
                     a_cancel_and_another_attempt_do_not_both_win
                     a_run_that_is_to_be_tried_again_keeps_its_session;
+                counts:
+                    runs_are_counted_by_status_and_by_user
+                    unsettled_runs_are_counted_however_old_and_settled_ones_while_they_are_new
+                    no_more_are_counted_than_the_limit;
                 lists:
                     each_condition_leaves_out_what_does_not_meet_it
                     conditions_hold_together

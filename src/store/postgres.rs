@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use self::claim::{CancelRequests, CountWaiting, UnstartedRuns};
 use self::connect::Connector;
 use self::connection::Connection;
+use self::count::{CountRuns, counts};
 use self::error::from_diesel;
 use self::hints::{Listener, Switchboard};
 use self::inserted::KnownRun;
@@ -24,7 +25,10 @@ use self::row::RunRow;
 use super::delivery::Outbox;
 use super::hints::{Hint, Hints};
 use super::protocol::{RowFacts, Takeover, Write, Written};
-use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreError, StoreLimits, StoreResult, TakenRun};
+use super::{
+    Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, StoreError, StoreLimits, StoreResult,
+    TakenRun,
+};
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 pub use self::options::PostgresOptions;
@@ -34,6 +38,7 @@ mod cancel;
 mod claim;
 mod connect;
 mod connection;
+mod count;
 #[cfg(feature = "webhooks")]
 mod delivery;
 mod error;
@@ -204,6 +209,15 @@ impl RunStore for Postgres {
                 let rows: Vec<RunRow> = ListRuns(query).get_results(conn).await.map_err(|error| from_diesel(&error))?;
                 rows.into_iter().map(RunRow::into_run).collect()
             })
+        })
+    }
+
+    fn count(&self, query: CountQuery) -> BoxFuture<'_, StoreResult<RunCounts>> {
+        self.read(move |conn| {
+            let query = query.clone();
+            Box::pin(
+                async move { counts(CountRuns(query).get_results(conn).await.map_err(|error| from_diesel(&error))?) },
+            )
         })
     }
 

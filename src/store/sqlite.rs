@@ -17,10 +17,13 @@ use self::worker::Worker;
 #[cfg(feature = "webhooks")]
 use super::delivery::Outbox;
 use super::protocol::{RowFacts, Write, Written};
-use super::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun};
+use super::{
+    Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun,
+};
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
 mod connection;
+mod count;
 #[cfg(feature = "webhooks")]
 mod delivery;
 mod error;
@@ -108,6 +111,10 @@ impl RunStore for Sqlite {
 
     fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>> {
         Box::pin(self.reader.run(move |conn| read::list(conn, &query)))
+    }
+
+    fn count(&self, query: CountQuery) -> BoxFuture<'_, StoreResult<RunCounts>> {
+        Box::pin(self.reader.run(move |conn| count::count(conn, &query)))
     }
 
     fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::run::{Content, Metadata, Metrics, Run, RunFailure, RunId, RunStatus, SessionId, UserId};
-use crate::runtime::{CancelOutcome, Cursor, Page};
+use crate::runtime::{CancelOutcome, Cursor, Page, RunCounts};
 
 /// A run to be submitted.
 #[derive(Debug, Deserialize)]
@@ -50,6 +50,11 @@ pub(super) struct ListParameters {
     #[serde(default)]
     pub(super) include: Include,
 }
+
+/// The counts of runs have no parameters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CountsParameters {}
 
 /// The parameters of an event stream.
 #[derive(Debug, Default, Deserialize)]
@@ -165,6 +170,38 @@ impl PageBody {
             run.content = run.content.take().filter(|_| include.content);
         }
         Self { runs, next: page.next }
+    }
+}
+
+/// How many runs there are.
+#[derive(Debug, Serialize)]
+pub(super) struct CountsBody {
+    counts: StatusCounts,
+}
+
+/// How many runs there are of each status.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+struct StatusCounts {
+    pending: usize,
+    running: usize,
+    paused: usize,
+    completed: usize,
+    cancelled: usize,
+    error: usize,
+}
+
+impl From<RunCounts> for CountsBody {
+    fn from(counts: RunCounts) -> Self {
+        let counts = StatusCounts {
+            pending: counts.of(RunStatus::Pending),
+            running: counts.of(RunStatus::Running),
+            paused: counts.of(RunStatus::Paused),
+            completed: counts.of(RunStatus::Completed),
+            cancelled: counts.of(RunStatus::Cancelled),
+            error: counts.of(RunStatus::Error),
+        };
+        Self { counts }
     }
 }
 

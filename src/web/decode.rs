@@ -25,6 +25,8 @@ const LONGEST_ECHO: usize = 200;
 pub(super) struct PathParts {
     pub(super) agent: String,
     pub(super) session_id: String,
+    #[cfg(feature = "dashboard")]
+    pub(super) file: String,
     run_id: String,
 }
 

@@ -6,6 +6,8 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{ServiceConfig, resource, scope, to};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, Scope};
 
+#[cfg(feature = "dashboard")]
+use super::page;
 use super::problem::{Kind, Problem};
 use super::{agents, events, guard, health, runs};
 
@@ -35,6 +37,7 @@ pub(super) const GUARDED: &[Endpoint] = &[
     get("/agents/{agent}", || to(agents::get)),
     post("/agents/{agent}/runs", || to(runs::submit)),
     get("/runs", || to(runs::list)),
+    get("/runs/counts", || to(runs::counts)),
     get("/runs/{run_id}", || to(runs::get)),
     post("/runs/{run_id}/cancel", || to(runs::cancel)),
     stream("/runs/{run_id}/events", || to(events::follow)),
@@ -44,10 +47,23 @@ pub(super) const GUARDED: &[Endpoint] = &[
 /// The routes that everybody may ask.
 pub(super) const OPEN: &[Endpoint] = &[get("/healthz", || to(health::healthz)), get("/readyz", || to(health::readyz))];
 
+/// The page to look at: everybody may have it, as there is nothing in it before it has asked the routes behind the guard.
+pub(super) const PAGE: &[Endpoint] = &[
+    #[cfg(feature = "dashboard")]
+    get("", || to(page::redirect)),
+    #[cfg(feature = "dashboard")]
+    get("/", || to(page::index)),
+    #[cfg(feature = "dashboard")]
+    get("/page/{file}", || to(page::asset)),
+];
+
 /// Adds all routes to `outer`, whose data has the door.
 pub(super) fn mount(outer: Scope) -> Scope {
     let guarded = scope("").configure(|config| register(GUARDED, config)).default_service(to(unknown_path));
-    outer.configure(|config| register(OPEN, config)).service(guarded.wrap(from_fn(guard::admit)))
+    outer
+        .configure(|config| register(OPEN, config))
+        .configure(|config| register(PAGE, config))
+        .service(guarded.wrap(from_fn(guard::admit)))
 }
 
 fn register(endpoints: &'static [Endpoint], config: &mut ServiceConfig) {

@@ -7,7 +7,10 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::access::Access;
-use super::body::{CancelBody, CancelledBody, ListParameters, PageBody, RunBody, RunParameters, SubmitBody};
+use super::body::{
+    CancelBody, CancelledBody, CountsBody, CountsParameters, ListParameters, PageBody, RunBody, RunParameters,
+    SubmitBody,
+};
 use super::decode::PathParts;
 use super::problem::Problem;
 use super::{decode, header};
@@ -101,6 +104,11 @@ pub(super) async fn list_of_session(access: Access, request: HttpRequest) -> Res
         return Err(Problem::parameter("session_id", "is in the path already"));
     }
     page(&access.runtime, parameters).await
+}
+
+pub(super) async fn counts(access: Access, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let CountsParameters {} = decode::query(&request)?;
+    Ok(HttpResponse::Ok().json(CountsBody::from(access.runtime.counts().await?)))
 }
 
 async fn page(runtime: &Runtime, parameters: ListParameters) -> Result<HttpResponse, Problem> {

@@ -19,6 +19,7 @@ mod errors;
 mod events;
 mod lists;
 mod mounts;
+mod page;
 mod readers;
 mod submits;
 

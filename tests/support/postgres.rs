@@ -12,6 +12,8 @@
 mod binaries;
 #[path = "postgres/cluster.rs"]
 mod cluster;
+#[path = "packages.rs"]
+pub(crate) mod packages;
 #[path = "postgres/pooler.rs"]
 mod pooler;
 
@@ -75,7 +77,7 @@ pub(crate) async fn pooled(database: &Database) -> Option<String> {
         Ok(pooler) => Some(with_database(&pooler, url.rsplit('/').next().unwrap_or_default())),
         Err(problem) => {
             let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            binaries::say(&format!("SKIPPED the pooler in {test}: {problem}"));
+            packages::say(&format!("SKIPPED the pooler in {test}: {problem}"));
             None
         }
     })
@@ -96,7 +98,7 @@ impl Server {
         aside(move || {
             let missing = binaries::find().unwrap_or_else(|problem| panic!("{problem}")).is_none();
             if missing && given_server().is_some() {
-                binaries::say(&format!("SKIPPED {test}: it stops and starts a server of its own; {}", binaries::HELP));
+                packages::say(&format!("SKIPPED {test}: it stops and starts a server of its own; {}", binaries::HELP));
                 return None;
             }
             let cluster = Cluster::start(&[]).unwrap_or_else(|problem| panic!("{problem}"));

@@ -14,7 +14,8 @@ use crate::store::delivery::Outbox;
 use crate::store::hints::Hint;
 use crate::store::protocol::{Change, RowFacts, Write, Written};
 use crate::store::{
-    Claim, History, Mark, NodeId, RunQuery, RunStore, Store, StoreError, StoreLimits, StoreResult, TakenRun,
+    Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, Store, StoreError, StoreLimits,
+    StoreResult, TakenRun,
 };
 
 /// What a batch consisted of: each write's run, and a word for what it was.
@@ -285,6 +286,10 @@ impl RunStore for Gated {
 
     fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>> {
         self.inner.list(query)
+    }
+
+    fn count(&self, query: CountQuery) -> BoxFuture<'_, StoreResult<RunCounts>> {
+        self.inner.count(query)
     }
 
     fn events(&self, run_id: RunId, from: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunEvent>>> {

@@ -6,7 +6,7 @@ use super::samples::*;
 use crate::run::RunStatus::{Cancelled, Completed, Error};
 use crate::run::{Exchange, RunEvent, RunId, RunStatus};
 use crate::store::protocol::{Advance, Change, Settlement, Write};
-use crate::store::{Claim, History, Mark, NodeId, RunQuery, RunStore, StoreError};
+use crate::store::{Claim, CountQuery, History, Mark, NodeId, RunQuery, RunStore, StoreError};
 
 pub(super) async fn what_does_not_exist_is_not_found(store: &dyn RunStore) {
     let run_id = RunId::new();
@@ -169,6 +169,7 @@ pub(super) async fn a_closed_store_refuses_everything(store: &dyn RunStore) {
     refused(store.facts(run_id).await);
     refused(store.get(run_id).await);
     refused(store.list(RunQuery::new()).await);
+    refused(store.count(CountQuery { user_id: None, limit: 1 }).await);
     refused(store.events(run_id, 0, 1).await);
     refused(store.history(History { before: run_id, session_id: "s".into(), user_id: None, limit: 1 }).await);
     refused(store.forget_expired_intents().await);

@@ -4,7 +4,7 @@ use greenroom::{Agent, NewRun, RunId, Runtime, ScriptedModel, Store};
 use serde_json::{Value, json};
 
 use super::{Service, submitted};
-use crate::support::{Gate, gated, on_each_store, settled};
+use crate::support::{Gate, gated, on_each_store, settled, start};
 
 on_each_store!(each_parameter_leaves_out_what_does_not_meet_it, pages_hold_each_run_once);
 
@@ -89,4 +89,23 @@ async fn what_may_be_large_is_listed_when_it_is_asked_for() {
         assert_eq!((text("input").as_deref(), text("content").as_deref()), (input, content), "{query}");
         assert_eq!((&listed["status"], &listed["metadata"]), (&json!("COMPLETED"), &json!({"k": 1})));
     }
+}
+
+#[tokio::test]
+async fn runs_are_counted_by_their_status() {
+    let gate = Gate::new();
+    let runtime = start(Store::sqlite_in_memory(), gated(&gate)).await;
+    let service = Service::of(&runtime);
+    let cancelled = submitted(&runtime, NewRun::new("gated", "hi")).await;
+    submitted(&runtime, NewRun::new("gated", "hi")).await;
+    gate.arrivals(2).await;
+    runtime.cancel(cancelled.run_id()).await.unwrap();
+
+    let answer = service.get("/runs/counts").await;
+
+    let counts = json!({"PENDING": 0, "RUNNING": 1, "PAUSED": 0, "COMPLETED": 0, "CANCELLED": 1, "ERROR": 0});
+    assert_eq!((answer.status.as_u16(), answer.body), (200, json!({"counts": counts})));
+    let unknown = service.get("/runs/counts?agent=gated").await;
+    unknown.assert_problem(400, "invalid-parameter");
+    assert_eq!(unknown.body["parameter"], "agent");
 }

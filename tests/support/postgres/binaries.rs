@@ -1,11 +1,11 @@
 //! Where the server's programs are, and how to get them where there are none.
 
 use std::env;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use super::packages;
 
 pub(super) const HELP: &str = "the tests need Postgres: `apt-get install postgresql`, `brew install postgresql`, or set \
      PG_BIN to the directory of initdb and postgres, or TEST_DATABASE_URL to a server where databases may be created";
@@ -33,63 +33,29 @@ pub(super) fn find() -> Result<Option<PathBuf>, String> {
 }
 
 /// As [`find`], after installing the distribution's package where that is possible without asking anybody.
-pub(super) fn find_or_install(is_root: bool) -> Result<PathBuf, String> {
+pub(super) fn find_or_install() -> Result<PathBuf, String> {
     if let Some(found) = find()? {
         return Ok(found);
     }
-    if !is_root || !on_path("apt-get") {
+    if !packages::can_install() {
         return Err(HELP.to_owned());
     }
-    install().map_err(|problem| format!("{HELP} (apt-get did not do it: {problem})"))?;
+    packages::install(&["postgresql"], || Ok(find()?.is_some()))
+        .map_err(|problem| format!("{HELP} (apt-get did not do it: {problem})"))?;
     find()?.ok_or_else(|| HELP.to_owned())
 }
 
-fn install() -> Result<(), String> {
-    install_package("postgresql", || Ok(find()?.is_some()))
-}
-
 /// PgBouncer, after installing it where that is possible without asking anybody.
-pub(super) fn find_or_install_pgbouncer(is_root: bool) -> Result<PathBuf, String> {
+pub(super) fn find_or_install_pgbouncer() -> Result<PathBuf, String> {
     let find = || {
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
         directories.map(|directory| directory.join("pgbouncer")).find(|program| program.is_file())
     };
-    if find().is_none() && is_root && on_path("apt-get") {
-        install_package("pgbouncer", || Ok(find().is_some()))?;
+    if find().is_none() && packages::can_install() {
+        packages::install(&["pgbouncer"], || Ok(find().is_some()))?;
     }
     find().ok_or_else(|| "there is no pgbouncer; `apt-get install pgbouncer`".to_owned())
-}
-
-fn install_package(package: &str, is_there: impl Fn() -> Result<bool, String>) -> Result<(), String> {
-    let lock = File::create(env::temp_dir().join("greenroom-tests-apt.lock")).map_err(|error| error.to_string())?;
-    lock.lock().map_err(|error| error.to_string())?;
-    // Another test process may have done it while this one waited.
-    if is_there()? {
-        return Ok(());
-    }
-    say(&format!("no {package} found: installing it by apt-get, as this is root"));
-    apt_get(&["update"])?;
-    apt_get(&["install", "-y", "--no-install-recommends", package])
-}
-
-fn apt_get(arguments: &[&str]) -> Result<(), String> {
-    let stderr = || io::stderr().as_fd().try_clone_to_owned().map_err(|error| error.to_string());
-    let status = Command::new("apt-get")
-        .args(["-o", "DPkg::Lock::Timeout=300"])
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(stderr()?)
-        .stderr(stderr()?)
-        .status()
-        .map_err(|error| error.to_string())?;
-    if status.success() { Ok(()) } else { Err(format!("`apt-get {}` ended with {status}", arguments.join(" "))) }
-}
-
-/// Past the capture of test output, which would keep this from everybody while the test passes.
-pub(super) fn say(line: &str) {
-    writeln!(io::stderr(), "greenroom tests: {line}").unwrap_or_default();
 }
 
 fn installed_with_version() -> Option<PathBuf> {
@@ -121,8 +87,4 @@ fn from_path() -> Option<PathBuf> {
 
 fn complete(directory: &Path) -> Option<PathBuf> {
     (directory.join("initdb").is_file() && directory.join("postgres").is_file()).then(|| directory.to_owned())
-}
-
-fn on_path(program: &str) -> bool {
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|directory| directory.join(program).is_file()))
 }

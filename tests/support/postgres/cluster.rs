@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::binaries;
+use super::{binaries, packages};
 
 const SETTINGS: [&str; 3] = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"];
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -74,8 +74,8 @@ impl Cluster {
     }
 
     fn initialise(settings: &[&str]) -> Result<Self, String> {
-        let binaries = binaries::find_or_install(is_root())?;
-        let account = if is_root() { Some(unprivileged_account()?) } else { None };
+        let binaries = binaries::find_or_install()?;
+        let account = if packages::is_root() { Some(unprivileged_account()?) } else { None };
         let directory = temporary_root(account).join(format!("greenroom-tests-{:016x}", random()));
         let explain = |error: std::io::Error| format!("{}: {error}", directory.display());
         DirBuilder::new().mode(0o700).create(&directory).map_err(explain)?;
@@ -132,17 +132,6 @@ impl Drop for Cluster {
         self.commands = None;
         self.supervisor.wait().map(drop).unwrap_or_default();
     }
-}
-
-/// The standard library does not say who we are; `/proc` and a shell do, but a file of our own is the same everywhere.
-pub(super) fn is_root() -> bool {
-    static ROOT: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
-        let probe = env::temp_dir().join(format!("greenroom-tests-{:016x}", random()));
-        let owner = fs::write(&probe, "").and_then(|()| fs::metadata(&probe)).map(|file| file.uid());
-        fs::remove_file(&probe).unwrap_or_default();
-        owner.is_ok_and(|user| user == 0)
-    });
-    *ROOT
 }
 
 pub(super) fn unprivileged_account() -> Result<(u32, u32), String> {

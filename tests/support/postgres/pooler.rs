@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{binaries, cluster, given_server};
+use super::{binaries, cluster, given_server, packages};
 
 /// Runs until the pipe to it is closed, which the kernel does however this process ends; then nothing is left of it.
 const SUPERVISOR: &str = "trap '' HUP INT TERM PIPE
@@ -36,8 +36,8 @@ pub(super) fn shared(url: &str) -> Result<String, String> {
 }
 
 fn start(url: &str) -> Result<Pooler, String> {
-    let program = binaries::find_or_install_pgbouncer(cluster::is_root())?;
-    let account = if cluster::is_root() { Some(cluster::unprivileged_account()?) } else { None };
+    let program = binaries::find_or_install_pgbouncer()?;
+    let account = if packages::is_root() { Some(cluster::unprivileged_account()?) } else { None };
     let server_port = url.rsplit(':').next().and_then(|tail| tail.split('/').next()).unwrap_or_default();
     let directory = cluster::temporary_root(account).join(format!("greenroom-tests-{:016x}", cluster::random()));
     let explain = |error: std::io::Error| format!("{}: {error}", directory.display());

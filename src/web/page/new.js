@@ -1,0 +1,81 @@
+// The form for a new run.
+
+import { get, post } from './api.js';
+import { el, field } from './dom.js';
+
+// A submit that is sent twice is one run.
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+export function newView(parameters) {
+  let key = newKey();
+  const agent = el('select', { name: 'agent', required: true });
+  const about = el('span', { class: 'hint' });
+  const input = el('textarea', { name: 'input', rows: 6, required: true, spellcheck: 'false' });
+  const json = el('input', { type: 'checkbox', name: 'json', id: 'input-is-json' });
+  const session = el('input', { name: 'session_id', autocomplete: 'off', spellcheck: 'false' });
+  session.value = parameters.get('session') ?? '';
+  const button = el('button', { type: 'submit', class: 'primary' }, 'Submit');
+  const said = el('p', { class: 'said error', role: 'alert' });
+  const form = el('form', { class: 'card new' },
+    field('Agent', agent), about,
+    field('Input', input),
+    el('p', { class: 'check' }, json, el('label', { for: json.id }, 'The input is JSON')),
+    field('Session', session, 'Leave it empty for a session of its own.'),
+    el('p', { class: 'actions' }, button), said);
+
+  let agents = [];
+  const describe = () => {
+    about.textContent = agents.find(({ name }) => name === agent.value)?.description ?? '';
+  };
+  const fill = async () => {
+    try {
+      ({ agents } = await get('agents'));
+      agent.replaceChildren(...agents.map(({ name }) => el('option', { value: name }, name)));
+      const wanted = parameters.get('agent');
+      if (agents.some(({ name }) => name === wanted)) agent.value = wanted;
+      describe();
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  };
+  agent.addEventListener('change', describe);
+  form.addEventListener('input', () => {
+    key = newKey();
+    input.removeAttribute('aria-invalid');
+    session.removeAttribute('aria-invalid');
+  });
+
+  const refuse = (control, text) => {
+    said.textContent = text;
+    control?.setAttribute('aria-invalid', 'true');
+    control?.focus();
+  };
+  const submit = async () => {
+    let body;
+    try {
+      body = { input: json.checked ? JSON.parse(input.value) : input.value };
+    } catch (error) {
+      return refuse(input, `The input is no JSON: ${error.message}`);
+    }
+    if (session.value !== '') body.session_id = session.value;
+    button.disabled = true;
+    said.textContent = '';
+    try {
+      const path = `agents/${encodeURIComponent(agent.value)}/runs`;
+      const run = await post(path, body, { 'Idempotency-Key': `"${key}"` });
+      location.hash = `#/runs/${run.run_id}`;
+    } catch (error) {
+      refuse({ input, session_id: session }[error.field], error.message);
+    } finally {
+      button.disabled = false;
+    }
+  };
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    submit();
+  });
+  fill();
+  return { node: el('div', {}, el('h1', {}, 'New run'), form), stop() {} };
+}

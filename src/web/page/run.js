@@ -1,0 +1,126 @@
+// One run: its state, its output as it grows, and what has happened in it.
+
+import { get, poll, post } from './api.js';
+import { badge, contentText, cut, duration, el, setStatus, setText, time } from './dom.js';
+import { follow } from './follow.js';
+import { outputOf, timelineOf } from './log.js';
+
+const SETTLED = new Set(['COMPLETED', 'CANCELLED', 'ERROR']);
+const PAUSE = 5000;
+
+const OUTCOMES = {
+  cancelled: () => 'the run has ended here, and does nothing more.',
+  requested: () => 'another process has the run, and has been told.',
+  already_settled: ({ status }) => `it was ${status} before.`,
+  intent_stored: () => 'there is no such run; one that comes with this id will not start.',
+};
+
+export function runView(runId, notice) {
+  const status = badge('PENDING');
+  const line = el('span', { class: 'line', hidden: true }, 'Not connected. Trying again.');
+  const facts = el('dl', { class: 'facts' });
+  const failure = el('div', { class: 'card failure', hidden: true });
+  const output = outputOf();
+  const timeline = timelineOf();
+  const asked = el('div', {});
+  const cancel = el('button', { type: 'button', class: 'danger', hidden: true }, 'Cancel');
+  const said = el('p', { class: 'said', role: 'status' });
+  const again = el('a', { class: 'button', hidden: true }, 'New run in this session');
+  let over = false;
+  let settled = false;
+
+  const draw = (run) => {
+    settled = SETTLED.has(run.status);
+    setStatus(status, run.status);
+    cancel.hidden = settled;
+    again.hidden = false;
+    again.href = `#/new?${new URLSearchParams({ agent: run.agent, session: run.session_id })}`;
+    facts.replaceChildren(...factsOf(run));
+    if (!asked.hasChildNodes()) asked.append(...askedOf(run));
+    failure.hidden = !run.error;
+    if (run.error) {
+      failure.replaceChildren(el('h2', {}, `Error: ${run.error.kind}`), el('p', {}, run.error.message));
+    }
+    if (settled) output.settle(run.content);
+  };
+  const refresh = async () => {
+    try {
+      const run = await get(`runs/${runId}`);
+      if (over) return;
+      draw(run);
+      notice(null);
+    } catch (error) {
+      if (!over) notice(error);
+    }
+  };
+
+  // A log that is read from its beginning brings many events at once.
+  let soon = null;
+  const refreshSoon = () => {
+    clearTimeout(soon);
+    soon = setTimeout(refresh, 50);
+  };
+  const stopPolling = poll(async () => {
+    if (!settled) await refresh();
+  }, PAUSE);
+  const stopFollowing = follow(runId, (event) => {
+    if (over) return;
+    timeline.add(event);
+    if (event.event === 'RunStarted') output.begin(event.attempt);
+    if (event.event === 'RunContent') output.add(contentText(event.content));
+    else refreshSoon();
+  }, (connected) => { line.hidden = connected; });
+
+  cancel.addEventListener('click', async () => {
+    cancel.disabled = true;
+    try {
+      const answer = await post(`runs/${runId}/cancel`, {});
+      const what = OUTCOMES[answer.outcome]?.(answer) ?? '';
+      said.replaceChildren(el('strong', {}, answer.outcome), `: ${what}`);
+      await refresh();
+    } catch (error) {
+      said.textContent = error.message;
+    }
+    cancel.disabled = false;
+  });
+
+  const node = el('article', { class: 'run' },
+    el('p', { class: 'back' }, el('a', { href: '#/runs' }, '← All runs')),
+    el('div', { class: 'title' }, el('h1', {}, 'Run'), el('span', { role: 'status' }, status), line),
+    el('p', { class: 'id' }, el('code', {}, runId)),
+    facts,
+    el('div', { class: 'actions' }, cancel, again), said,
+    failure, output.node, timeline.node, asked);
+  return {
+    node,
+    stop() {
+      over = true;
+      clearTimeout(soon);
+      stopPolling();
+      stopFollowing();
+    },
+  };
+}
+
+function factsOf(run) {
+  const session = el('a', { href: `#/runs?${new URLSearchParams({ session: run.session_id })}` }, run.session_id);
+  const facts = [['Agent', run.agent], ['Session', session], ['Submitted', time(run.created_at)]];
+  if (run.user_id) facts.push(['User', run.user_id]);
+  if (run.started_at) facts.push(['Started', time(run.started_at)]);
+  else if (new Date(run.run_at) > new Date()) facts.push(['Waits until', time(run.run_at)]);
+  if (run.settled_at) facts.push(['Settled', time(run.settled_at)]);
+  if (run.started_at && run.settled_at) {
+    facts.push(['Took', duration((new Date(run.settled_at) - new Date(run.started_at)) / 1000)]);
+  }
+  facts.push(['Attempts', `${run.attempt}; started ${run.starts} of ${run.max_attempts} times`]);
+  const long = new Set(['Session', 'Attempts']);
+  return facts.map(([name, value]) => el('div', { class: long.has(name) && 'long' }, el('dt', {}, name), el('dd', {}, value)));
+}
+
+// What was asked for, and what it cost, for those who want to see it.
+function askedOf(run) {
+  const shown = [['Input', run.input]];
+  if (Object.keys(run.metadata ?? {}).length > 0) shown.push(['Metadata', run.metadata]);
+  return shown.map(([name, content]) => el('details', { class: 'card' },
+    el('summary', {}, name), el('pre', { tabindex: '0' }, cut(contentText(content), 100000))));
+}
