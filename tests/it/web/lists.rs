@@ -4,7 +4,7 @@ use greenroom::{Agent, NewRun, RunId, Runtime, ScriptedModel, Store};
 use serde_json::{Value, json};
 
 use super::{Service, submitted};
-use crate::support::{Gate, gated, on_each_store, settled, start};
+use crate::support::{Gate, gated, on_each_store, settled};
 
 on_each_store!(each_parameter_leaves_out_what_does_not_meet_it, pages_hold_each_run_once);
 
@@ -94,7 +94,7 @@ async fn what_may_be_large_is_listed_when_it_is_asked_for() {
 #[tokio::test]
 async fn runs_are_counted_by_their_status() {
     let gate = Gate::new();
-    let runtime = start(Store::sqlite_in_memory(), gated(&gate)).await;
+    let runtime = crate::support::start(Store::sqlite_in_memory(), gated(&gate)).await;
     let service = Service::of(&runtime);
     let cancelled = submitted(&runtime, NewRun::new("gated", "hi")).await;
     submitted(&runtime, NewRun::new("gated", "hi")).await;
