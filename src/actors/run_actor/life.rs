@@ -93,7 +93,7 @@ impl Life {
                     Ending::Settled(status) => tracing::info!(run.status = %status, "run settled"),
                     Ending::HandedBack => tracing::info!(run.status = %RunStatus::Pending, "run handed back"),
                     Ending::Retrying(after) => {
-                        tracing::info!(run.status = %RunStatus::Pending, ?after, "run will be tried again")
+                        tracing::info!(run.status = %RunStatus::Pending, ?after, "run will be tried again");
                     }
                     Ending::Fenced | Ending::Unstored(_) => {}
                 }
