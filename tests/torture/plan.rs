@@ -107,8 +107,8 @@ fn fault(sort: usize, workers: usize, rng: &mut Rng) -> Fault {
         5 => Fault::Delay { worker, by: millis(5..600), time: millis(500..3000) },
         6 => Fault::Reset { worker },
         7 => Fault::HalfOpen { worker, time: millis(500..4000) },
-        // Longer than the lease and the time to the next sweep.
-        8 => Fault::HoldBack { worker, time: millis(3500..5500) },
+        // Longer than the lease and the time to the next sweep. The last worker, which only polls, writes in transactions.
+        8 => Fault::HoldBack { worker: worker % (workers - 1).max(1), time: millis(3500..5500) },
         _ => Fault::CutAfterCommits { worker, commits: rng.usize(1..30) },
     }
 }

@@ -86,7 +86,7 @@ impl Proxy {
         self.weather.cuts.store(commits, Ordering::Relaxed);
     }
 
-    /// From its next write on, nothing that the client sends over a connection arrives, whether it waits for that or not.
+    /// From its next write on that is no part of a longer transaction, nothing that the client sends over a connection arrives, whether it waits for that or not.
     pub(crate) fn hold_back(&self) {
         self.weather.holds.send_replace(true);
     }

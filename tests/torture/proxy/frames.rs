@@ -15,7 +15,7 @@ pub(super) struct Frames {
     statements: HashMap<Vec<u8>, Effect>,
     /// What the statements do that are to be executed next.
     next: Effect,
-    /// What those did that were sent since this was asked for.
+    /// What those do that were sent since this was asked for.
     sent: Effect,
 }
 
@@ -50,7 +50,8 @@ impl Frames {
         commit
     }
 
-    /// The most that any statement does which was sent since this was asked last.
+    /// The most that any statement does which was sent since this was asked last, those in transactions not counted: a
+    /// session that is held up in the middle of one is ended by the server.
     pub(super) fn take_sent(&mut self) -> Effect {
         std::mem::take(&mut self.sent)
     }
@@ -88,7 +89,9 @@ impl Frames {
             }
             b'S' => {
                 let done = std::mem::take(&mut self.next);
-                self.sent = self.sent.max(done);
+                if !self.in_transaction {
+                    self.sent = self.sent.max(done);
+                }
                 done != Effect::Reads && !self.in_transaction
             }
             _ => false,
@@ -109,7 +112,9 @@ impl Frames {
             other => {
                 // Where it has no settings of its own, a session is given them as it begins.
                 self.in_transaction |= other.starts_with(b"BEGIN;");
-                self.sent = self.sent.max(effect(other));
+                if !self.in_transaction {
+                    self.sent = self.sent.max(effect(other));
+                }
                 !self.in_transaction && effect(other) != Effect::Reads
             }
         }
@@ -195,9 +200,11 @@ mod tests {
         let advance = b"s1\0WITH a (first_seq) UPDATE runs; INSERT INTO run_events\0\0\0";
         let (mut frames, bind) = (started(), message(b'B', b"\0s1\0\0\0\0\0\0\0"));
         frames.feed(&message(b'Q', b"BEGIN; SET LOCAL x = 1\0"));
-        frames.feed(&[message(b'P', advance), message(b'S', b""), bind].concat());
+        frames.feed(&[message(b'P', advance), message(b'S', b""), bind.clone(), message(b'S', b"")].concat());
+        assert_eq!(frames.take_sent(), Effect::Reads, "it is in a transaction");
+        frames.feed(&[message(b'Q', b"COMMIT\0"), bind].concat());
         assert_eq!(frames.take_sent(), Effect::Reads);
-        assert_eq!(frames.feed(&message(b'S', b"")), None, "it is in a transaction");
+        frames.feed(&message(b'S', b""));
         assert_eq!((frames.take_sent(), frames.take_sent()), (Effect::Advances, Effect::Reads));
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::{client, fresh, open};
+use crate::run::{RunId, RunStatus};
 use crate::store::StoreError;
 use crate::store::conformance::samples::{self, id, owned, step, unowned};
 use crate::store::postgres::PostgresOptions;
-use crate::store::protocol::{Change, Write};
+use crate::store::protocol::{CancelWritten, Change, Write};
 use crate::test_postgres::fresh_database;
 
 #[tokio::test]
@@ -105,4 +106,54 @@ async fn a_connection_that_is_cut_costs_one_retryable_error_at_most() {
         store.write(0, start().into()).await.unwrap();
     }
     assert_eq!(samples::facts(&*store, id(&run)).await.starts, 1);
+}
+
+const TABLES: [&str; 7] = ["runs", "run_inputs", "run_outputs", "run_events", "run_steps", "cancel_intents", "nodes"];
+
+/// A deploy runs two releases at once.
+#[tokio::test]
+async fn what_a_later_release_has_added_to_the_tables_is_in_nobodys_way() {
+    let (database, earlier) = fresh().await;
+    let admin = client(&database).await;
+    for table in TABLES {
+        let add = format!("ALTER TABLE greenroom.{table} ADD later text, ADD latest integer NOT NULL DEFAULT 7");
+        admin.batch_execute(&add).await.unwrap();
+    }
+    let done = "INSERT INTO greenroom.__diesel_schema_migrations (version) VALUES ('99991231235959')";
+    admin.batch_execute(done).await.unwrap();
+
+    let started_later = open(PostgresOptions::new(database.url())).await.unwrap();
+    for store in [earlier, started_later] {
+        let waiting = unowned();
+        samples::submit(&*store, &waiting).await;
+        let mut attempt = samples::Attempt::claimed(&*store, id(&waiting)).await;
+        attempt.write(Change::Start).await;
+        attempt.write(Change::Append).await;
+        attempt.write(samples::settle(RunStatus::Completed)).await;
+        assert_eq!(samples::get(&*store, attempt.run_id).await.output.status, RunStatus::Completed);
+        let unknown = RunId::new();
+        assert_eq!(samples::cancel(&*store, unknown).await, CancelWritten::IntentStored);
+    }
+}
+
+#[tokio::test]
+async fn the_migration_can_be_undone() {
+    let (database, store) = fresh().await;
+    store.close().await;
+    let admin = client(&database).await;
+    let columns = async || {
+        let sql = "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable \
+                   FROM information_schema.columns WHERE table_schema = 'greenroom' ORDER BY 1";
+        let rows = admin.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()
+    };
+    let before = columns().await;
+    let down = include_str!("../../../../migrations/postgres/2026-11-22-000000_create_runs/down.sql");
+    let undo = format!("SET search_path TO greenroom; {down}; DELETE FROM __diesel_schema_migrations");
+    admin.batch_execute(&undo).await.unwrap();
+    assert!(columns().await.iter().all(|column| column.starts_with("__diesel")), "nothing is left");
+
+    open(PostgresOptions::new(database.url())).await.unwrap();
+
+    assert_eq!(columns().await, before);
 }
