@@ -42,7 +42,12 @@ pub(super) const GUARDED: &[Endpoint] = &[
 ];
 
 /// The routes that everybody may ask.
-pub(super) const OPEN: &[Endpoint] = &[get("/healthz", || to(health::healthz)), get("/readyz", || to(health::readyz))];
+pub(super) const OPEN: &[Endpoint] = &[
+    get("/healthz", || to(health::healthz)),
+    get("/readyz", || to(health::readyz)),
+    #[cfg(feature = "openapi")]
+    get("/openapi.json", || to(super::openapi::serve)),
+];
 
 /// Adds all routes to `outer`, whose data has the door.
 pub(super) fn mount(outer: Scope) -> Scope {

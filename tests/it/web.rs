@@ -11,15 +11,21 @@ use greenroom::{NewRun, RunHandle, RunId, Runtime};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
+use self::document::Document;
 use crate::support::soon;
 
 mod cancels;
+mod document;
 mod ends;
 mod errors;
 mod events;
+mod example;
+mod fuzz;
 mod lists;
 mod mounts;
+mod processes;
 mod readers;
+mod storms;
 mod submits;
 
 /// A server on a port of its own, which ends with the test.
@@ -96,8 +102,17 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The answer to a request, which has to be one that the document knows of.
     pub(crate) async fn to(request: RequestBuilder) -> Self {
-        Self::read(soon(request.send()).await.unwrap()).await
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let answer = Self::read(soon(client.execute(request)).await.unwrap()).await;
+        if let Some(path) = url.path().strip_prefix("/api") {
+            let document = Document::at(url.join("/api").unwrap().as_str()).await;
+            document.check(&method, path, answer.status.as_u16(), answer.header("content-type"), &answer.body);
+        }
+        answer
     }
 
     pub(crate) async fn read(response: Response) -> Self {
