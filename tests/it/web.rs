@@ -12,7 +12,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use self::document::Document;
-use crate::support::soon;
+use crate::support::{LONG, soon};
 
 mod cancels;
 mod document;
@@ -42,6 +42,8 @@ impl Service {
         let server = HttpServer::new(move || App::new().configure(configure.clone()))
             .workers(1)
             .h1_allow_half_closed(false)
+            // A client may take as long as a busy machine needs.
+            .client_request_timeout(LONG)
             .disable_signals()
             .listen(listener)
             .unwrap()
