@@ -39,6 +39,7 @@
 //! | `GET /` | a [page to look at](#a-page-to-look-at), with the feature `dashboard`; open to everybody |
 //! | `GET /healthz` | 200 while the process is alive; open to everybody |
 //! | `GET /readyz` | 200 while the runtime accepts and takes up runs, else 503; open to everybody |
+//! | `GET /openapi.json` | all of this as an OpenAPI 3.1 document (feature `openapi`); open to everybody |
 //!
 //! **Submit.** The body has `input` (a text or any JSON) and, if wanted, `session_id`, `run_id`, `user_id`, `metadata`,
 //! `priority`, `run_at` and `timeout`, as [`NewRun`](crate::NewRun) has them. The answer comes when the run is durable. With
@@ -118,6 +119,8 @@ mod events;
 mod guard;
 mod header;
 mod health;
+#[cfg(feature = "openapi")]
+mod openapi;
 #[cfg(feature = "dashboard")]
 mod page;
 mod problem;

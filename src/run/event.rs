@@ -10,6 +10,7 @@ use super::{Content, FailureKind, Metrics, RunId, RunStatus, Usage};
 /// `seq` counts from 0 without gaps over the whole life of the run, also over several attempts; the terminal event is the
 /// last one. An event is seen by nobody before it is durable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct RunEvent {
     /// The run that the event belongs to.
@@ -26,6 +27,7 @@ pub struct RunEvent {
 /// What happened; the names on the wire (`"event": "RunStarted"`) are agno's where agno has the event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum RunEventKind {
     /// User code is about to start. A later attempt emits it again: what the attempts before it said is void, except in

@@ -42,6 +42,7 @@ pub struct RunOutput {
 
 /// What a run cost, all turns of its last attempt together, with those that it remembers of earlier ones. Durations are in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Metrics {
     /// The tokens of all turns.
@@ -57,6 +58,7 @@ pub struct Metrics {
 
 /// Tokens, as the model's provider counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Tokens that went in.
     #[serde(default)]
@@ -80,6 +82,7 @@ impl std::ops::AddAssign for Usage {
 /// Why a run failed. A failed run is not an error of the call that asks for it: it is stored, and returned as data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{kind}: {message}")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunFailure {
     /// What sort of failure it is.
     pub kind: FailureKind,
@@ -97,6 +100,7 @@ impl RunFailure {
 /// The sorts of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum FailureKind {
     /// The agent's own code returned an error.

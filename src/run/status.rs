@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Where a run is in its life. The words are agno's, on every wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RunStatus {
     /// Accepted and durable; no user code has been started by the present attempt.
     Pending,

@@ -9,45 +9,75 @@ use crate::runtime::{CancelOutcome, Cursor, Page, RunCounts};
 /// A run to be submitted.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewRun))]
 pub(super) struct SubmitBody {
+    /// What the agent is asked.
     pub(super) input: Content,
+    /// The conversation that the run is part of; a new one when left out.
     pub(super) session_id: Option<SessionId>,
+    /// An id of the caller's own, which makes the submit one that can be repeated.
     pub(super) run_id: Option<RunId>,
+    /// Whom the run belongs to.
     pub(super) user_id: Option<UserId>,
+    /// The caller's own notes on the run.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub(super) metadata: Option<Metadata>,
+    /// Among the runs that wait for room, a higher priority starts first.
+    #[cfg_attr(feature = "openapi", schema(minimum = -32768, maximum = 32767))]
     pub(super) priority: Option<i16>,
+    /// The run does not start before this time, which is at most 366 days from now.
     pub(super) run_at: Option<DateTime<Utc>>,
-    /// Seconds.
+    /// How long one attempt may run, in seconds.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0.001, maximum = 31_622_400))]
     pub(super) timeout: Option<f64>,
 }
 
 /// Nothing can be said about a cancel.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Cancel))]
 pub(super) struct CancelBody {}
 
 /// The parameters of a run that is asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(super) struct RunParameters {
+    /// The run is found in this session only.
     pub(super) session_id: Option<SessionId>,
-    /// Seconds.
+    /// How many seconds to wait for the run to settle.
     pub(super) wait: Option<u32>,
 }
 
 /// The parameters of a list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(super) struct ListParameters {
+    /// Runs of this session only.
     pub(super) session_id: Option<SessionId>,
+    /// Runs of this user only.
     pub(super) user_id: Option<UserId>,
+    /// Runs of this agent only.
+    #[cfg_attr(feature = "openapi", param(min_length = 1, max_length = 255))]
     pub(super) agent: Option<String>,
+    /// Runs with this status only.
     pub(super) status: Option<RunStatus>,
+    /// Runs that were accepted at this time or later.
     pub(super) created_from: Option<DateTime<Utc>>,
+    /// Runs that were accepted before this time.
     pub(super) created_until: Option<DateTime<Utc>>,
+    /// The `next` of the page before.
+    #[cfg_attr(feature = "openapi", param(value_type = Option<String>))]
     pub(super) after: Option<Cursor>,
+    /// The most runs on a page; 50 when left out.
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 100))]
     pub(super) limit: Option<usize>,
+    /// What the runs are to have although it may be large: `input`, `content`, or both with a comma.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", param(value_type = Option<String>, pattern = "^(input|content)(,(input|content))*$"))]
     pub(super) include: Include,
 }
 
@@ -59,8 +89,12 @@ pub(super) struct CountsParameters {}
 /// The parameters of an event stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(super) struct EventsParameters {
+    /// The seq after which to go on.
     pub(super) after: Option<u64>,
+    /// Whether the run is cancelled when the reader goes before its end.
     pub(super) cancel_on_disconnect: Option<bool>,
 }
 
@@ -88,39 +122,50 @@ impl TryFrom<String> for Include {
     }
 }
 
-/// A run. The fields are those of [`Run`], so that it can be read as one.
+/// A run.
+// The fields are those of `Run`, so that it can be read as one.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Run))]
 pub(super) struct RunBody {
     run_id: RunId,
     session_id: SessionId,
     agent: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     user_id: Option<UserId>,
     status: RunStatus,
     /// Left out of lists that do not include it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     input: Option<Content>,
     /// Left out until the run settles, and of lists that do not include it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     content: Option<Content>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     error: Option<RunFailure>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     metadata: Metadata,
     metrics: Metrics,
     priority: i16,
     run_at: DateTime<Utc>,
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     timeout: Option<f64>,
     max_attempts: u32,
     attempt: u32,
     starts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     start_by: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     started_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     settled_at: Option<DateTime<Utc>>,
 }
 
@@ -155,10 +200,12 @@ impl From<Run> for RunBody {
 
 /// A page of runs.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RunPage))]
 pub(super) struct PageBody {
     runs: Vec<RunBody>,
     /// Where the next page starts; left out when this is the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
     next: Option<Cursor>,
 }
 
@@ -175,12 +222,14 @@ impl PageBody {
 
 /// How many runs there are.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Counts))]
 pub(super) struct CountsBody {
     counts: StatusCounts,
 }
 
 /// How many runs there are of each status.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "UPPERCASE")]
 struct StatusCounts {
     pending: usize,
@@ -207,30 +256,36 @@ impl From<RunCounts> for CountsBody {
 
 /// The agents, by name.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Agents))]
 pub(super) struct AgentsBody {
     pub(super) agents: Vec<AgentBody>,
 }
 
 /// An agent.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Agent))]
 pub(super) struct AgentBody {
     pub(super) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub(super) description: Option<String>,
 }
 
 /// What a cancel has done.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Cancelled))]
 pub(super) struct CancelledBody {
     run_id: RunId,
     outcome: OutcomeWord,
     /// The status of the run, where the cancel knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     status: Option<RunStatus>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = CancelOutcome))]
 enum OutcomeWord {
     Cancelled,
     Requested,
@@ -252,12 +307,14 @@ impl CancelledBody {
 
 /// That all is well.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Health))]
 pub(super) struct HealthBody {
     pub(super) status: &'static str,
 }
 
 /// A refusal.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Problem))]
 pub(super) struct ProblemBody {
     pub(super) r#type: String,
     pub(super) title: String,
@@ -265,14 +322,18 @@ pub(super) struct ProblemBody {
     pub(super) detail: String,
     /// The field of the body that is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub(super) field: Option<String>,
     /// The part of the path, the query parameter or the header that is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub(super) parameter: Option<String>,
     /// The agent that is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub(super) agent: Option<String>,
     /// The run that is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub(super) run_id: Option<RunId>,
 }

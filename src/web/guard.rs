@@ -62,6 +62,12 @@ impl Tokens {
         }
     }
 
+    /// Whether a token is asked for.
+    #[cfg(feature = "openapi")]
+    pub(super) const fn are_asked(&self) -> bool {
+        self.asked
+    }
+
     fn admit(&self, request: &HttpRequest) -> bool {
         !self.asked || token_of(request).is_some_and(|token| self.know(token))
     }

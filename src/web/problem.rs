@@ -39,7 +39,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The last part of the type, the title, and the status.
-    const fn row(self) -> (&'static str, &'static str, StatusCode) {
+    pub(super) const fn row(self) -> (&'static str, &'static str, StatusCode) {
         match self {
             Self::MalformedJson => ("malformed-json", "The body is no JSON", StatusCode::BAD_REQUEST),
             Self::InvalidParameter => ("invalid-parameter", "A parameter cannot be read", StatusCode::BAD_REQUEST),

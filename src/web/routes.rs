@@ -45,7 +45,12 @@ pub(super) const GUARDED: &[Endpoint] = &[
 ];
 
 /// The routes that everybody may ask.
-pub(super) const OPEN: &[Endpoint] = &[get("/healthz", || to(health::healthz)), get("/readyz", || to(health::readyz))];
+pub(super) const OPEN: &[Endpoint] = &[
+    get("/healthz", || to(health::healthz)),
+    get("/readyz", || to(health::readyz)),
+    #[cfg(feature = "openapi")]
+    get("/openapi.json", || to(super::openapi::serve)),
+];
 
 /// The page to look at: everybody may have it, as there is nothing in it before it has asked the routes behind the guard.
 pub(super) const PAGE: &[Endpoint] = &[

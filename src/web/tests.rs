@@ -15,6 +15,8 @@ use crate::run::{NewRun, Run, RunId, RunStatus, UserId};
 use crate::runtime::Runtime;
 use crate::store::Store;
 
+#[cfg(feature = "openapi")]
+mod documents;
 mod sites;
 mod users;
 

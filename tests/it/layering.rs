@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
 const ALIASES: [(&str, &str); 1] = [("error", "runtime")];
 
 /// Crates that only some folders may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("diesel", &["store"]),
     ("diesel_async", &["store"]),
     ("diesel_migrations", &["store"]),
@@ -31,6 +31,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("actix_rt", &["actors", "runtime"]),
     ("actix_web", &["web"]),
     ("reqwest", &["agent::openai", "actors::courier"]),
+    ("utoipa", &["run", "web"]),
 ];
 
 const LONGEST_FILE: usize = 400;

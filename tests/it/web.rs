@@ -11,16 +11,22 @@ use greenroom::{NewRun, RunHandle, RunId, Runtime};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use crate::support::soon;
+use self::document::Document;
+use crate::support::{LONG, soon};
 
 mod cancels;
+mod document;
 mod ends;
 mod errors;
 mod events;
+mod example;
+mod fuzz;
 mod lists;
 mod mounts;
 mod page;
+mod processes;
 mod readers;
+mod storms;
 mod submits;
 
 /// A server on a port of its own, which ends with the test.
@@ -37,6 +43,8 @@ impl Service {
         let server = HttpServer::new(move || App::new().configure(configure.clone()))
             .workers(1)
             .h1_allow_half_closed(false)
+            // A client may take as long as a busy machine needs.
+            .client_request_timeout(LONG)
             .disable_signals()
             .listen(listener)
             .unwrap()
@@ -97,8 +105,17 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The answer to a request, which has to be one that the document knows of.
     pub(crate) async fn to(request: RequestBuilder) -> Self {
-        Self::read(soon(request.send()).await.unwrap()).await
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let answer = Self::read(soon(client.execute(request)).await.unwrap()).await;
+        if let Some(path) = url.path().strip_prefix("/api") {
+            let document = Document::at(url.join("/api").unwrap().as_str()).await;
+            document.check(&method, path, answer.status.as_u16(), answer.header("content-type"), &answer.body);
+        }
+        answer
     }
 
     pub(crate) async fn read(response: Response) -> Self {

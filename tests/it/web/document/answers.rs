@@ -1,0 +1,158 @@
+//! Every answer that the document knows of is one that is given.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use actix_web::HttpRequest;
+use greenroom::web::Door;
+use greenroom::{Agent, AgentError, RunContext, RunId, Runtime, ScriptedModel, SessionPolicy, Store, UserId};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::Document;
+use crate::support::{Gate, LONG, gated, on_each_store, soon};
+use crate::web::{Answer, Service};
+
+/// What it takes a defect, a full memory or a database that is away to be told. Other tests tell how those look.
+fn hard_to_come_by(answer: &str) -> bool {
+    [" internal", " unavailable", " overloaded"].iter().any(|kind| answer.ends_with(kind))
+}
+
+/// Asks, and remembers what was answered.
+struct Asker<'a> {
+    service: &'a Service,
+    document: &'static Document,
+    seen: &'a Mutex<BTreeSet<String>>,
+}
+
+impl<'a> Asker<'a> {
+    async fn new(service: &'a Service, seen: &'a Mutex<BTreeSet<String>>) -> Self {
+        Self { service, document: Document::at(&service.url("/api")).await, seen }
+    }
+
+    async fn ask(&self, method: Method, path: &str, with: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Answer {
+        let request = with(self.service.ask(method.clone(), path));
+        let response = soon(request.send()).await.unwrap();
+        let answer = if response.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream") {
+            let (status, headers) = (response.status(), response.headers().clone());
+            Answer { status, headers, body: json!(soon(response.text()).await.unwrap()) }
+        } else {
+            Answer::read(response).await
+        };
+        let bare = path.split('?').next().unwrap();
+        let media_type = answer.header("content-type");
+        let name = self.document.check(&method, bare, answer.status.as_u16(), media_type, &answer.body);
+        self.seen.lock().unwrap().insert(name.expect("the document knows the operation"));
+        answer
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, |request| request).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::POST, path, |request| request.json(&body)).await
+    }
+
+    /// Everything that can be asked of a run.
+    async fn gets(&self, run_id: &str) {
+        for path in ["/agents", "/agents/echo", "/runs", "/runs/counts", "/healthz", "/readyz", "/openapi.json"] {
+            self.get(path).await;
+        }
+        self.get(&format!("/runs/{run_id}")).await;
+        self.get(&format!("/runs/{run_id}/events")).await;
+        self.get("/sessions/s/runs?include=input,content&limit=1").await;
+        self.post(&format!("/runs/{run_id}/cancel"), json!({})).await;
+        self.post("/agents/echo/runs", json!({"input": "hi"})).await;
+    }
+}
+
+on_each_store!(every_answer_that_the_document_knows_of_is_given_as_it_says,);
+
+async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Store) {
+    let gate = Gate::new();
+    let echo = Agent::builder("echo").model(ScriptedModel::echo()).description("Says it again.");
+    let fails =
+        Agent::builder("fails").code(|_: RunContext| async { Err::<(), _>(AgentError::new("broken").permanent()) });
+    let busy = gated(&gate).sessions(SessionPolicy::Refuse);
+    let builder = Runtime::builder().store(store).agent(echo).agent(fails).agent(busy);
+    let runtime = builder.max_running(3).max_waiting(1).max_intents(1).start().await.unwrap();
+    let door = Door::new(runtime.clone());
+    let (open, small) = (Service::behind(door.clone()), Service::behind(door.clone().max_body(50)));
+    let guarded = Service::behind(door.clone().bearer_token("secret".to_owned()));
+    let owned = Service::behind(door.user(|_: &HttpRequest| Ok::<_, actix_web::Error>(Some(UserId::from("ann")))));
+    let seen = Mutex::new(BTreeSet::new());
+    let asker = Asker::new(&open, &seen).await;
+
+    let everything = json!({
+        "input": {"a": [1, null]}, "session_id": "s", "run_id": RunId::new(), "user_id": "bob", "metadata": {"k": []},
+        "priority": -3, "run_at": "2020-01-01T00:00:00Z", "timeout": 60,
+    });
+    let waits = |body: Value| move |request: RequestBuilder| request.header("prefer", "wait=30").json(&body);
+    let run = asker.ask(Method::POST, "/agents/echo/runs", waits(everything.clone())).await;
+    assert_eq!(run.status, 200);
+    let failed = asker.ask(Method::POST, "/agents/fails/runs", waits(json!({"input": 1, "session_id": "s"}))).await;
+    assert_eq!(failed.body["status"], "ERROR");
+    asker.gets(&run.run_id().to_string()).await;
+    asker.get(&format!("/runs/{}", failed.run_id())).await;
+    assert_eq!(asker.get(&format!("/runs/{}/events?after=1000", run.run_id())).await.status, 204);
+
+    // What can be wrong with a request.
+    for path in [
+        "/runs/counts?by=day",
+        "/runs?limit=x",
+        "/runs?limit=0",
+        "/sessions/s/runs?page=1",
+        "/sessions/%20%00/runs",
+        "/runs/x",
+    ] {
+        asker.get(path).await;
+    }
+    let unknown = RunId::new();
+    for path in ["/agents/nobody", "/runs/x/events", &format!("/runs/{unknown}"), &format!("/runs/{unknown}/events")] {
+        asker.get(path).await;
+    }
+    asker.post("/agents/nobody/runs", json!({"input": 1})).await;
+    asker.post("/runs/x/cancel", json!({})).await;
+    let tiny = Asker::new(&small, &seen).await;
+    for path in ["/agents/echo/runs".to_owned(), format!("/runs/{unknown}/cancel")] {
+        asker.post(&path, json!({"wrong": 1})).await;
+        asker.ask(Method::POST, &path, |request| request.body("{")).await;
+        asker.ask(Method::POST, &path, |request| request.body("x").header("content-type", "text/plain")).await;
+        asker.ask(Method::POST, &path, |request| request.header("sec-fetch-site", "cross-site")).await;
+        tiny.post(&path, json!({"input": "x".repeat(100)})).await;
+    }
+    let keyed = |key: &'static str, input: &'static str| {
+        move |request: RequestBuilder| request.header("idempotency-key", key).json(&json!({"input": input}))
+    };
+    for (key, input) in [("\"open", "one"), ("key", "one"), ("key", "two")] {
+        asker.ask(Method::POST, "/agents/echo/runs", keyed(key, input)).await;
+    }
+    let mut other = everything;
+    other["input"] = json!("something else");
+    asker.post("/agents/echo/runs", other.clone()).await;
+    let ann = Asker::new(&owned, &seen).await;
+    other["user_id"] = json!("ann");
+    ann.post("/agents/echo/runs", other).await;
+    let nobody = Asker::new(&guarded, &seen).await;
+    nobody.gets(&run.run_id().to_string()).await;
+
+    // Where there is no room.
+    for path in [format!("/runs/{unknown}/cancel"), format!("/runs/{}/cancel", RunId::new())] {
+        asker.post(&path, json!({})).await;
+    }
+    let busy = |session: &str| json!({"input": "hi", "session_id": session});
+    asker.post("/agents/gated/runs", busy("one")).await;
+    asker.post("/agents/gated/runs", busy("one")).await;
+    for session in ["two", "three", "four", "five"] {
+        asker.post("/agents/gated/runs", busy(session)).await;
+    }
+    gate.open(10);
+
+    assert_eq!(soon(runtime.shutdown(LONG)).await.lost, 0);
+    asker.gets(&run.run_id().to_string()).await;
+    let known = asker.document.answers();
+    let seen = seen.into_inner().unwrap();
+    let missing: Vec<&String> = known.difference(&seen).filter(|name| !hard_to_come_by(name)).collect();
+    assert!(missing.is_empty(), "never given: {missing:#?}");
+}
