@@ -87,7 +87,7 @@ impl Receiver {
         let line = format!("POST {path} HTTP/1.1");
         let count = |told: &Vec<Told>| told.iter().filter(|told| told.line == line).count();
         let mut told = self.told.clone();
-        count(&*soon(told.wait_for(|told| count(told) > 0)).await.unwrap())
+        count(&soon(told.wait_for(|told| count(told) > 0)).await.unwrap())
     }
 }
 
