@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::post::{Answer, Post};
 use super::hub::Hub;
@@ -37,6 +39,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How much longer than it may take a delivery is held: its outcome has to be written.
 const SLACK: Duration = Duration::from_secs(15);
 
+/// How long what is under way may take to end when the runtime is shut down.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
 pub(crate) struct Courier {
     hub: Arc<Hub>,
     poll_interval: Duration,
@@ -48,17 +53,37 @@ impl Courier {
         Self { hub, poll_interval, round: Arc::new(Round { store, post }) }
     }
 
-    /// The courier's whole life. What is under way when it is dropped is tried again when it is not held any more.
-    pub(crate) async fn live(self) {
+    /// The courier's whole life, until it is recalled: then it sets out once more, and what is under way has a moment to end.
+    /// What does not is tried again when it is not held any more.
+    async fn live(self, recall: CancellationToken) {
+        let deadline = async {
+            recall.cancelled().await;
+            sleep(LAST_MOMENT).await;
+        };
+        tokio::select! {
+            () = self.work(&recall) => {}
+            () = deadline => {}
+        }
+    }
+
+    async fn work(&self, recall: &CancellationToken) {
         let mut under_way = UnderWay::default();
         loop {
+            let last = recall.is_cancelled();
             self.set_out(&mut under_way).await;
+            if last {
+                break;
+            }
             let looked_at = Instant::now();
             tokio::select! {
+                () = recall.cancelled() => {}
                 () = under_way.one_is_back() => {}
                 () = self.hub.somebody_left() => sleep_until(looked_at + PAUSE).await,
                 () = sleep_until(looked_at + self.poll_interval) => {}
             }
+        }
+        while !under_way.tasks.is_empty() {
+            under_way.one_is_back().await;
         }
     }
 
@@ -84,6 +109,32 @@ impl Courier {
                 }
             }
         }
+    }
+}
+
+/// Calls the courier back.
+#[derive(Clone, Default)]
+pub(crate) struct Recall {
+    token: CancellationToken,
+    /// Of the courier, where there is one.
+    lives: TaskTracker,
+}
+
+impl Recall {
+    /// The life of a courier that heeds this.
+    pub(crate) fn heeded_by(&self, courier: Courier) -> impl Future<Output = ()> + use<> {
+        self.lives.track_future(courier.live(self.token.clone()))
+    }
+
+    /// Calls the courier back, and waits until it is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped and called again at any time.
+    pub(crate) async fn recall(&self) {
+        self.token.cancel();
+        self.lives.close();
+        self.lives.wait().await;
     }
 }
 

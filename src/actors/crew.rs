@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::arbiters::Arbiters;
 #[cfg(feature = "webhooks")]
-use super::courier::{Courier, post::Post};
+use super::courier::{Courier, Recall, post::Post};
 use super::housekeeper::Housekeeper;
 use super::hub::Hub;
 use super::lease::LeaseHandle;
@@ -43,6 +43,8 @@ pub(crate) struct ActorOptions {
     /// What tells receivers of webhooks; `None` where nobody is told.
     #[cfg(feature = "webhooks")]
     pub(crate) post: Option<Arc<Post>>,
+    #[cfg(feature = "webhooks")]
+    pub(crate) recall: Recall,
     /// How many arbiters run actors are spread over.
     pub(crate) arbiters: usize,
     /// How many threads drive user code.
@@ -55,6 +57,8 @@ pub(crate) struct Crew {
     hub: Arc<Hub>,
     system: System,
     cut_off: Arc<AtomicBool>,
+    #[cfg(feature = "webhooks")]
+    courier: Recall,
     lease: Option<LeaseHandle>,
     /// Answers, with an error, when the system thread has ended; `None` when it has answered.
     ended: Option<oneshot::Receiver<std::convert::Infallible>>,
@@ -72,6 +76,8 @@ impl Crew {
             .enable_all()
             .build()?;
         let cut_off = Arc::new(AtomicBool::new(false));
+        #[cfg(feature = "webhooks")]
+        let courier = options.recall.clone();
         let (started, starting) = oneshot::channel();
         let (alive, ended) = oneshot::channel();
         let noticed = Arc::clone(&cut_off);
@@ -82,7 +88,16 @@ impl Crew {
         let (manager, system) =
             starting.await.map_err(|_| std::io::Error::other("the system thread ended before it had started"))?;
         lease.keep(manager.clone().recipient());
-        Ok(Self { manager, hub, system, cut_off, lease: Some(lease), ended: Some(ended) })
+        Ok(Self {
+            manager,
+            hub,
+            system,
+            cut_off,
+            #[cfg(feature = "webhooks")]
+            courier,
+            lease: Some(lease),
+            ended: Some(ended),
+        })
     }
 
     /// Stops every actor where it is, waits for the threads, and ends the lease: until then it is kept.
@@ -91,6 +106,8 @@ impl Crew {
     ///
     /// Can be dropped and called again at any time.
     pub(crate) async fn stop(&mut self) {
+        #[cfg(feature = "webhooks")]
+        self.courier.recall().await;
         self.cut_off();
         if let Some(ended) = &mut self.ended {
             // The other half is never used to send, only dropped.
@@ -164,7 +181,7 @@ fn start_courier(options: &ActorOptions) -> Option<Arbiter> {
     let (store, hub) = (Arc::clone(&options.store), Arc::clone(&options.hub));
     let courier = Courier::new(store, hub, options.manager.poll_interval, post);
     let arbiter = Arbiter::new();
-    arbiter.spawn(courier.live());
+    arbiter.spawn(options.recall.heeded_by(courier));
     Some(arbiter)
 }
 

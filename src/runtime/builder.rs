@@ -12,7 +12,7 @@ use super::admission::Admissions;
 use super::sigterm::Sigterm;
 use super::{Inner, Limits, Runtime, Stage, context};
 #[cfg(feature = "webhooks")]
-use crate::actors::courier::{WebhookOptions, post::Post};
+use crate::actors::courier::{Recall, WebhookOptions, post::Post};
 use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry};
 use crate::actors::hub::Hub;
 use crate::actors::lease::LeaseHandle;
@@ -270,6 +270,8 @@ impl RuntimeBuilder {
             retention: self.retention,
             #[cfg(feature = "webhooks")]
             post: post.clone(),
+            #[cfg(feature = "webhooks")]
+            recall: Recall::default(),
             arbiters: processors.clamp(1, 8),
             agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
         };

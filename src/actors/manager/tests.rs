@@ -117,6 +117,8 @@ impl Scene {
             retention: None,
             #[cfg(feature = "webhooks")]
             post: None,
+            #[cfg(feature = "webhooks")]
+            recall: Default::default(),
             arbiters: 2,
             agent_threads: 2,
         };
