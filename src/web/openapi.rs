@@ -11,7 +11,8 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, Paths, RefOr, Schema
 use utoipa::{PartialSchema, ToSchema};
 
 use super::body::{
-    AgentBody, AgentsBody, CancelBody, CancelledBody, HealthBody, PageBody, ProblemBody, RunBody, SubmitBody,
+    AgentBody, AgentsBody, CancelBody, CancelledBody, CountsBody, HealthBody, PageBody, ProblemBody, RunBody,
+    SubmitBody,
 };
 use super::door::Door;
 use crate::run::RunEvent;
@@ -60,6 +61,7 @@ fn components() -> Components {
     add::<AgentsBody>(&mut schemas);
     add::<CancelBody>(&mut schemas);
     add::<CancelledBody>(&mut schemas);
+    add::<CountsBody>(&mut schemas);
     add::<HealthBody>(&mut schemas);
     add::<PageBody>(&mut schemas);
     add::<ProblemBody>(&mut schemas);
