@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .shutdown_timeout(5)
         .bind(env::var("GREENROOM_LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned()))?;
     for address in server.addrs() {
-        println!("Listening on http://{address} where a browser finds a page to look at");
+        println!("Listening on http://{address}");
     }
     let server = server.run();
     let handle = server.handle();

@@ -22,7 +22,7 @@ use super::text;
 /// ```
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "A text or a JSON value."))]
 pub struct Content(Value);
 
 impl Content {

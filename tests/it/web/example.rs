@@ -3,7 +3,7 @@
 use std::env;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use futures_util::StreamExt;
 use greenroom::RunId;
@@ -19,13 +19,23 @@ fn built() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// A process that does not outlive its test: it would keep the output of the tests open.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 #[tokio::test]
 async fn the_example_answers_what_the_readme_asks_and_ends_in_good_order() {
     let Some(path) = built() else {
         return println!("SKIPPED: the example `service` is not built, `cargo test` without `--test` builds it");
     };
     let folder = tempfile::tempdir().unwrap();
-    let mut process = Command::new(path)
+    let process = Command::new(path)
         .env("GREENROOM_LISTEN", "127.0.0.1:0")
         // Its file goes with the test.
         .env("TMPDIR", folder.path())
@@ -34,7 +44,8 @@ async fn the_example_answers_what_the_readme_asks_and_ends_in_good_order() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut process = Ends(process);
+    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines().map_while(Result::ok);
     let read = tokio::task::spawn_blocking(move || {
         let address = lines.find_map(|line| Some(line.strip_prefix("Listening on ")?.to_owned()));
         (lines, address.expect("it says where it listens"))
