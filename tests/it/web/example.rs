@@ -82,9 +82,9 @@ async fn the_example_answers_what_the_readme_asks_and_ends_in_good_order() {
     drop(events);
 
     let ended = tokio::task::spawn_blocking(move || {
-        assert!(Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-TERM", &process.0.id().to_string()]).status().unwrap().success());
         let stopped = lines.find(|line| line.starts_with("Stopped"));
-        (process.wait().unwrap(), stopped)
+        (process.0.wait().unwrap(), stopped)
     });
     let (status, stopped) = soon(ended).await.unwrap();
     assert!(status.success() && stopped.is_some(), "{status} {stopped:?}");
