@@ -25,6 +25,7 @@ pub(crate) type Told = StoreResult<Batch>;
 /// The followers of runs, and which runs are live in this process. A run that nobody follows costs nothing here but an id.
 #[derive(Default)]
 pub(crate) struct Hub {
+    /// Never locked by whoever holds it already, also not to read: behind a writer that waits, nobody would ever go on.
     state: RwLock<State>,
     /// The runs at which the watch is to look without waiting for its time.
     asked: Mutex<Named<RunId>>,
@@ -148,16 +149,18 @@ impl Hub {
 
     /// Notes from where on a follower wants to be told. It has read the store up to there.
     fn want(&self, run_id: RunId, from: u64) {
-        let state = self.read();
-        if state.live.contains(&run_id) {
-            return;
-        }
-        if let Some(followed) = state.followed.get(&run_id)
-            && followed.wanted_from.fetch_min(from, Ordering::Relaxed) > from
-        {
+        let _state = self.read();
+        if self.note_wanted(run_id, from) {
             // The watch may have looked since this follower has, and for nobody who wanted this.
             self.ask(&Named::These([run_id].into()));
         }
+    }
+
+    /// Whether nobody has wanted to be told of the run from as far back as `from`.
+    fn note_wanted(&self, run_id: RunId, from: u64) -> bool {
+        let state = self.read();
+        let elsewhere = state.followed.get(&run_id).filter(|_| !state.live.contains(&run_id));
+        elsewhere.is_some_and(|followed| followed.wanted_from.fetch_min(from, Ordering::Relaxed) > from)
     }
 }
 
@@ -289,7 +292,9 @@ impl Drop for Follower {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+    use std::time::Duration;
 
     use super::{BEHIND, Batch, Hub};
     use crate::run::{RunEvent, RunEventKind, RunId};
@@ -321,5 +326,26 @@ mod tests {
             hub.publish(run_id, batch(run_id, seq));
         }
         assert!(follower.next().await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn followers_and_runs_that_leave_never_wait_for_each_other_for_ever() {
+        const TIMES: u64 = 20_000;
+        let (hub, run_id) = (Arc::new(Hub::default()), RunId::new());
+        let follower = hub.follow(run_id);
+        let (done, both) = mpsc::channel();
+        let (also_done, leaving) = (done.clone(), hub);
+        thread::spawn(move || {
+            (0..TIMES).for_each(|seq| follower.hub.want(run_id, seq));
+            also_done.send(())
+        });
+        thread::spawn(move || {
+            (0..TIMES).for_each(|_| leaving.leave(run_id));
+            done.send(())
+        });
+
+        for _ in 0..2 {
+            both.recv_timeout(Duration::from_secs(60)).expect("one holds what the other waits for");
+        }
     }
 }
