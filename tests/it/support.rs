@@ -147,6 +147,11 @@ pub(crate) fn gated(gate: &Gate) -> AgentBuilder {
     })
 }
 
+/// An agent that nobody runs, for a process that is to leave every run to others.
+pub(crate) fn idle() -> AgentBuilder {
+    Agent::builder("idle").code(|_: RunContext| async { Ok(()) })
+}
+
 /// Notes that it was dropped.
 pub(crate) struct DropGuard(pub(crate) Gate);
 

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Answer, Service, submitted};
-use crate::support::{Gate, gated, settled, start};
+use crate::support::{Gate, gated, idle, settled, start};
 
 #[tokio::test]
 async fn each_outcome_has_its_word() {
@@ -33,7 +33,7 @@ async fn a_cancel_of_another_processes_run_is_a_request() {
     let database = crate::postgres::fresh_database().await;
     let gate = Gate::new();
     let owner = start(Store::postgres(database.url()), gated(&gate)).await;
-    let other = start(Store::postgres(database.url()), gated(&Gate::new())).await;
+    let other = start(Store::postgres(database.url()), idle()).await;
     let service = Service::of(&other);
     let run = submitted(&owner, NewRun::new("gated", "hi")).await;
     gate.arrivals(1).await;

@@ -5,7 +5,7 @@ use greenroom::{Agent, NewRun, RunContext, RunEvent, RunHandle, RunId, Runtime, 
 use reqwest::{Method, Response};
 
 use super::{Service, submitted};
-use crate::support::{Gate, gated, log, on_each_store, settled, soon, start};
+use crate::support::{Gate, gated, idle, log, on_each_store, settled, soon, start};
 
 on_each_store!(
     a_stream_is_the_log_byte_by_byte_from_any_seq_on,
@@ -94,7 +94,7 @@ async fn a_run_of_another_process_is_followed_too() {
     let database = crate::postgres::fresh_database().await;
     let gate = Gate::new();
     let owner = start(Store::postgres(database.url()), gated(&gate)).await;
-    let other: Runtime = start(Store::postgres(database.url()), gated(&Gate::new())).await;
+    let other: Runtime = start(Store::postgres(database.url()), idle()).await;
     let service = Service::of(&other);
     let run: RunHandle = submitted(&owner, NewRun::new("gated", "hi")).await;
     gate.arrivals(1).await;
