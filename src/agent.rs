@@ -15,7 +15,8 @@ use crate::run::{
 
 pub use self::context::RunContext;
 pub use self::error::AgentError;
-pub use self::model::{Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role};
+pub use self::message::{Message, ModelRequest, OutputSpec, Role, ToolCall, ToolSpec};
+pub use self::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelTurn};
 #[cfg(feature = "openai")]
 pub use self::openai::OpenAIResponses;
 pub use self::retry_policy::RetryPolicy;
@@ -24,6 +25,7 @@ pub use self::scripted::{ScriptedModel, ScriptedTurn};
 mod context;
 mod error;
 mod memory;
+mod message;
 mod model;
 mod model_work;
 #[cfg(feature = "openai")]

@@ -55,5 +55,8 @@ pub use crate::store::{Cursor, InvalidCursor, Page, RunCounts, RunQuery, Store, 
 /// Implement [`Model`](model::Model) for a client, and give it to
 /// [`AgentBuilder::model`]. A turn is a stream, and dropping the stream gives the turn up.
 pub mod model {
-    pub use crate::agent::{Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role};
+    pub use crate::agent::{
+        Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, OutputSpec, Role, ToolCall,
+        ToolSpec,
+    };
 }

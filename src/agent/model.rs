@@ -5,7 +5,8 @@ use std::fmt;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::run::{Content, Usage};
+use super::message::{ModelRequest, ToolCall};
+use crate::run::Usage;
 
 /// A model that answers.
 ///
@@ -21,44 +22,6 @@ pub trait Model: Send + Sync + 'static {
 
     /// Asks for one turn.
     fn respond(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>>;
-}
-
-/// What a model is asked. `Debug` does not show the texts.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct ModelRequest {
-    /// The conversation so far, oldest first; the last message is the one to answer.
-    pub messages: Vec<Message>,
-}
-
-/// A message of a conversation. `Debug` does not show the text.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Message {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
-    pub content: Content,
-}
-
-impl Message {
-    /// A message of `role`.
-    #[must_use]
-    pub fn new(role: Role, content: impl Into<Content>) -> Self {
-        Self { role, content: content.into() }
-    }
-}
-
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Role {
-    /// The maker of the agent: its description and instructions.
-    System,
-    /// Whoever submitted the run.
-    User,
-    /// The model.
-    Assistant,
 }
 
 /// A piece of a turn.
@@ -77,6 +40,9 @@ pub enum ModelEvent {
 pub struct ModelTurn {
     /// The whole text, the pieces that were streamed before included.
     pub text: String,
+    /// The tools that the model wants called, in its order; none when the turn is an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
     /// What the turn cost.
     pub usage: Usage,
     /// The provider's id of the answer, when it has one.
@@ -88,7 +54,7 @@ impl ModelTurn {
     /// A turn that says `text`.
     #[must_use]
     pub fn new(text: impl Into<String>, usage: Usage) -> Self {
-        Self { text: text.into(), usage, response_id: None }
+        Self { text: text.into(), usage, ..Self::default() }
     }
 }
 
@@ -104,6 +70,7 @@ impl fmt::Debug for ModelEvent {
 impl fmt::Debug for ModelTurn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelTurn")
+            .field("tool_calls", &self.tool_calls)
             .field("usage", &self.usage)
             .field("response_id", &self.response_id)
             .finish_non_exhaustive()

@@ -31,7 +31,7 @@ impl ModelWork {
             ]
         });
         let question = Message::new(Role::User, cx.input().to_string());
-        ModelRequest { messages: system.chain(history).chain([question]).collect() }
+        ModelRequest { messages: system.chain(history).chain([question]).collect(), ..ModelRequest::default() }
     }
 }
 

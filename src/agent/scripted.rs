@@ -267,7 +267,7 @@ mod tests {
     use crate::run::Usage;
 
     fn ask(text: &str) -> ModelRequest {
-        ModelRequest { messages: vec![Message::new(Role::User, text)] }
+        ModelRequest { messages: vec![Message::new(Role::User, text)], ..ModelRequest::default() }
     }
 
     async fn play(model: &ScriptedModel, text: &str) -> (String, Option<Result<ModelEvent, ModelError>>) {

@@ -171,7 +171,7 @@ impl Answer {
         if usage.total_tokens == 0 {
             usage.total_tokens = usage.input_tokens.saturating_add(usage.output_tokens);
         }
-        Ok(ModelTurn { text, usage, response_id: self.id.or(heard.response_id) })
+        Ok(ModelTurn { text, usage, response_id: self.id.or(heard.response_id), ..ModelTurn::default() })
     }
 
     fn failed(self, secrets: &Secrets) -> ModelError {

@@ -165,7 +165,7 @@ mod tests {
 
     fn secrets() -> Secrets {
         let messages = vec![Message::new(Role::System, "ab"), Message::new(Role::User, "line one\n\"two\"")];
-        Secrets::new("sk-abcdef".into(), ModelRequest { messages })
+        Secrets::new("sk-abcdef".into(), ModelRequest { messages, ..ModelRequest::default() })
     }
 
     fn refusal(status: u16, code: &str, message: &str) -> crate::agent::ModelError {

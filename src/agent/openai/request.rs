@@ -153,6 +153,7 @@ fn body(model: &str, parameters: &Parameters, request: &ModelRequest) -> Result<
             Role::System => "developer",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         },
         content: message.content.to_string(),
     });
