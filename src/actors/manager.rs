@@ -16,7 +16,7 @@ use super::arbiters::Arbiters;
 use super::run_actor::life::{Life, Surroundings};
 use super::run_actor::{RunActor, Stop};
 use crate::agent::Agent;
-use crate::run::{RunId, UserId};
+use crate::run::{RunId, SessionPolicy, UserId};
 use crate::store::{NodeId, TakenRun};
 
 pub(crate) mod cancel;
@@ -151,6 +151,18 @@ impl RunManager {
     fn count_off(&mut self, run_id: RunId) {
         if !self.arriving.remove(&run_id) {
             self.waiting = self.waiting.saturating_sub(1);
+        }
+    }
+
+    /// Takes in that a run has settled that waited.
+    fn settled_waiting(&mut self, run_id: RunId) {
+        self.count_off(run_id);
+        // Whoever follows the run here finds its last event in the store.
+        self.around.hub.leave(run_id);
+        if self.agents.values().any(|agent| agent.sessions == SessionPolicy::InOrder) {
+            // The next of its session, here or elsewhere, may have waited for this.
+            self.behind = true;
+            self.offer_work();
         }
     }
 

@@ -12,8 +12,9 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 ///
 /// The run waits in the store, as `PENDING` and with nothing of it in memory, until its next attempt is due; then any process
 /// takes it up. So it is tried again also when its process is gone by then. How often is for
-/// [`max_attempts`](crate::AgentBuilder::max_attempts) to say. An attempt begins from the run's input, and what the failed one
-/// said is void.
+/// [`max_attempts`](crate::AgentBuilder::max_attempts) to say. An attempt begins from the run's input, what the failed one
+/// said is void, and the [steps](crate::RunContext::step) that were finished are not done again where the agent's
+/// [`CrashPolicy`](crate::CrashPolicy) is `Resume`.
 ///
 /// ```
 /// use std::time::Duration;

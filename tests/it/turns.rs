@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use greenroom::{
-    Agent, AgentBuilder, CancelOutcome, Error, NewRun, RunContext, RunQuery, RunStatus, Runtime, SessionPolicy, Store,
+    Agent, AgentBuilder, AgentError, CancelOutcome, Error, NewRun, RetryPolicy, RunContext, RunQuery, RunStatus,
+    Runtime, SessionPolicy, Store,
 };
 
 use crate::postgres::fresh_database;
-use crate::support::{Gate, gated, on_each_store, settled, submit_all};
+use crate::support::{Gate, gated, names, on_each_store, settled, soon, submit_all};
 
 on_each_store!(
     runs_of_a_session_wait_for_each_other,
     a_second_run_of_a_session_is_refused,
     one_of_many_submits_at_once_gets_the_session,
+    a_session_goes_on_when_the_run_that_it_waits_for_is_cancelled_while_that_waits_itself,
 );
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -98,6 +101,24 @@ async fn one_of_many_submits_at_once_gets_the_session(store: Store) {
     for run in submit_all(&runtime, (0..49).map(|number| NewRun::new("gated", number))).await {
         assert_eq!(settled(&run).await.status, RunStatus::Completed);
     }
+}
+
+async fn a_session_goes_on_when_the_run_that_it_waits_for_is_cancelled_while_that_waits_itself(store: Store) {
+    let agent = Agent::builder("fails once").code(|cx: RunContext| async move {
+        if cx.input_as::<bool>()? { Err(AgentError::new("not yet")) } else { Ok("done") }
+    });
+    let agent = agent.sessions(SessionPolicy::InOrder).retry(RetryPolicy::new(HOUR));
+    let runtime = runtime_of(store, agent).await;
+    let run = |fails: bool| runtime.submit(NewRun::new("fails once", fails).session_id("s"));
+    let tried_again = run(true).await.unwrap();
+    let mut events = tried_again.subscribe(None).await.unwrap();
+    while names(&[soon(events.next()).await.unwrap().unwrap()]) != ["RunRetrying"] {}
+    let next = run(false).await.unwrap();
+    assert_eq!(next.wait(Duration::from_millis(1)).await.unwrap().status, RunStatus::Pending);
+
+    assert_eq!(tried_again.cancel().await.unwrap(), CancelOutcome::Cancelled);
+
+    assert_eq!(settled(&next).await.status, RunStatus::Completed);
 }
 
 #[tokio::test]

@@ -85,13 +85,12 @@ impl RunManager {
 impl Handler<CancelDone> for RunManager {
     type Result = ();
 
-    fn handle(&mut self, CancelDone { run_id, written, reply }: CancelDone, _: &mut Self::Context) {
+    fn handle(&mut self, CancelDone { run_id, written, reply }: CancelDone, ctx: &mut Self::Context) {
         self.calls = self.calls.saturating_sub(1);
         let answer = match written {
             Ok(CancelWritten::Cancelled) => {
-                self.count_off(run_id);
-                // Whoever follows the run here finds its last event in the store.
-                self.around.hub.leave(run_id);
+                self.settled_waiting(run_id);
+                self.go_on(ctx);
                 Ok(CancelAnswer::Cancelled)
             }
             Ok(CancelWritten::Requested(node)) if Some(node) == self.node => return self.cancel_own(run_id, reply),

@@ -136,10 +136,9 @@ impl Handler<Seen> for RunManager {
             Seen::Overdue(run_ids) => {
                 for run_id in run_ids {
                     tracing::warn!(run.id = %run_id, "the run was not started in time");
-                    self.count_off(run_id);
-                    // Whoever follows the run here finds its last event in the store.
-                    self.around.hub.leave(run_id);
+                    self.settled_waiting(run_id);
                 }
+                self.go_on(ctx);
             }
             Seen::Unstarted(node, _) if self.node != Some(node) => {
                 self.calls -= 1;

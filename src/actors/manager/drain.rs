@@ -65,7 +65,7 @@ impl Handler<Drain> for RunManager {
             }
         }
         ctx.run_later(deadline, Self::hand_back_all);
-        ctx.run_later(deadline + patience, Self::give_up);
+        ctx.run_later(deadline.saturating_add(patience), Self::give_up);
         self.finish_draining();
     }
 }
