@@ -1,7 +1,7 @@
 //! The protocol under a model checker: every order in which a few processes, their callers, one database and what goes
 //! wrong can meet.
 //!
-//! What decides is the code's own: [`judge`](super::judge), [`judge_cancel`](super::judge_cancel),
+//! What decides is the code's own: [`encounter`](super::insert::encounter), [`judge`](super::judge), [`judge_cancel`](super::judge_cancel),
 //! [`take_over`](super::take_over), [`next_move`](super::lease::next_move) and the table of transitions. Around them:
 //!
 //! - [`tables`], [`row`]: the database. Each of its transactions is one step, so that two of them come in either order;
@@ -111,6 +111,8 @@ enum Broken {
     StartsUnbounded,
     /// A lease is trusted from when the answer came.
     TrustFromTheAnswer,
+    /// An insert looks for its idempotency key before it writes, and no index minds.
+    KeyBeforeInsert,
     /// A second insert of an id writes over the first.
     InsertOverwrites,
     /// A node looks once for what it was not told of, and not again.

@@ -1,19 +1,23 @@
 //! Who submits and who cancels: how far each request has come, and what its caller was told.
 
-use super::row::{CancelAnswer, Inserted};
+use super::row::{CancelAnswer, Inserted, Met};
 use crate::run::RunStatus;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ask {
-    /// `owned`: the process has room and takes the run up at once.
-    Submit {
-        run: u8,
-        content: u8,
-        owned: bool,
-    },
-    Cancel {
-        run: u8,
-    },
+    Submit(Submit),
+    Cancel { run: u8 },
+}
+
+/// A run to be submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Submit {
+    pub(super) run: u8,
+    pub(super) content: u8,
+    /// With the one idempotency key that there is, the run's id being made up; else with a given id, and no key.
+    pub(super) keyed: bool,
+    /// The process has room and takes the run up at once.
+    pub(super) owned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,8 +46,8 @@ pub(super) enum Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum InsertAt {
     Sent,
-    /// An intent was looked for, and this was found: only in a broken protocol.
-    Looked(bool),
+    /// What the insert meets was looked for before it: only in a broken protocol.
+    Looked(Met),
     Answered(Inserted),
 }
 
@@ -66,8 +70,11 @@ pub(super) enum CancelAt {
 /// What a caller was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Told {
-    Accepted,
+    /// As this run.
+    Accepted(u8),
     Conflict,
+    /// Another run has the key.
+    KeyTaken,
     Cancelled,
     Requested,
     AlreadySettled(RunStatus),
@@ -83,7 +90,7 @@ impl Caller {
 
     pub(super) const fn run(&self) -> u8 {
         match self.ask {
-            Ask::Submit { run, .. } | Ask::Cancel { run } => run,
+            Ask::Submit(Submit { run, .. }) | Ask::Cancel { run } => run,
         }
     }
 

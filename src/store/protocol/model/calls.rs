@@ -1,8 +1,8 @@
 //! What a submit and a cancel do, statement by statement.
 
-use super::callers::{Ask, CancelAt, InsertAt, Progress, Told};
+use super::callers::{Ask, CancelAt, InsertAt, Progress, Submit, Told};
 use super::process::{Life, Phase, Stop};
-use super::row::{CancelAnswer, Inserted, Taken};
+use super::row::{CancelAnswer, Inserted, Met, Taken};
 use super::state::State;
 use super::{Broken, World};
 
@@ -12,7 +12,7 @@ impl State {
         let (process, run) = (caller.at, caller.run());
         let is_live = self.process(process).life(run).is_some();
         match caller.ask {
-            Ask::Submit { owned, .. } => {
+            Ask::Submit(Submit { owned, .. }) => {
                 let node = self.process(process).node.filter(|_| owned && !is_live);
                 if node.is_some() {
                     *self.process_mut(process).life_mut(run) = Some(Life::arriving());
@@ -31,27 +31,33 @@ impl State {
     pub(super) fn call_runs(&mut self, world: &World, number: u8) {
         let caller = self.callers[usize::from(number)];
         match (caller.ask, caller.progress) {
-            (Ask::Submit { run, content, .. }, Progress::Insert { node, at }) => {
-                let at = self.insert_runs(world, at, run, content, node);
+            (Ask::Submit(submit), Progress::Insert { node, at }) => {
+                let at = self.insert_runs(world, at, submit, node);
                 self.caller_mut(number).progress = Progress::Insert { node, at };
             }
             (_, Progress::Cancel(at)) => {
                 let at = self.cancel_runs(world, at, caller.run());
                 self.caller_mut(number).progress = Progress::Cancel(at);
             }
-            (Ask::Submit { .. } | Ask::Cancel { .. }, _) => {}
+            (Ask::Submit(_) | Ask::Cancel { .. }, _) => {}
         }
     }
 
-    fn insert_runs(&mut self, world: &World, at: InsertAt, run: u8, content: u8, node: Option<u8>) -> InsertAt {
-        let found = self.tables.intents[usize::from(run)];
+    fn insert_runs(&mut self, world: &World, at: InsertAt, submit: Submit, node: Option<u8>) -> InsertAt {
+        let looks_first = matches!(world.broken, Some(Broken::IntentBeforeInsert | Broken::KeyBeforeInsert));
+        let met = self.tables.met(submit);
         match at {
-            InsertAt::Sent if world.broken == Some(Broken::IntentBeforeInsert) => InsertAt::Looked(found),
-            InsertAt::Sent => InsertAt::Answered(self.tables.insert(world, run, content, node)),
-            InsertAt::Looked(wanted) => {
-                let inserted = self.tables.insert(world, run, content, node);
-                if let Some(row) = self.tables.runs[usize::from(run)].as_mut().filter(|_| inserted == Inserted::New) {
-                    row.cancel_requested = wanted;
+            InsertAt::Sent if looks_first => InsertAt::Looked(met),
+            InsertAt::Sent => InsertAt::Answered(self.tables.insert(world, submit, met, node)),
+            InsertAt::Looked(met_before) => {
+                let met = if world.broken == Some(Broken::KeyBeforeInsert) {
+                    met_before
+                } else {
+                    Met { by_key: met.by_key, ..met_before }
+                };
+                let inserted = self.tables.insert(world, submit, met, node);
+                if let Some(row) = self.tables.row_of(submit.run).filter(|_| inserted == Inserted::New) {
+                    row.cancel_requested = met_before.intent;
                 }
                 InsertAt::Answered(inserted)
             }
@@ -99,14 +105,20 @@ impl State {
         // Where the lease was lost meanwhile the place was given up with it.
         let kept = reserved.filter(|&node| self.process(process).node == Some(node));
         let first = Taken { run, attempt: 1, next_seq: 0 };
-        self.caller_mut(number).tell(Told::Accepted);
+        self.caller_mut(number).tell(Told::Accepted(run));
         match inserted {
             Inserted::New if kept.is_some() => self.enliven(process, first),
             Inserted::New => {}
-            Inserted::Existing { node, fresh: true } if kept.is_some() && node == kept => self.enliven(process, first),
-            Inserted::Existing { .. } => self.release(process, run, kept),
-            Inserted::Conflict => {
-                self.caller_mut(number).tell(Told::Conflict);
+            Inserted::Existing { run: found, node, fresh: true } if found == run && kept.is_some() && node == kept => {
+                self.enliven(process, first);
+            }
+            Inserted::Existing { run: found, .. } => {
+                self.caller_mut(number).tell(Told::Accepted(found));
+                self.release(process, run, kept);
+            }
+            Inserted::Conflict | Inserted::KeyTaken => {
+                let is_key = inserted == Inserted::KeyTaken;
+                self.caller_mut(number).tell(if is_key { Told::KeyTaken } else { Told::Conflict });
                 self.release(process, run, kept);
             }
         }

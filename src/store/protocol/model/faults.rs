@@ -114,10 +114,8 @@ impl State {
     fn forget_call(&mut self, number: u8) {
         use super::callers::Ask;
         let caller = self.callers[usize::from(number)];
-        if let (Ask::Submit { run, content, .. }, Progress::Insert { node, at: InsertAt::Sent }) =
-            (caller.ask, caller.progress)
-        {
-            self.stray(Stray::Insert { run, content, node });
+        if let (Ask::Submit(submit), Progress::Insert { node, at: InsertAt::Sent }) = (caller.ask, caller.progress) {
+            self.stray(Stray::Insert { submit, node });
         }
         self.caller_mut(number).tell(Told::Unknown);
     }
@@ -177,8 +175,9 @@ impl State {
 
     pub(super) fn stray_arrives(&mut self, world: &World, stray: u8) {
         match self.strays.remove(usize::from(stray)) {
-            Stray::Insert { run, content, node } => {
-                self.tables.insert(world, run, content, node);
+            Stray::Insert { submit, node } => {
+                let met = self.tables.met(submit);
+                self.tables.insert(world, submit, met, node);
             }
             Stray::Write(deed) => {
                 if self.tables.judge(world, deed) == Verdict::Apply {

@@ -21,10 +21,11 @@ pub(super) const ACKNOWLEDGED: &str = "G5: a cancel that was acknowledged holds"
 pub(super) const NEVER_STARTS: &str = "G6: after an acknowledged intent user code never starts";
 pub(super) const GAPLESS: &str = "G7: the log is gapless, and its last event comes with the status";
 pub(super) const ONE_RUN: &str = "G9: an id that is submitted twice is one run";
+pub(super) const ONE_KEY: &str = "G9: a key that is submitted twice is one run";
 
 type Condition = fn(&World, &State) -> bool;
 
-const GUARANTEES: [(&str, Condition); 10] = [
+const GUARANTEES: [(&str, Condition); 11] = [
     (SETTLES, |world, state| !is_at_its_end(world, state) || world.settles(state)),
     (LEGAL, |_, state| !state.tables.flaws.contains(&Flaw::IllegalTransition)),
     (FENCED, |_, state| !state.tables.flaws.contains(&Flaw::ForeignWrite)),
@@ -35,9 +36,10 @@ const GUARANTEES: [(&str, Condition); 10] = [
     (NEVER_STARTS, |_, state| !any_told(state, |told, _, run| told == Told::IntentStored && state.started[run].ever)),
     (GAPLESS, |_, state| state.tables.runs.iter().flatten().all(has_good_log)),
     (ONE_RUN, is_one_run),
+    (ONE_KEY, |_, state| state.tables.runs.iter().flatten().filter(|row| row.keyed).count() <= 1),
 ];
 
-const REACHABLE: [(&str, Condition); 15] = [
+const REACHABLE: [(&str, Condition); 17] = [
     ("a rescued run completes", |_, state| any_row(state, |row| row.attempt > 1 && row.status == RunStatus::Completed)),
     ("a fenced write arrives", |world, state| any_write(state, |deed| meets(world, state, deed, is_fenced))),
     ("an unheard write is known again", |world, state| {
@@ -75,9 +77,15 @@ const REACHABLE: [(&str, Condition); 15] = [
         any_told(state, |told, _, _| told == Told::AlreadySettled(RunStatus::Completed))
     }),
     ("two submits are one run", |_, state| {
-        state.callers.iter().filter(|caller| caller.told() == Some(Told::Accepted)).count() == 2
+        state.callers.iter().filter(|caller| matches!(caller.told(), Some(Told::Accepted(0)))).count() == 2
     }),
     ("an id is taken", |_, state| any_told(state, |told, _, _| told == Told::Conflict)),
+    ("two submits by one key are one run", |_, state| {
+        any_told(state, |told, row, run| {
+            row.is_none() && matches!(told, Told::Accepted(other) if usize::from(other) != run)
+        })
+    }),
+    ("a key is taken", |_, state| any_told(state, |told, _, _| told == Told::KeyTaken)),
 ];
 
 pub(super) fn of(world: &World) -> Vec<Property<World>> {
@@ -110,7 +118,7 @@ fn are_cancels_kept(_: &World, state: &State) -> bool {
         // The run does not come as far as user code, so there is nothing else that it could end as.
         Told::IntentStored => !is(row, RunStatus::Completed),
         // The owner may have settled it first.
-        Told::Requested | Told::Accepted | Told::Conflict | Told::Unknown => true,
+        Told::Requested | Told::Accepted(_) | Told::Conflict | Told::KeyTaken | Told::Unknown => true,
     };
     let is_broken = |told, row: Option<&Row>, run| !holds(told, row, run);
     !state.tables.flaws.contains(&Flaw::StartedAfterCancel) && !any_told(state, is_broken)
@@ -125,13 +133,21 @@ fn has_good_log(row: &Row) -> bool {
 }
 
 fn is_one_run(_: &World, state: &State) -> bool {
-    let is_true = |ask, told, row: Option<&Row>| match (ask, told, row) {
-        (Ask::Submit { content, .. }, Told::Accepted, row) => row.is_some_and(|row| row.content == content),
-        (Ask::Submit { content, .. }, Told::Conflict, row) => row.is_some_and(|row| row.content != content),
-        (Ask::Submit { .. } | Ask::Cancel { .. }, _, _) => true,
+    let is_true = |ask, told| match (ask, told) {
+        (Ask::Submit(submit), Told::Accepted(run)) => {
+            let is_it = |row: &Row| row.content == submit.content && (run == submit.run || submit.keyed && row.keyed);
+            state.tables.row(run).is_some_and(is_it)
+        }
+        (Ask::Submit(submit), Told::Conflict) => {
+            state.tables.row(submit.run).is_some_and(|row| row.content != submit.content)
+        }
+        (Ask::Submit(submit), Told::KeyTaken) => {
+            submit.keyed && any_row(state, |row| row.keyed && row.content != submit.content)
+        }
+        (Ask::Submit(_) | Ask::Cancel { .. }, _) => true,
     };
     let told = state.callers.iter().filter_map(|caller| caller.told().map(|told| (caller, told)));
-    let mut all = told.map(|(caller, told)| is_true(caller.ask, told, state.tables.row(caller.run())));
+    let mut all = told.map(|(caller, told)| is_true(caller.ask, told));
     !state.tables.flaws.contains(&Flaw::InsertedTwice) && all.all(|is_true| is_true)
 }
 

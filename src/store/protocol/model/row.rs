@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::callers::Submit;
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
 use crate::store::protocol::{Advance, Change, Settlement};
 
@@ -9,6 +10,8 @@ use crate::store::protocol::{Advance, Change, Settlement};
 pub(super) struct Row {
     /// What was submitted under this id.
     pub(super) content: u8,
+    /// It was submitted with the idempotency key.
+    pub(super) keyed: bool,
     pub(super) status: RunStatus,
     pub(super) attempt: u8,
     pub(super) node: Option<u8>,
@@ -23,10 +26,11 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(content: u8, node: Option<u8>) -> Self {
+    pub(super) fn new(submit: Submit, node: Option<u8>) -> Self {
         let attempt = u8::from(node.is_some());
         Self {
-            content,
+            content: submit.content,
+            keyed: submit.keyed,
             status: RunStatus::Pending,
             attempt,
             node,
@@ -110,8 +114,22 @@ impl Deed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Inserted {
     New,
-    Existing { node: Option<u8>, fresh: bool },
+    /// `run` is another one than was submitted when it was found by its key.
+    Existing {
+        run: u8,
+        node: Option<u8>,
+        fresh: bool,
+    },
     Conflict,
+    KeyTaken,
+}
+
+/// What an insert meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Met {
+    pub(super) intent: bool,
+    /// The run that has the key, and its content.
+    pub(super) by_key: Option<(u8, u8)>,
 }
 
 /// A run that a node has taken up.

@@ -1,6 +1,6 @@
 //! One moment of a [`World`].
 
-use super::callers::Caller;
+use super::callers::{Caller, Submit};
 use super::process::Process;
 use super::row::Deed;
 use super::tables::{LeaseRow, Tables};
@@ -24,7 +24,7 @@ pub(super) struct State {
 /// A request that arrives late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Stray {
-    Insert { run: u8, content: u8, node: Option<u8> },
+    Insert { submit: Submit, node: Option<u8> },
     Write(Deed),
     Claim { node: u8 },
 }

@@ -1,6 +1,6 @@
 //! What can happen next, but for what goes wrong, and what it does.
 
-use super::callers::{Ask, CancelAt, InsertAt, Progress};
+use super::callers::{Ask, CancelAt, InsertAt, Progress, Submit};
 use super::process::{Body, ClaimCall, Phase, RenewalAt, Stop, WriteAt};
 use super::row::Row;
 use super::state::State;
@@ -184,7 +184,7 @@ impl World {
         let process = state.process(caller.at);
         let awake = process.is_awake();
         let may_ask = match caller.ask {
-            Ask::Submit { owned, .. } => !process.draining && (!owned || process.node.is_some()),
+            Ask::Submit(Submit { owned, .. }) => !process.draining && (!owned || process.node.is_some()),
             Ask::Cancel { .. } => true,
         };
         match caller.progress {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
-use super::callers::Ask;
+use super::callers::{Ask, Submit};
 use super::properties;
 use super::{Broken, May, World};
 use crate::run::CrashPolicy;
@@ -13,7 +13,12 @@ use crate::run::CrashPolicy;
 const NOTHING: May = May { pause: 0, die: 0, boot: 0, lose: 0, drain: 0, say: 0, skip: 0, stale: 0, slow: 0 };
 
 const fn submit(content: u8, owned: bool) -> Ask {
-    Ask::Submit { run: 0, content, owned }
+    Ask::Submit(Submit { run: 0, content, keyed: false, owned })
+}
+
+/// Each submit by the key makes up an id of its own.
+const fn by_key(run: u8, content: u8, owned: bool) -> Ask {
+    Ask::Submit(Submit { run, content, keyed: true, owned })
 }
 
 const CANCEL: Ask = Ask::Cancel { run: 0 };
@@ -132,6 +137,17 @@ fn submits_and_cancels_of_one_id_may_meet_at_any_point() {
 }
 
 #[test]
+fn submits_by_one_key_may_meet_at_any_point() {
+    let may = May { lose: 1, ..NOTHING };
+    let reachable = &["two submits by one key are one run"];
+    let asks = [(0, by_key(0, 0, true)), (1, by_key(1, 0, true))];
+    holds("submits by one key", World { runs: 2, reachable, horizon: 0, ..world(&asks, may) });
+    let reachable = &["a key is taken"];
+    let asks = [(0, by_key(0, 0, true)), (1, by_key(1, 1, false)), (0, CANCEL)];
+    holds("one key for two contents", World { runs: 2, reachable, horizon: 0, ..world(&asks, NOTHING) });
+}
+
+#[test]
 fn two_cancels_may_meet_a_submit_and_a_death() {
     let may = May { die: 1, ..NOTHING };
     let reachable = &["an intent is honoured", "a request is honoured", "a cancel comes first"];
@@ -169,7 +185,7 @@ fn more_of_everything() {
     holds("a cancel and a drain", World { reachable, ..world(&asks, may) });
     let may = May { pause: 1, slow: 1, lose: 1, ..NOTHING };
     holds("a pause among slow renewals", World { reachable, ..world(&asks[..1], may) });
-    let both = [(0, submit(0, true)), (1, Ask::Submit { run: 1, content: 0, owned: false })];
+    let both = [(0, submit(0, true)), (1, Ask::Submit(Submit { run: 1, content: 0, keyed: false, owned: false }))];
     holds("two runs", World { runs: 2, reachable, ..world(&both, May { die: 1, ..NOTHING }) });
     holds("two deaths", World { horizon: 9, reachable, ..world(&asks[..1], May { die: 2, boot: 1, ..NOTHING }) });
 }
@@ -231,6 +247,13 @@ fn a_lease_that_is_trusted_from_its_answer_is_found() {
 fn an_insert_that_writes_over_another_is_found() {
     let world = World { horizon: 0, ..world(&[(0, submit(0, true)), (1, submit(0, true))], NOTHING) };
     is_found(Broken::InsertOverwrites, properties::ONE_RUN, world);
+}
+
+#[test]
+fn a_key_that_is_looked_for_before_the_insert_is_found() {
+    let asks = [(0, by_key(0, 0, true)), (1, by_key(1, 0, true))];
+    let world = World { runs: 2, horizon: 0, ..world(&asks, NOTHING) };
+    is_found(Broken::KeyBeforeInsert, properties::ONE_KEY, world);
 }
 
 #[test]
