@@ -47,6 +47,7 @@ pub struct Agent {
     pub(crate) timeout: Option<Duration>,
     pub(crate) history: usize,
     pub(crate) max_running: Option<usize>,
+    pub(crate) max_running_everywhere: Option<usize>,
     pub(crate) sessions: SessionPolicy,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) retry: Option<RetryPolicy>,
@@ -73,6 +74,7 @@ impl Agent {
             timeout: None,
             history: 0,
             max_running: None,
+            max_running_everywhere: None,
             sessions: SessionPolicy::Concurrent,
             queue_timeout: None,
             retry: None,
@@ -89,7 +91,16 @@ impl Agent {
 
     /// Whether runs of the agent may have to wait though the runtime has room for them.
     pub(crate) const fn holds_back(&self) -> bool {
-        self.max_running.is_some() || matches!(self.sessions, SessionPolicy::InOrder)
+        self.most_here().is_some() || matches!(self.sessions, SessionPolicy::InOrder)
+    }
+
+    /// How many runs of the agent may be live in this process, when it says so.
+    pub(crate) const fn most_here(&self) -> Option<usize> {
+        match (self.max_running, self.max_running_everywhere) {
+            (Some(here), Some(everywhere)) if everywhere < here => Some(everywhere),
+            (Some(here), _) => Some(here),
+            (None, everywhere) => everywhere,
+        }
     }
 
     /// What the agent is, in its maker's words.
@@ -132,6 +143,7 @@ pub struct AgentBuilder {
     timeout: Option<Duration>,
     history: usize,
     max_running: Option<usize>,
+    max_running_everywhere: Option<usize>,
     sessions: SessionPolicy,
     queue_timeout: Option<Duration>,
     retry: Option<RetryPolicy>,
@@ -236,6 +248,17 @@ impl AgentBuilder {
         self
     }
 
+    /// How many runs of the agent are live at the same time in all processes on one database together, at least 1; any number
+    /// when left out. For what has a limit of its own behind it, such as the requests that a provider allows.
+    ///
+    /// It is that of the process that takes a run up, and best the same in all of them. Runs of such an agent are taken up by
+    /// one process after the other, each from a queue in the database, so their first event comes a statement or two later
+    /// than others'. What a process that has died was running counts until it is taken over.
+    pub const fn max_running_everywhere(mut self, runs: usize) -> Self {
+        self.max_running_everywhere = Some(runs);
+        self
+    }
+
     /// What happens to a run while another one of its session, of the same agent and user, has not settled;
     /// [`SessionPolicy::Concurrent`] when left out. It is that of the run's submit, and best the same in all processes.
     pub const fn sessions(mut self, policy: SessionPolicy) -> Self {
@@ -269,9 +292,12 @@ impl AgentBuilder {
             let problem = format!("must be at most 100, found {}", self.history);
             return Err(InvalidRun { field: "history", problem }.into());
         }
-        if self.max_running == Some(0) {
-            let problem = "must be at least 1".to_owned();
-            return Err(InvalidRun { field: "max_running", problem }.into());
+        for (field, runs) in
+            [("max_running", self.max_running), ("max_running_everywhere", self.max_running_everywhere)]
+        {
+            if runs == Some(0) {
+                return Err(InvalidRun { field, problem: "must be at least 1".to_owned() }.into());
+            }
         }
         let by_model = self.model.is_some();
         let work = match (self.model, self.code) {
@@ -295,6 +321,7 @@ impl AgentBuilder {
             timeout: self.timeout,
             history: self.history,
             max_running: self.max_running,
+            max_running_everywhere: self.max_running_everywhere,
             sessions: self.sessions,
             queue_timeout: self.queue_timeout,
             retry: self.retry,

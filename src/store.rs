@@ -78,6 +78,8 @@ pub(crate) struct Claim {
 pub(crate) struct AgentRoom {
     pub(crate) agent: String,
     pub(crate) runs: usize,
+    /// How many may be taken up by all nodes together.
+    pub(crate) everywhere: Option<usize>,
 }
 
 /// Which earlier runs a run gets to see.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use greenroom::{Agent, AgentBuilder, NewRun, RunContext, RunQuery, RunStatus, Runtime, Store};
+use greenroom::{Agent, AgentBuilder, CrashPolicy, NewRun, RunContext, RunQuery, RunStatus, Runtime, Store};
 
-use crate::support::{Gate, gated, on_each_store, settled, submit_all};
+use crate::postgres::fresh_database;
+use crate::support::{Gate, LONG, gated, on_each_store, settled, submit_all};
 
 on_each_store!(
     no_more_runs_of_an_agent_are_live_than_it_allows,
@@ -18,16 +19,30 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// An agent that counts how many of its runs are at work, each until it may pass.
 fn counting(name: &str, gate: &Gate, most: &Arc<AtomicUsize>) -> AgentBuilder {
-    let (gate, most, present) = (gate.clone(), Arc::clone(most), Arc::new(AtomicUsize::new(0)));
-    Agent::builder(name).code(move |cx: RunContext| {
+    counting_all(name, gate, most, &Arc::default())
+}
+
+/// The same, for several agents that count together.
+fn counting_all(name: &str, gate: &Gate, most: &Arc<AtomicUsize>, present: &Arc<AtomicUsize>) -> AgentBuilder {
+    let (gate, most, present) = (gate.clone(), Arc::clone(most), Arc::clone(present));
+    Agent::builder(name).on_crash(CrashPolicy::Restart).code(move |cx: RunContext| {
         let (gate, most, present) = (gate.clone(), Arc::clone(&most), Arc::clone(&present));
         async move {
             most.fetch_max(present.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let _present = Present(present);
             gate.pass().await;
-            present.fetch_sub(1, Ordering::SeqCst);
             Ok(cx.input().clone())
         }
     })
+}
+
+/// A run at work, until it is dropped.
+struct Present(Arc<AtomicUsize>);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 async fn no_more_runs_of_an_agent_are_live_than_it_allows(store: Store) {
@@ -42,6 +57,34 @@ async fn no_more_runs_of_an_agent_are_live_than_it_allows(store: Store) {
 
     for run in &runs {
         assert_eq!(settled(run).await.status, RunStatus::Completed);
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn processes_share_the_runs_of_an_agent_that_only_so_many_may_be_live_of_everywhere() {
+    let database = fresh_database().await;
+    let (gate, most, present) = (Gate::new(), Arc::default(), Arc::default());
+    let start = || {
+        let few = counting_all("few", &gate, &most, &present).max_running_everywhere(3);
+        Runtime::builder().store(Store::postgres(database.url())).agent(few).poll_interval(HOUR).start()
+    };
+    let (one, other) = (start().await.unwrap(), start().await.unwrap());
+
+    let mut runs = submit_all(&one, (0..20).map(|number| NewRun::new("few", number))).await;
+    runs.extend(submit_all(&other, (0..20).map(|number| NewRun::new("few", number))).await);
+    gate.arrivals(3).await;
+    let live = one.list(RunQuery::new().agent("few").status(RunStatus::Running)).await.unwrap();
+    assert_eq!(live.runs.len(), 3);
+    // When one process is gone, the other one has all the room.
+    gate.open(10);
+    gate.arrivals(10).await;
+    one.shutdown(Duration::ZERO).await;
+    gate.open(40);
+
+    for run in &runs {
+        let settled = other.wait(run.run_id(), LONG).await.unwrap();
+        assert_eq!(settled.status, RunStatus::Completed);
     }
     assert_eq!(most.load(Ordering::SeqCst), 3);
 }

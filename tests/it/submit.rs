@@ -112,6 +112,7 @@ async fn a_runtime_that_cannot_work_does_not_start() {
         ("queue_timeout", Agent::builder("a").model(model()).queue_timeout(Duration::ZERO)),
         ("retry", Agent::builder("a").model(model()).retry(RetryPolicy::new(LONG).factor(0.5))),
         ("max_running", Agent::builder("a").model(model()).max_running(0)),
+        ("max_running_everywhere", Agent::builder("a").model(model()).max_running_everywhere(0)),
     ];
     for (field, agent) in fields {
         let refusal = builder().agent(agent).start().await.unwrap_err();

@@ -20,7 +20,9 @@ impl RunManager {
             let live = self.live.values().filter(|live| live.agent == agent.name).count();
             live + self.claiming_of.get(&agent.name).copied().unwrap_or_default() < most
         };
-        self.room() > 0 && agent.sessions != SessionPolicy::InOrder && agent.max_running.is_none_or(of_agent)
+        // How many there are elsewhere is only known by a claim.
+        let is_alone = agent.sessions != SessionPolicy::InOrder && agent.max_running_everywhere.is_none();
+        self.room() > 0 && is_alone && agent.max_running.is_none_or(of_agent)
     }
 
     /// The claim of as many runs as there is room for, at most `most`; `None` when there is no room, or no agent.
@@ -33,11 +35,12 @@ impl RunManager {
         let mut claim = Claim { node, agents: Vec::new(), limited: Vec::new(), limit };
         for agent in self.agents.values() {
             let name = agent.name.to_string();
-            match agent.max_running {
+            match agent.most_here() {
                 None => claim.agents.push(name),
                 Some(most) => {
                     let runs = most.saturating_sub(live.get(&*agent.name).copied().unwrap_or_default()).min(limit);
-                    claim.limited.extend((runs > 0).then_some(AgentRoom { agent: name, runs }));
+                    let everywhere = agent.max_running_everywhere;
+                    claim.limited.extend((runs > 0).then_some(AgentRoom { agent: name, runs, everywhere }));
                 }
             }
         }
@@ -60,7 +63,11 @@ impl RunManager {
     /// Forgets a run that is not live any more. Where its agent has limits, another one may have waited for this.
     pub(super) fn forget(&mut self, run_id: RunId) -> Option<LiveRun> {
         let forgotten = self.live.remove(&run_id)?;
-        self.behind |= self.agents.get(&forgotten.agent).is_some_and(Agent::holds_back);
+        let agent = self.agents.get(&forgotten.agent);
+        self.behind |= agent.is_some_and(Agent::holds_back);
+        if agent.is_some_and(|agent| agent.max_running_everywhere.is_some()) {
+            self.offer_work();
+        }
         Some(forgotten)
     }
 }

@@ -80,7 +80,8 @@ pub(super) async fn a_claim_takes_no_more_of_an_agent_than_there_is_room_for(sto
     }
     let claim = async |agents: &[&str], rooms: &[(&str, usize)], limit: usize| {
         let agents = agents.iter().map(ToString::to_string).collect();
-        let limited = rooms.iter().map(|&(agent, runs)| AgentRoom { agent: agent.to_owned(), runs }).collect();
+        let limited =
+            rooms.iter().map(|&(agent, runs)| AgentRoom { agent: agent.to_owned(), runs, everywhere: None }).collect();
         taken_ids(&store.claim(Claim { node: node(store).await, agents, limited, limit }).await.unwrap())
     };
     assert!(claim(&[], &[("a", 0), ("d", 3)], 10).await.is_empty());

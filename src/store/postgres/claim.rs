@@ -4,7 +4,7 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel::sql_types::{Array, BigInt, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ pub(super) struct ClaimRuns {
     agents: Vec<String>,
     limited: Vec<String>,
     rooms: Vec<i64>,
+    everywhere: Vec<Option<i64>>,
     limit: i64,
 }
 
@@ -40,7 +41,7 @@ pub(super) async fn claim(conn: &mut Connection, claim: Claim) -> StoreResult<Ve
     let statement = ClaimRuns::from(claim);
     let mut races = 0;
     let rows: Vec<RunRow> = loop {
-        match statement.clone().get_results(conn).await {
+        match take_up(conn, statement.clone()).await {
             Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) if races < RACES => races += 1,
             // The violation is none of the data: the next claim may well pass.
             Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, information)) => {
@@ -52,12 +53,49 @@ pub(super) async fn claim(conn: &mut Connection, claim: Claim) -> StoreResult<Ve
     rows.into_iter().map(RunRow::into_taken).collect()
 }
 
+async fn take_up(conn: &mut Connection, claim: ClaimRuns) -> QueryResult<Vec<RunRow>> {
+    let names = claim.limited.iter().zip(&claim.everywhere).filter(|(_, most)| most.is_some());
+    let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+    if names.is_empty() {
+        return claim.get_results(conn).await;
+    }
+    conn.begin().await?;
+    match take_up_counted(conn, names, claim).await {
+        Ok(taken) => conn.commit().await.map(|()| taken),
+        Err(error) => {
+            // Where the connection is gone this fails as well, which says more than that a statement failed.
+            conn.roll_back().await?;
+            Err(error)
+        }
+    }
+}
+
+/// Claims one after the other with all nodes that claim runs of these agents: the statement that counts what they have begins
+/// when the last of them has committed.
+pub(super) async fn take_up_counted(
+    conn: &mut Connection,
+    names: Vec<String>,
+    claim: ClaimRuns,
+) -> QueryResult<Vec<RunRow>> {
+    // In one order, so that two nodes do not wait for each other. The schema's table is part of the key, so that Greenrooms
+    // in other schemas are in nobody's way.
+    diesel::sql_query(
+        "SELECT pg_advisory_xact_lock(key) FROM ( \
+            SELECT hashtextextended(name, 'runs'::regclass::oid::bigint) AS key FROM unnest($1) AS a (name) ORDER BY key) AS k",
+    )
+    .bind::<Array<Text>, _>(names)
+    .execute(conn)
+    .await?;
+    claim.get_results(conn).await
+}
+
 impl From<Claim> for ClaimRuns {
     fn from(claim: Claim) -> Self {
         Self {
             node: claim.node.as_uuid(),
             agents: claim.agents,
             rooms: claim.limited.iter().map(|room| count(room.runs.min(claim.limit))).collect(),
+            everywhere: claim.limited.iter().map(|room| room.everywhere.map(count)).collect(),
             limited: claim.limited.into_iter().map(|room| room.agent).collect(),
             limit: count(claim.limit),
         }
@@ -84,12 +122,17 @@ impl QueryFragment<Pg> for ClaimRuns {
         push!(out, " AND agent = ANY(", &self.agents => Array<Text>, ") \
                 ORDER BY priority DESC, run_at, run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE SKIP LOCKED), \
              limited AS MATERIALIZED ( \
-                SELECT w.* FROM unnest(", &self.limited => Array<Text>, ", ", &self.rooms => Array<BigInt>, ") AS a (name, room), \
+                SELECT w.* FROM unnest(", &self.limited => Array<Text>, ", ", &self.rooms => Array<BigInt>, ", ",
+            &self.everywhere => Array<Nullable<BigInt>>, ") AS a (name, room, everywhere), \
                 LATERAL (SELECT priority, run_at, run_id FROM runs WHERE ");
         out.push_sql(WAITS);
         out.push_sql(ITS_TURN);
         push!(out, " AND agent = a.name \
-                         ORDER BY priority DESC, run_at, run_id LIMIT a.room FOR UPDATE SKIP LOCKED) w), \
+                         ORDER BY priority DESC, run_at, run_id LIMIT CASE WHEN a.everywhere IS NULL THEN a.room ELSE LEAST(a.room, GREATEST(0, a.everywhere - ( \
+                            SELECT COALESCE(sum(live), 0) FROM nodes n, LATERAL ( \
+                               SELECT count(*) AS live FROM runs o \
+                               WHERE o.node_id = n.node_id AND o.settled_at IS NULL AND o.agent = a.name) l))) END \
+                         FOR UPDATE SKIP LOCKED) w), \
              next AS MATERIALIZED ( \
                 SELECT * FROM unlimited UNION ALL SELECT * FROM limited \
                 ORDER BY priority DESC, run_at, run_id LIMIT ", &self.limit => BigInt, "), \

@@ -14,6 +14,7 @@ use crate::store::{RunStore, Store, StoreLimits, StoreResult};
 use crate::test_postgres::{Database, fresh_database};
 
 mod ends;
+mod everywhere;
 mod intents;
 mod late;
 mod plans;

@@ -91,7 +91,8 @@ async fn every_statement_goes_by_index() {
         assert_goes_by_index("facts", conn, GetFacts { run_ids: vec![some.as_uuid()] }).await;
         assert_goes_by_index("events", conn, GetEvents { run_id: some.as_uuid(), from: 0, limit: 100 }).await;
         for (agents, limited) in [(vec![AGENT], vec![]), (vec![], vec![AGENT]), (vec![AGENT], vec!["a", "b"])] {
-            let room = |agent: &str| AgentRoom { agent: agent.to_owned(), runs: 3 };
+            let room =
+                |agent: &str| AgentRoom { agent: agent.to_owned(), runs: 3, everywhere: (agent == "b").then_some(5) };
             let (agents, limited) =
                 (agents.into_iter().map(str::to_owned).collect(), limited.into_iter().map(room).collect());
             let claim = ClaimRuns::from(Claim { node, agents, limited, limit: 10 });
