@@ -1,7 +1,7 @@
 //! Greenroom under fire: real worker processes on a real Postgres, faults by a seeded plan, and a checker that reads
 //! every log afterwards and decides whether a guarantee was broken.
 //!
-//! `GREENROOM_TORTURE_SECONDS`, `GREENROOM_TORTURE_WORKERS` and `GREENROOM_TORTURE_SEED` make the storm longer, larger, and
+//! `GREENROOM_TORTURE_SECONDS`, `GREENROOM_TORTURE_WORKERS`, `GREENROOM_TORTURE_CLIENTS` and `GREENROOM_TORTURE_SEED` make the storm longer, larger, and
 //! the same again: the seed decides which faults come when, and what the clients ask for.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers as well")]

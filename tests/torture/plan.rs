@@ -22,12 +22,13 @@ impl Settings {
             let text = env::var(name).ok().filter(|text| !text.is_empty())?;
             Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, found `{text}`")))
         };
-        let workers = number("GREENROOM_TORTURE_WORKERS").map_or(3, |workers: u64| usize::try_from(workers).unwrap());
+        let count = |name: &str| number(name).map(|number: u64| usize::try_from(number).unwrap().max(1));
+        let workers = count("GREENROOM_TORTURE_WORKERS").unwrap_or(3);
         Self {
             seed: number("GREENROOM_TORTURE_SEED").unwrap_or_else(|| fastrand::u64(1..1_000_000_000)),
             time: Duration::from_secs(number("GREENROOM_TORTURE_SECONDS").unwrap_or(15)),
-            workers: workers.max(1),
-            clients: workers.max(1) * 32,
+            workers,
+            clients: count("GREENROOM_TORTURE_CLIENTS").unwrap_or(workers * 32),
         }
     }
 }
