@@ -21,6 +21,7 @@ pub use self::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelTurn};
 pub use self::openai::OpenAIResponses;
 pub use self::retry_policy::RetryPolicy;
 pub use self::scripted::{ScriptedModel, ScriptedTurn};
+pub use self::tool::{Tool, ToolContext};
 
 mod context;
 mod error;
@@ -31,11 +32,15 @@ mod model_work;
 #[cfg(feature = "openai")]
 mod openai;
 mod retry_policy;
+mod schema;
 mod scripted;
 mod step;
+mod tool;
+mod with_model;
 
 pub(crate) use self::context::{CancelSignal, Report, RunContextParts};
 pub(crate) use self::memory::StepMemory;
+use self::with_model::WithModel;
 
 /// An agent that a runtime can execute; made by [`Agent::builder`].
 #[derive(Clone)]
@@ -66,7 +71,7 @@ impl Agent {
         AgentBuilder {
             name: name.into(),
             description: None,
-            instructions: Vec::new(),
+            with_model: WithModel::default(),
             model: None,
             code: None,
             crash_policy: None,
@@ -135,7 +140,7 @@ impl fmt::Debug for Agent {
 pub struct AgentBuilder {
     name: String,
     description: Option<String>,
-    instructions: Vec<String>,
+    with_model: WithModel,
     model: Option<Arc<dyn Model>>,
     code: Option<Arc<dyn Work>>,
     crash_policy: Option<CrashPolicy>,
@@ -152,7 +157,8 @@ pub struct AgentBuilder {
 }
 
 impl AgentBuilder {
-    /// The model that answers. A run is one turn of it, and the turn is a [step](RunContext::step).
+    /// The model that answers. A run is one turn of it, or as many as it takes when there are [tools](Self::tool). Each turn is a
+    /// [step](RunContext::step).
     pub fn model(mut self, model: impl Model) -> Self {
         self.model = Some(Arc::new(model));
         self
@@ -187,12 +193,6 @@ impl AgentBuilder {
     /// What the agent is; a model is told so before anything else.
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
-        self
-    }
-
-    /// Tells the model one more thing to heed, after the description.
-    pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
-        self.instructions.push(instruction.into());
         self
     }
 
@@ -278,7 +278,8 @@ impl AgentBuilder {
     ///
     /// # Errors
     ///
-    /// When the name is impossible, a limit is out of its range, or the agent does not have exactly one of model and code.
+    /// When the name is impossible, a limit is out of its range, a tool cannot be one, or the agent does not have exactly one of
+    /// model and code.
     pub fn build(self) -> Result<Agent, InvalidAgent> {
         check_name("name", &self.name)?;
         check_limits(self.timeout, Some(self.max_attempts))?;
@@ -302,13 +303,12 @@ impl AgentBuilder {
         let by_model = self.model.is_some();
         let work = match (self.model, self.code) {
             (Some(model), None) => {
-                let system = model_work::system_text(self.description.as_deref(), &self.instructions);
-                Arc::new(model_work::ModelWork::new(model, system)) as Arc<dyn Work>
+                Arc::new(self.with_model.work(&self.name, model, self.description.as_deref())?) as Arc<dyn Work>
             }
-            (None, Some(_)) if !self.instructions.is_empty() => {
-                return Err(InvalidAgent::InstructionsWithoutModel(self.name));
+            (None, Some(code)) => {
+                self.with_model.check_unused(&self.name)?;
+                code
             }
-            (None, Some(code)) => code,
             (None, None) => return Err(InvalidAgent::Nothing(self.name)),
             (Some(_), Some(_)) => return Err(InvalidAgent::ModelAndCode(self.name)),
         };
@@ -367,4 +367,20 @@ pub enum InvalidAgent {
     /// There is no model to instruct.
     #[error("agent `{0}` has instructions, but no model that could heed them")]
     InstructionsWithoutModel(String),
+    /// There is no model that could call the tools.
+    #[error("agent `{0}` has tools, but no model that could call them")]
+    ToolsWithoutModel(String),
+    /// There is no model that could answer in the form.
+    #[error("agent `{0}` has a form for its output, but no model that could answer in it")]
+    OutputWithoutModel(String),
+    /// A tool that cannot be one.
+    #[error("agent `{agent}`, tool `{tool}`: {problem}")]
+    Tool {
+        /// The name of the agent.
+        agent: String,
+        /// The name of the tool.
+        tool: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }

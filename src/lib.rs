@@ -33,13 +33,14 @@ pub mod web;
 #[cfg(feature = "openai")]
 pub use crate::agent::OpenAIResponses;
 pub use crate::agent::{
-    Agent, AgentBuilder, AgentError, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn,
+    Agent, AgentBuilder, AgentError, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn, Tool,
+    ToolContext,
 };
 pub use crate::error::Error;
 pub use crate::run::{
     Content, CrashPolicy, Exchange, FailureKind, InvalidRun, InvalidRunId, Metadata, Metrics, NewRun, Run, RunEvent,
-    RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, UnknownStatus, Usage,
-    UserId,
+    RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, ToolExecution,
+    ToolMetrics, UnknownStatus, Usage, UserId,
 };
 #[cfg(feature = "webhooks")]
 pub use crate::runtime::WebhookOptions;
@@ -49,6 +50,10 @@ pub use crate::runtime::{
 #[cfg(feature = "postgres")]
 pub use crate::store::PostgresOptions;
 pub use crate::store::{Cursor, InvalidCursor, Page, RunCounts, RunQuery, Store, StoreError};
+
+/// For the `JsonSchema` of the arguments of [tools](Tool) and of [answers](AgentBuilder::output). Code that derives it has to
+/// have `schemars` among its own dependencies, or to say `#[schemars(crate = "greenroom::schemars")]`.
+pub use schemars;
 
 /// What a model is, for those who bring their own.
 ///

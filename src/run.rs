@@ -35,6 +35,7 @@ pub(crate) use self::session_policy::Turn;
 pub use self::status::{RunStatus, UnknownStatus};
 pub use self::step::StepKey;
 pub(crate) use self::step::StepRecord;
+pub use self::tool::{ToolExecution, ToolMetrics};
 pub(crate) use self::webhook::WebhookUrl;
 
 mod content;
@@ -50,6 +51,7 @@ mod session_policy;
 mod status;
 mod step;
 pub(crate) mod text;
+mod tool;
 mod webhook;
 
 /// The metadata that a caller attaches to a run: a JSON object, stored and returned as it is.

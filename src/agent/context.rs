@@ -30,9 +30,11 @@ pub(crate) struct RunContextParts {
 /// What user code tells of its run, in the order in which it happened.
 pub(crate) enum Report {
     Event(RunEventKind),
-    /// A step was finished. Who waits for it to be durable is told; when nobody does, there is no hurry.
+    /// A step was finished, and the event that says so is written together with it. Who waits for it to be durable is told;
+    /// when nobody does, there is no hurry.
     Step {
         step: StepRecord,
+        event: Option<RunEventKind>,
         durable: Option<oneshot::Sender<()>>,
     },
     /// An earlier attempt has said so at this cost, and its events tell of it.
@@ -166,6 +168,11 @@ impl RunContext {
     /// Whether nobody follows this code any more.
     pub(crate) fn is_over(&self) -> bool {
         self.0.reports.is_closed()
+    }
+
+    /// Waits until the run is to end early, without counting as asking.
+    pub(crate) async fn ends_early(&self) {
+        self.0.cancel.token.cancelled().await;
     }
 
     /// Waits until the run is to end early: cancelled, timed out, or handed back at a shutdown.

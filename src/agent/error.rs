@@ -21,6 +21,11 @@ impl AgentError {
         Self { failure: RunFailure::new(FailureKind::AgentError, message), permanent: false }
     }
 
+    /// A failure of this kind that trying again is of no use for.
+    pub(crate) fn of_kind(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { failure: RunFailure::new(kind, message), permanent: true }
+    }
+
     /// Says that trying again is of no use: the run settles whatever the agent's [retries](crate::AgentBuilder::retry).
     #[must_use]
     pub fn permanent(self) -> Self {

@@ -1,29 +1,84 @@
-//! What an agent with a model does: it asks for one turn, which is a step, and passes on what is said.
+//! What an agent with a model does: it asks for turns and makes the tool calls that they want, until a turn is an answer.
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 
-use super::context::Report;
-use super::{
-    AgentError, Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role, RunContext, Work,
-};
-use crate::run::{Content, RunEventKind};
+pub(crate) use self::calls::Tools;
+pub(crate) use self::form::Form;
+pub(crate) use self::limits::Limits;
+use self::limits::Spent;
+use self::turn::turn;
+use super::{AgentError, Message, Model, ModelRequest, Role, RunContext, Work};
+use crate::run::Content;
 
-pub(crate) struct ModelWork {
-    model: Arc<dyn Model>,
-    system: Option<Arc<str>>,
+mod calls;
+mod form;
+mod limits;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+pub(crate) struct ModelWork(Arc<Parts>);
+
+/// What a run of a model needs.
+pub(crate) struct Parts {
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) system: Option<String>,
+    pub(crate) tools: Tools,
+    pub(crate) form: Option<Form>,
+    /// Whether the model is told once of an answer that does not have the form.
+    pub(crate) repair: bool,
+    pub(crate) limits: Limits,
 }
 
 impl ModelWork {
-    pub(crate) fn new(model: Arc<dyn Model>, system: Option<String>) -> Self {
-        Self { model, system: system.map(Into::into) }
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Work for ModelWork {
+    fn run(&self, cx: RunContext) -> BoxFuture<'static, Result<Content, AgentError>> {
+        let parts = Arc::clone(&self.0);
+        Box::pin(async move { parts.converse(&cx).await })
+    }
+}
+
+impl Parts {
+    /// Turn after turn, each of them and each of their calls a step, up to the one that answers.
+    async fn converse(&self, cx: &RunContext) -> Result<Content, AgentError> {
+        let mut request = self.request(cx);
+        let mut spent = Spent::default();
+        let mut may_repair = self.repair;
+        loop {
+            let turn = turn(&*self.model, &request, cx).await?;
+            spent.note(&turn);
+            if turn.tool_calls.is_empty() {
+                let Some(form) = &self.form else { return Ok(Content::from(turn.text)) };
+                let misfit = match form.read(&turn.text) {
+                    Ok(answer) => return Ok(Content::from(answer)),
+                    Err(misfit) => misfit,
+                };
+                if !may_repair {
+                    return Err(misfit.into_failure());
+                }
+                may_repair = false;
+                spent.allows_more(&self.limits)?;
+                let answer = Message::new(Role::Assistant, turn.text);
+                request.messages.extend([answer, Message::new(Role::User, misfit.to_model())]);
+            } else {
+                spent.allows_more(&self.limits)?;
+                let outputs = self.tools.call_all(&turn.tool_calls, cx).await?;
+                request.messages.push(Message::calls(turn.text, turn.tool_calls));
+                request.messages.extend(outputs);
+            }
+        }
     }
 
+    /// What the model is asked first.
     fn request(&self, cx: &RunContext) -> ModelRequest {
-        let system = self.system.iter().map(|system| Message::new(Role::System, &**system));
+        let system = self.system.iter().map(|system| Message::new(Role::System, system.as_str()));
         let history = cx.history().iter().flat_map(|earlier| {
             [
                 Message::new(Role::User, earlier.input.to_string()),
@@ -31,74 +86,12 @@ impl ModelWork {
             ]
         });
         let question = Message::new(Role::User, cx.input().to_string());
-        ModelRequest { messages: system.chain(history).chain([question]).collect(), ..ModelRequest::default() }
-    }
-}
-
-impl Work for ModelWork {
-    fn run(&self, cx: RunContext) -> BoxFuture<'static, Result<Content, AgentError>> {
-        let model = Arc::clone(&self.model);
-        let request = self.request(&cx);
-        Box::pin(async move {
-            let turn = turn(&*model, request, &cx).await?;
-            Ok(Content::from(turn.text))
-        })
-    }
-}
-
-/// The name of the steps that are turns.
-const TURN: &str = "model turn";
-
-/// The next turn: the one that an earlier attempt has had, or a new one.
-async fn turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) -> Result<ModelTurn, AgentError> {
-    let step = cx.steps().call(TURN)?;
-    if let Some(turn) = cx.steps().recall::<ModelTurn>(&step)? {
-        cx.report(Report::Recalled { text: turn.text.clone(), usage: turn.usage }).await;
-        return Ok(turn);
-    }
-    let turn = take_turn(model, request, cx).await?;
-    // The run ends with this turn, so there is nothing to wait for; nor is there a reason to fail when it is too large to be
-    // remembered, since what the run may say has its own bound.
-    if let Ok((record, _)) = cx.steps().finish(&step, &turn) {
-        cx.remember_along(record).await;
-    }
-    Ok(turn)
-}
-
-/// Asks for one turn, and tells those who follow the run about it.
-async fn take_turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) -> Result<ModelTurn, ModelError> {
-    let names = || (model.id().to_owned(), model.provider().to_owned());
-    let (id, provider) = names();
-    cx.say(RunEventKind::ModelRequestStarted { model: id, model_provider: provider }).await;
-    let asked = Instant::now();
-    let mut first_piece = None;
-    let mut answer = model.respond(request);
-    let turn = loop {
-        match answer.next().await {
-            Some(Ok(ModelEvent::Text(text))) => {
-                first_piece.get_or_insert_with(|| asked.elapsed());
-                cx.emit_text(text).await;
-            }
-            Some(Ok(ModelEvent::Done(turn))) => break turn,
-            Some(Err(error)) => return Err(error),
-            None => {
-                return Err(ModelError::new(ModelErrorKind::Cut, "the model's answer ended before it was complete"));
-            }
+        ModelRequest {
+            messages: system.chain(history).chain([question]).collect(),
+            tools: self.tools.specs(),
+            output: self.form.as_ref().map(|form| form.spec.clone()),
         }
-    };
-    if first_piece.is_none() && !turn.text.is_empty() {
-        first_piece = Some(asked.elapsed());
-        cx.emit_text(turn.text.as_str()).await;
     }
-    let (id, provider) = names();
-    cx.say(RunEventKind::ModelRequestCompleted {
-        model: id,
-        model_provider: provider,
-        usage: turn.usage,
-        time_to_first_token: first_piece.map(|time| time.as_secs_f64()),
-    })
-    .await;
-    Ok(turn)
 }
 
 /// What the model is told before anything else: the description, then the instructions, as a list when there are several.
@@ -113,19 +106,5 @@ pub(crate) fn system_text(description: Option<&str>, instructions: &[String]) ->
         (Some(only), None) => Some(only.to_owned()),
         (None, Some(only)) => Some(only),
         (Some(description), Some(instructions)) => Some(format!("{description}\n{instructions}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::system_text;
-
-    #[test]
-    fn the_system_text_is_the_description_then_the_instructions() {
-        let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-        assert_eq!(system_text(None, &[]), None);
-        assert_eq!(system_text(Some("A basic agent"), &[]).unwrap(), "A basic agent");
-        assert_eq!(system_text(Some("A basic agent"), &texts(&["Be brief"])).unwrap(), "A basic agent\nBe brief");
-        assert_eq!(system_text(None, &texts(&["Be brief", "Use markdown"])).unwrap(), "- Be brief\n- Use markdown");
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::context::Report;
 use super::{AgentError, RunContext};
-use crate::run::{StepKey, StepRecord};
+use crate::run::{RunEventKind, StepKey, StepRecord};
 
 impl RunContext {
     /// Does a piece of work whose result is remembered: a later attempt of the run is given the result, and does not do
@@ -111,22 +111,22 @@ impl RunContext {
             }
             let result = work(step.key(cx.run_id())).await?;
             let (record, result) = cx.steps().finish(&step, &result)?;
-            cx.remember(record).await?;
+            cx.remember(record, None).await?;
             Ok(result)
         }
     }
 
-    /// Waits until a finished step is durable.
-    pub(crate) async fn remember(&self, step: StepRecord) -> Result<(), AgentError> {
+    /// Waits until a finished step is durable, together with the event that tells of it.
+    pub(crate) async fn remember(&self, step: StepRecord, event: Option<RunEventKind>) -> Result<(), AgentError> {
         let (durable, is_durable) = oneshot::channel();
-        self.report(Report::Step { step, durable: Some(durable) }).await;
+        self.report(Report::Step { step, event, durable: Some(durable) }).await;
         is_durable.await.map_err(|_| over())
     }
 
     /// Has a finished step remembered that most likely nothing comes after: it goes along with the next write, and is
     /// forgotten when that one settles the run.
-    pub(crate) async fn remember_along(&self, step: StepRecord) {
-        self.report(Report::Step { step, durable: None }).await;
+    pub(crate) async fn remember_along(&self, step: StepRecord, event: RunEventKind) {
+        self.report(Report::Step { step, event: Some(event), durable: None }).await;
     }
 
     /// What the run's code has returned, unless the run must fail whatever that is.
@@ -135,7 +135,16 @@ impl RunContext {
     }
 }
 
+/// What comes of `work`, unless the run is to end before.
+pub(super) async fn unless_over<T>(cx: &RunContext, work: impl Future<Output = T>) -> Result<T, AgentError> {
+    tokio::select! {
+        biased;
+        () = cx.ends_early() => Err(over()),
+        done = work => Ok(done),
+    }
+}
+
 /// Only code hears of it that user code has started beside itself, and that has outlived the run.
-fn over() -> AgentError {
+pub(super) fn over() -> AgentError {
     AgentError::new("the run is over: no step of it is done any more")
 }

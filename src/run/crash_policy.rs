@@ -7,7 +7,7 @@ pub enum CrashPolicy {
     /// The run goes on after its last finished [step](crate::RunContext::step), as long as it has attempts left: user code
     /// is started again, and steps that were finished give their remembered results instead of running.
     ///
-    /// Right for agents whose effects are in steps; the default of model agents, whose turns are steps.
+    /// Right for agents whose effects are in steps; the default of model agents, whose turns and tool calls are steps.
     Resume,
     /// The run is started again from its input, as long as it has attempts left; no step is remembered.
     ///

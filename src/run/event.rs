@@ -3,7 +3,7 @@
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Content, FailureKind, Metrics, RunId, RunStatus, Usage};
+use super::{Content, FailureKind, Metrics, RunId, RunStatus, ToolExecution, Usage};
 
 /// One entry of a run's event log.
 ///
@@ -31,7 +31,7 @@ pub struct RunEvent {
 #[non_exhaustive]
 pub enum RunEventKind {
     /// User code is about to start. A later attempt emits it again: what the attempts before it said is void, except in
-    /// model turns that the new attempt remembers, which are not said again.
+    /// model turns and tool calls that the new attempt remembers, which are not said again.
     RunStarted {
         /// Which taking-up of the run this is.
         attempt: u32,
@@ -60,6 +60,24 @@ pub enum RunEventKind {
         /// Seconds from the request to the first piece of its answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         time_to_first_token: Option<f64>,
+    },
+    /// A tool that the model has called is about to be executed.
+    ToolCallStarted {
+        /// The call.
+        tool: ToolExecution,
+    },
+    /// A tool returned, and its result is remembered.
+    ToolCallCompleted {
+        /// The call, with its result.
+        tool: ToolExecution,
+    },
+    /// A call failed for good: there is no such tool, its arguments are wrong, or the tool returned an error or took too long.
+    /// The model is told, and the run goes on.
+    ToolCallError {
+        /// The call.
+        tool: ToolExecution,
+        /// What the model is told.
+        error: String,
     },
     /// An attempt failed, and another one follows; what it said is void.
     RunRetrying {
@@ -111,6 +129,9 @@ impl RunEventKind {
             | Self::ModelRequestStarted { .. }
             | Self::RunContent { .. }
             | Self::ModelRequestCompleted { .. }
+            | Self::ToolCallStarted { .. }
+            | Self::ToolCallCompleted { .. }
+            | Self::ToolCallError { .. }
             | Self::CustomEvent { .. } => None,
         }
     }
@@ -122,6 +143,8 @@ impl RunEventKind {
         match self {
             Self::RunContent { content } => content.size(),
             Self::CustomEvent { name, data } => name.len() + data.size(),
+            Self::ToolCallStarted { tool } | Self::ToolCallCompleted { tool } => tool.weight(),
+            Self::ToolCallError { tool, error } => tool.weight() + error.len(),
             Self::RunRetrying { content, .. } | Self::RunError { content, .. } => content.len(),
             Self::RunStarted { .. }
             | Self::ModelRequestStarted { .. }

@@ -115,6 +115,14 @@ pub enum FailureKind {
     QueueTimeout,
     /// The content is larger than the runtime's limit.
     OutputTooLarge,
+    /// The model wanted more turns than the agent allows.
+    TurnLimit,
+    /// The model wanted more tools called than the agent allows.
+    ToolCallLimit,
+    /// The turns of the model have cost more tokens than the agent allows.
+    TokenLimit,
+    /// The answer does not have the form that the agent asks for.
+    InvalidOutput,
     /// A step cannot be remembered: its name, its result or the number of steps is out of bounds.
     InvalidStep,
     /// The code called its steps in another order than an earlier attempt, or reads a result as something else.

@@ -370,6 +370,10 @@ pub(crate) fn takeover_message(kind: FailureKind) -> &'static str {
         | FailureKind::ModelError
         | FailureKind::Timeout
         | FailureKind::OutputTooLarge
+        | FailureKind::TurnLimit
+        | FailureKind::ToolCallLimit
+        | FailureKind::TokenLimit
+        | FailureKind::InvalidOutput
         | FailureKind::InvalidStep
         | FailureKind::StepsChanged
         | FailureKind::Shutdown

@@ -28,6 +28,7 @@ mod sessions;
 mod steps;
 mod submit;
 mod support;
+mod tools;
 mod turns;
 mod web;
 mod webhooks;

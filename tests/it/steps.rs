@@ -33,6 +33,8 @@ macro_rules! on_each_lasting_store {
     };
 }
 
+pub(crate) use on_each_lasting_store;
+
 on_each_lasting_store! {
     finished_steps_are_not_done_again_after_a_shutdown,
     a_run_that_begins_anew_does_all_its_steps_again,

@@ -97,7 +97,12 @@ impl Journal {
     pub(crate) fn note(&mut self, report: Report) {
         match report {
             Report::Event(kind) => self.note_event(kind),
-            Report::Step { step, durable } => self.note_step(step, durable),
+            Report::Step { step, event, durable } => {
+                if let Some(event) = event {
+                    self.note_event(event);
+                }
+                self.note_step(step, durable);
+            }
             Report::Recalled { text, usage } => {
                 self.said.usage += usage;
                 self.said.add(Content::from(text));
@@ -124,7 +129,13 @@ impl Journal {
                 self.said.usage += usage;
                 self.push(kind, 0, Duration::ZERO);
             }
-            RunEventKind::ModelRequestStarted { .. } => self.push(kind, 0, Duration::ZERO),
+            RunEventKind::ModelRequestStarted { .. }
+            | RunEventKind::ToolCallStarted { .. }
+            | RunEventKind::ToolCallCompleted { .. }
+            | RunEventKind::ToolCallError { .. } => {
+                let bytes = kind.weight();
+                self.push(kind, bytes, Duration::ZERO);
+            }
             // The runtime's own to tell, not user code's.
             RunEventKind::RunStarted { .. }
             | RunEventKind::RunRetrying { .. }

@@ -134,6 +134,9 @@ impl Scene {
             RunEventKind::RunError { .. } => "error",
             RunEventKind::ModelRequestStarted { .. }
             | RunEventKind::ModelRequestCompleted { .. }
+            | RunEventKind::ToolCallStarted { .. }
+            | RunEventKind::ToolCallCompleted { .. }
+            | RunEventKind::ToolCallError { .. }
             | RunEventKind::CustomEvent { .. } => "unexpected",
         };
         events.iter().map(|event| name(&event.kind)).collect()

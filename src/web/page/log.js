@@ -117,6 +117,9 @@ function wordsOf(event) {
     }
     case 'ModelRequestStarted': return [event.event, `${event.model_provider} ${event.model}`];
     case 'ModelRequestCompleted': return [event.event, tokens(event)];
+    case 'ToolCallStarted': return [event.event, `${event.tool.tool_name} ${cut(contentText(event.tool.tool_args), LONGEST_DATA)}`];
+    case 'ToolCallCompleted': return [event.event, `${event.tool.tool_name} ${cut(contentText(event.tool.result ?? ''), LONGEST_DATA)}`];
+    case 'ToolCallError': return [event.event, cut(event.error, LONGEST_DATA)];
     case 'CustomEvent': return [event.name, cut(contentText(event.data), LONGEST_DATA)];
     case 'RunCompleted': return [event.event, tokens(event.metrics ?? {})];
     case 'RunCancelled': return [event.event, event.reason];

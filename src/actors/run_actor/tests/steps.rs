@@ -17,7 +17,7 @@ fn record(name: &str, result: &str) -> StepRecord {
 }
 
 fn along(step: StepRecord) -> Report {
-    Report::Step { step, durable: None }
+    Report::Step { step, event: None, durable: None }
 }
 
 async fn steps(scene: &Scene) -> Vec<StepRecord> {

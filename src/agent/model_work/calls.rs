@@ -1,0 +1,187 @@
+//! The tool calls of a turn, each of which is a step.
+
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::agent::memory::{CalledStep, StepError};
+use crate::agent::schema::{LONGEST_NAME, is_of_names};
+use crate::agent::step::{over, unless_over};
+use crate::agent::{AgentError, Message, RunContext, Tool, ToolCall, ToolContext, ToolSpec};
+use crate::run::{Content, RunEventKind, StepKey, StepRecord, ToolExecution};
+
+/// The tools of an agent.
+pub(crate) struct Tools {
+    tools: Vec<Tool>,
+    /// How many calls of a turn are under way at the same time.
+    parallel: usize,
+}
+
+/// How a call ended, as it is remembered.
+#[derive(Serialize, Deserialize)]
+struct Outcome {
+    /// What the model is told.
+    output: Content,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    failed: bool,
+}
+
+/// Why a try of a call failed.
+struct Failure {
+    message: String,
+    may_pass: bool,
+}
+
+impl Tools {
+    pub(crate) fn new(tools: Vec<Tool>, parallel: usize) -> Self {
+        Self { tools, parallel }
+    }
+
+    pub(super) fn specs(&self) -> Vec<ToolSpec> {
+        self.tools.iter().map(Tool::spec).collect()
+    }
+
+    /// Makes the calls of a turn, and returns their outputs in the order of the calls. All of them are durable then.
+    pub(super) async fn call_all(&self, calls: &[ToolCall], cx: &RunContext) -> Result<Vec<Message>, AgentError> {
+        // Each has its place among the steps before the first one begins, whichever ends first.
+        let steps = calls.iter().map(|call| cx.steps().call(&step_name(&call.name)));
+        let steps = steps.collect::<Result<Vec<_>, _>>()?;
+        let room = Semaphore::new(self.parallel);
+        let outputs = calls.iter().zip(steps).map(async |(call, step)| {
+            let output = self.call(call, step, &room, cx).await?;
+            Ok(Message::tool_output(call.id.as_str(), output))
+        });
+        // Also when the run is to end: tools that clean up are waited for.
+        join_all(outputs).await.into_iter().collect()
+    }
+
+    /// The output of a call: the one that an earlier attempt has had, or a new one.
+    async fn call(
+        &self,
+        call: &ToolCall,
+        step: CalledStep,
+        room: &Semaphore,
+        cx: &RunContext,
+    ) -> Result<Content, AgentError> {
+        if let Some(Outcome { output, .. }) = cx.steps().recall(&step)? {
+            return Ok(output);
+        }
+        let _room = unless_over(cx, room.acquire()).await??;
+        let key = step.key(cx.run_id());
+        let tool = ToolExecution::begun(&call.id, &call.name, &call.arguments);
+        cx.say(RunEventKind::ToolCallStarted { tool: tool.clone() }).await;
+        let started = Instant::now();
+        let outcome = self.execute(call, key, cx).await?;
+        let tool = tool.ended(started.elapsed().as_secs_f64());
+        let (record, outcome) = finish(call, &step, outcome, cx)?;
+        cx.remember(record, Some(outcome.event(tool))).await?;
+        Ok(outcome.output)
+    }
+
+    /// Executes a call, and tries it again where the tool wants that. An error means that the run is to end.
+    async fn execute(&self, call: &ToolCall, key: StepKey, cx: &RunContext) -> Result<Outcome, AgentError> {
+        let Some(tool) = self.tools.iter().find(|tool| tool.name() == call.name) else {
+            return Ok(Outcome::failed(self.unknown(&call.name)));
+        };
+        let mut failed = 0;
+        loop {
+            let tool_cx = ToolContext::new(cx.clone(), &call.id, key);
+            let failure = match execute_once(tool, &call.arguments, tool_cx, cx).await? {
+                Ok(output) => return Ok(Outcome { output, failed: false }),
+                Err(failure) => failure,
+            };
+            failed += 1;
+            match tool.pause_after(failed).filter(|_| failure.may_pass) {
+                Some(pause) => unless_over(cx, tokio::time::sleep(pause)).await?,
+                None => return Ok(Outcome::failed(failure.message)),
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let known = self.tools.iter().map(|tool| format!("`{}`", tool.name())).collect::<Vec<_>>();
+        let known =
+            if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
+        format!("unknown tool `{name}`: {known}")
+    }
+}
+
+/// Executes a call once. The outer error means that the run is to end.
+async fn execute_once(
+    tool: &Tool,
+    arguments: &str,
+    tool_cx: ToolContext,
+    cx: &RunContext,
+) -> Result<Result<Content, Failure>, AgentError> {
+    let name = tool.name();
+    let work = match tool.begin(tool_cx.clone(), arguments) {
+        Ok(work) => work,
+        Err(problem) => {
+            let message = format!("bad arguments for `{name}`: {problem}");
+            return Ok(Err(Failure { message, may_pass: false }));
+        }
+    };
+    let work = in_time(tool, work);
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        () = cx.ends_early() => {}
+        done = &mut work => return Ok(done),
+    }
+    // What was finished in spite of the cancel need not be done again; what was given up is.
+    if tool_cx.is_heeded() { Ok(Ok(work.await.map_err(|_| over())?)) } else { Err(over()) }
+}
+
+/// Waits for a try of a call, as long as one may take.
+async fn in_time(tool: &Tool, work: impl Future<Output = Result<Content, AgentError>>) -> Result<Content, Failure> {
+    let name = tool.name();
+    let returned = match tool.time_of_a_try() {
+        Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| limit),
+        None => Ok(work.await),
+    };
+    let (problem, may_pass) = match returned {
+        Ok(Ok(output)) => return Ok(output),
+        Ok(Err(error)) => (error.to_string(), error.is_retryable()),
+        Err(limit) => (format!("it took longer than {limit:?}"), true),
+    };
+    Err(Failure { message: format!("tool `{name}` failed: {problem}"), may_pass })
+}
+
+/// What is to be remembered of a call. An output that is too large is a failure that the model may find a way around.
+fn finish(
+    call: &ToolCall,
+    step: &CalledStep,
+    outcome: Outcome,
+    cx: &RunContext,
+) -> Result<(StepRecord, Outcome), AgentError> {
+    match cx.steps().finish(step, &outcome) {
+        Err(StepError::TooLarge { size, most, .. }) => {
+            let problem = format!("its output has {size} bytes, of {most} at most");
+            Ok(cx.steps().finish(step, &Outcome::failed(format!("tool `{}` failed: {problem}", call.name)))?)
+        }
+        finished => Ok(finished?),
+    }
+}
+
+impl Outcome {
+    fn failed(message: String) -> Self {
+        Self { output: Content::from(message).without_nul(), failed: true }
+    }
+
+    /// The event that tells of the call's end.
+    fn event(&self, tool: ToolExecution) -> RunEventKind {
+        if self.failed {
+            let tool = ToolExecution { tool_call_error: true, ..tool };
+            RunEventKind::ToolCallError { tool, error: self.output.to_string() }
+        } else {
+            RunEventKind::ToolCallCompleted { tool: tool.with_result(&self.output) }
+        }
+    }
+}
+
+/// The name of the step that is a call of the tool `name`. A name that no tool can have is the model's invention.
+fn step_name(name: &str) -> String {
+    let fits = (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(is_of_names);
+    if fits { format!("tool {name}") } else { "tool ?".to_owned() }
+}

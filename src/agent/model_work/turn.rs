@@ -1,0 +1,74 @@
+//! A turn of the model, which is a step.
+
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use crate::agent::context::Report;
+use crate::agent::step::unless_over;
+use crate::agent::{AgentError, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, RunContext};
+use crate::run::RunEventKind;
+
+/// The name of the steps that are turns.
+const TURN: &str = "model turn";
+
+/// The next turn: the one that an earlier attempt has had, or a new one. One that wants tools called is durable when this
+/// returns.
+pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunContext) -> Result<ModelTurn, AgentError> {
+    let step = cx.steps().call(TURN)?;
+    if let Some(turn) = cx.steps().recall::<ModelTurn>(&step)? {
+        cx.report(Report::Recalled { text: turn.text.clone(), usage: turn.usage }).await;
+        return Ok(turn);
+    }
+    let (turn, completed) = unless_over(cx, take(model, request.clone(), cx)).await??;
+    match cx.steps().finish(&step, &turn) {
+        // The calls must not begin before it is certain that no other attempt will be told to make other ones.
+        Ok((record, _)) if !turn.tool_calls.is_empty() => cx.remember(record, Some(completed)).await?,
+        // Most likely the run ends with this turn, so there is nothing to wait for.
+        Ok((record, _)) => cx.remember_along(record, completed).await,
+        Err(problem) => {
+            cx.say(completed).await;
+            // What the run may say has its own bound: an answer that is too large to be remembered may still be given.
+            if !turn.tool_calls.is_empty() {
+                return Err(problem.into());
+            }
+        }
+    }
+    Ok(turn)
+}
+
+/// Asks for one turn, and tells those who follow the run about it, except that it is complete.
+async fn take(
+    model: &dyn Model,
+    request: ModelRequest,
+    cx: &RunContext,
+) -> Result<(ModelTurn, RunEventKind), ModelError> {
+    let (id, provider) = (model.id().to_owned(), model.provider().to_owned());
+    cx.say(RunEventKind::ModelRequestStarted { model: id.clone(), model_provider: provider.clone() }).await;
+    let asked = Instant::now();
+    let mut first_piece = None;
+    let mut answer = model.respond(request);
+    let turn = loop {
+        match answer.next().await {
+            Some(Ok(ModelEvent::Text(text))) => {
+                first_piece.get_or_insert_with(|| asked.elapsed());
+                cx.emit_text(text).await;
+            }
+            Some(Ok(ModelEvent::Done(turn))) => break turn,
+            Some(Err(error)) => return Err(error),
+            None => {
+                return Err(ModelError::new(ModelErrorKind::Cut, "the model's answer ended before it was complete"));
+            }
+        }
+    };
+    if first_piece.is_none() && !turn.text.is_empty() {
+        first_piece = Some(asked.elapsed());
+        cx.emit_text(turn.text.as_str()).await;
+    }
+    let completed = RunEventKind::ModelRequestCompleted {
+        model: id,
+        model_provider: provider,
+        usage: turn.usage,
+        time_to_first_token: first_piece.map(|time| time.as_secs_f64()),
+    };
+    Ok((turn, completed))
+}

@@ -1,0 +1,124 @@
+//! Which tools there can be, and how arguments are read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Tool, ToolContext, read};
+use crate::agent::{
+    Agent, AgentBuilder, CancelSignal, InvalidAgent, RetryPolicy, RunContext, RunContextParts, ScriptedModel,
+    StepMemory,
+};
+use crate::store::conformance::samples::unowned;
+
+#[derive(Deserialize, JsonSchema)]
+struct Nothing {}
+
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+struct Order {
+    items: Vec<Item>,
+}
+
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+struct Item {
+    count: u8,
+}
+
+fn tool(name: &str, description: &str) -> Tool {
+    Tool::new(name, description, |_: ToolContext, _: Nothing| async { Ok(()) })
+}
+
+fn agent() -> AgentBuilder {
+    Agent::builder("a").model(ScriptedModel::echo())
+}
+
+#[test]
+fn a_tool_that_cannot_be_is_refused_by_its_name() {
+    let long = "x".repeat(65);
+    let bad_retry = RetryPolicy::new(std::time::Duration::ZERO).factor(0.0);
+    for (tools, name, problem) in [
+        (vec![tool("", "d")], "", "1 to 64"),
+        (vec![tool(&long, "d")], long.as_str(), "1 to 64"),
+        (vec![tool("a b", "d")], "a b", "letters"),
+        (vec![tool("é", "d")], "é", "letters"),
+        (vec![tool("a", " ")], "a", "description"),
+        (vec![tool("a", "d"), tool("b", "d"), tool("a", "e")], "a", "another tool"),
+        (vec![tool("a", "d").timeout(std::time::Duration::ZERO)], "a", "timeout"),
+        (vec![tool("a", "d").retries(1, bad_retry)], "a", "retry"),
+        (vec![Tool::new("a", "d", |_: ToolContext, _: Vec<u8>| async { Ok(()) })], "a", "struct"),
+        (vec![Tool::new("a", "d", |_: ToolContext, (): ()| async { Ok(()) })], "a", "struct"),
+    ] {
+        let error = tools.into_iter().fold(agent(), AgentBuilder::tool).build().unwrap_err();
+        let InvalidAgent::Tool { agent, tool, problem: found } = &error else { panic!("{error:?}") };
+        assert!(agent == "a" && tool == name && found.contains(problem), "{error}");
+        assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+    }
+    let fine = agent().tool(tool(&"x".repeat(64), "d")).tool(tool("Aa_0-", "d"));
+    fine.build().unwrap();
+}
+
+#[test]
+fn what_only_a_model_can_use_is_refused_without_one() {
+    let code = || Agent::builder("a").code(|_| async { Ok(()) });
+    assert_eq!(code().tool(tool("t", "d")).build().unwrap_err(), InvalidAgent::ToolsWithoutModel("a".to_owned()));
+    assert_eq!(code().output::<Order>().build().unwrap_err(), InvalidAgent::OutputWithoutModel("a".to_owned()));
+    for (builder, field) in [
+        (agent().max_turns(0), "max_turns"),
+        (agent().max_tokens(0), "max_tokens"),
+        (agent().parallel_tool_calls(0), "parallel_tool_calls"),
+        (agent().output::<Vec<u8>>(), "output"),
+    ] {
+        let error = builder.build().unwrap_err();
+        assert!(matches!(&error, InvalidAgent::Field(invalid) if invalid.field() == field), "{error}");
+    }
+}
+
+#[test]
+fn arguments_are_read_and_the_error_says_where_they_are_wrong() {
+    assert_eq!(read::<Order>(r#"{"items": [{"count": 1}]}"#), Ok(Order { items: vec![Item { count: 1 }] }));
+    assert!(read::<Nothing>("").is_ok() && read::<Nothing>(" {} ").is_ok());
+    for (arguments, problem) in [
+        (r#"{"items": [{"count": 1}, {"count": 300}]}"#, "at `items[1].count`: invalid value: integer `300`"),
+        (r#"{"items": [{}]}"#, "at `items[0]`: missing field `count`"),
+        ("{}", "missing field `items`"),
+        ("", "missing field `items`"),
+        (r#"{"items": ["#, "EOF"),
+        (r#"{"items": []} and so on"#, "trailing characters"),
+    ] {
+        let error = read::<Order>(arguments).unwrap_err();
+        assert!(error.starts_with(problem) || error.contains("EOF") && problem == "EOF", "{error}");
+    }
+}
+
+#[test]
+fn a_blocking_tool_that_has_not_begun_never_does_once_its_call_is_dropped() {
+    let threads = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let calls = Arc::new(AtomicU32::new(0));
+    let noted = Arc::clone(&calls);
+    let tool =
+        Tool::blocking("count", "Counts.", move |_: ToolContext, _: Nothing| Ok(noted.fetch_add(1, Ordering::AcqRel)));
+    threads.block_on(async {
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let mut dropped = tool.begin(context(), "{}").unwrap();
+        assert!(futures_util::poll!(&mut dropped).is_pending());
+        drop(dropped);
+        let kept = tool.begin(context(), "{}").unwrap();
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert_eq!(kept.await.unwrap().as_json(), 0);
+    });
+    assert_eq!(calls.load(Ordering::Acquire), 1);
+}
+
+fn context() -> ToolContext {
+    let (reports, _) = tokio::sync::mpsc::channel(1);
+    let run = Arc::new(unowned().run);
+    let steps = StepMemory::new(1, Vec::new(), 1000);
+    let key = steps.call("tool count").unwrap().key(run.output.run_id);
+    let (history, cancel) = (Vec::new(), CancelSignal::default());
+    let parts = RunContextParts { run, history, reports, cancel, steps, max_event: 1000 };
+    ToolContext::new(RunContext::new(parts), "call_1", key)
+}

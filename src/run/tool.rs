@@ -1,0 +1,100 @@
+//! The call of a tool, as those who follow a run see it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Content;
+
+/// A call of a tool; the field names are agno's.
+///
+/// `Debug` shows neither the arguments nor the result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct ToolExecution {
+    /// What the model calls the call.
+    pub tool_call_id: String,
+    /// The name of the tool.
+    pub tool_name: String,
+    /// The arguments; the text that the model has written when that is no JSON.
+    pub tool_args: Content,
+    /// Whether the call has failed.
+    pub tool_call_error: bool,
+    /// What the tool returned, unless that is larger than 64 KiB; set when the call has completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Content>,
+    /// How long it took; set when the call has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<ToolMetrics>,
+}
+
+/// What a call cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct ToolMetrics {
+    /// Seconds from the start of the call to its end, all tries and the pauses between them included.
+    pub duration: f64,
+}
+
+/// A result that is larger than this stays out of the event log, in bytes.
+const LARGEST_RESULT: usize = 64 * 1024;
+
+impl ToolExecution {
+    /// A call that has begun.
+    pub(crate) fn begun(call_id: &str, name: &str, arguments: &str) -> Self {
+        let arguments = serde_json::from_str(arguments).unwrap_or_else(|_| serde_json::Value::from(arguments));
+        let clean = |text: &str| text.replace('\0', "\u{fffd}");
+        Self {
+            tool_call_id: clean(call_id),
+            tool_name: clean(name),
+            tool_args: Content::from(arguments).without_nul(),
+            tool_call_error: false,
+            result: None,
+            metrics: None,
+        }
+    }
+
+    /// The call, at its end.
+    pub(crate) fn ended(self, seconds: f64) -> Self {
+        Self { metrics: Some(ToolMetrics { duration: seconds }), ..self }
+    }
+
+    /// The call, with what the tool returned.
+    pub(crate) fn with_result(self, result: &Content) -> Self {
+        let result = (result.size() <= LARGEST_RESULT).then(|| result.clone());
+        Self { result, ..self }
+    }
+
+    /// About how many bytes the call brings along.
+    pub(crate) fn weight(&self) -> usize {
+        let result = self.result.as_ref().map_or(0, Content::size);
+        self.tool_call_id.len() + self.tool_name.len() + self.tool_args.size() + result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{LARGEST_RESULT, ToolExecution};
+    use crate::run::Content;
+
+    #[test]
+    fn arguments_are_json_where_they_can_be_and_nothing_is_shown() {
+        let call = ToolExecution::begun("c\0", "add", r#"{"a": "my secret\u0000"}"#);
+        assert_eq!(call.tool_args, Content::from(json!({"a": "my secret\u{fffd}"})));
+        assert_eq!(call.tool_call_id, "c\u{fffd}");
+        let ended = call.ended(0.5).with_result(&Content::from("another secret"));
+        assert!(!format!("{ended:?}").contains("secret"), "{ended:?}");
+        let broken = ToolExecution::begun("c", "add", "{\"a\": ");
+        assert_eq!(broken.tool_args, Content::from("{\"a\": "));
+    }
+
+    #[test]
+    fn a_large_result_stays_out_of_the_log() {
+        let call = ToolExecution::begun("c", "read", "{}");
+        let largest = Content::from("x".repeat(LARGEST_RESULT));
+        assert_eq!(call.clone().with_result(&largest).result, Some(largest));
+        assert_eq!(call.with_result(&Content::from("x".repeat(LARGEST_RESULT + 1))).result, None);
+    }
+}

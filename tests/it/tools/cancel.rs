@@ -1,0 +1,108 @@
+//! A cancel ends a loop of tools where it is.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use greenroom::CancelOutcome;
+
+use super::*;
+use crate::support::DropGuard;
+
+on_each_store!(
+    after_a_cancel_in_the_first_of_four_turns_no_tool_is_called_and_no_turn_asked_for,
+    after_a_cancel_in_the_first_of_four_calls_no_other_is_made,
+    a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled,
+);
+
+/// Four calls, each in a turn of its own or all in one; the first one waits for ever, and says when it is dropped.
+fn four_calls(together: bool, begun: &Gate, dropped: &Gate, calls: &Arc<AtomicU64>) -> (ScriptedModel, AgentBuilder) {
+    let model = ScriptedModel::answering(move |request| match outputs(request).len() as u64 {
+        4 => ScriptedTurn::text("done"),
+        _ if together => (1..=4).fold(ScriptedTurn::text("Well. "), |turn, n| turn.then_call("work", number(n))),
+        done => ScriptedTurn::text("Well. ").then_call("work", number(done + 1)),
+    });
+    let (begun, dropped, calls) = (begun.clone(), dropped.clone(), Arc::clone(calls));
+    let work = Tool::new("work", "Works.", move |_: ToolContext, args: Number| {
+        calls.fetch_add(1, Ordering::AcqRel);
+        let (begun, guard) = (begun.clone(), DropGuard(dropped.clone()));
+        async move {
+            let _guard = guard;
+            if args.number == 1 {
+                begun.pass().await;
+            }
+            Ok(args.number)
+        }
+    });
+    (model.clone(), Agent::builder("a").model(model).tool(work).parallel_tool_calls(1))
+}
+
+async fn cancelled_in_the_first_call(store: Store, together: bool) {
+    let (begun, dropped, calls) = (Gate::new(), Gate::new(), Arc::default());
+    let (model, agent) = four_calls(together, &begun, &dropped, &calls);
+    let runtime = start(store, agent).await;
+    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
+    begun.arrivals(1).await;
+
+    assert_eq!(run.cancel().await.unwrap(), CancelOutcome::Cancelled);
+
+    dropped.arrivals(1).await;
+    // Whoever wanted to go on could.
+    begun.open(10);
+    let output = run.output().await.unwrap();
+    assert_eq!((output.status, text(&output)), (RunStatus::Cancelled, "Well. "));
+    soon(runtime.shutdown(LONG)).await;
+    assert_eq!((calls.load(Ordering::Acquire), model.requests().len(), model.open_turns()), (1, 1, 0));
+}
+
+async fn after_a_cancel_in_the_first_of_four_turns_no_tool_is_called_and_no_turn_asked_for(store: Store) {
+    cancelled_in_the_first_call(store, false).await;
+}
+
+async fn after_a_cancel_in_the_first_of_four_calls_no_other_is_made(store: Store) {
+    cancelled_in_the_first_call(store, true).await;
+}
+
+async fn a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled(store: Store) {
+    let (begun, cleaned, dropped) = (Gate::new(), Gate::new(), Gate::new());
+    let model = ScriptedModel::new([ScriptedTurn::calls([])
+        .then_call("heeds", number(1))
+        .then_call("does_not", number(1))
+        .then_call("heeds", number(2))]);
+    let (at_begin, at_clean) = (begun.clone(), cleaned.clone());
+    let heeds = Tool::new("heeds", "Cleans up.", move |cx: ToolContext, _: Number| {
+        let (begun, cleaned) = (at_begin.clone(), at_clean.clone());
+        async move {
+            let cancelled = cx.cancelled();
+            tokio::pin!(cancelled);
+            // It has asked when it says that it has begun.
+            let early = futures_util::poll!(&mut cancelled);
+            assert!(early.is_pending());
+            begun.arrive();
+            cancelled.await;
+            cx.emit("cleaned", "up").await?;
+            cleaned.arrive();
+            Ok("cleaned up")
+        }
+    });
+    let (at_begin, at_drop) = (begun.clone(), dropped.clone());
+    let does_not = Tool::new("does_not", "Waits.", move |_: ToolContext, _: Number| {
+        let (begun, guard) = (at_begin.clone(), DropGuard(at_drop.clone()));
+        async move {
+            let _guard = guard;
+            begun.pass().await;
+            Ok(())
+        }
+    });
+    // The third call waits for room.
+    let agent = Agent::builder("a").model(model.clone()).tool(heeds).tool(does_not).parallel_tool_calls(2);
+    let runtime = start(store, agent).await;
+    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
+    begun.arrivals(2).await;
+
+    assert_eq!(run.cancel().await.unwrap(), CancelOutcome::Cancelled);
+
+    assert_eq!((cleaned.unseen(), dropped.unseen(), begun.unseen()), (1, 1, 0));
+    assert_eq!(model.requests().len(), 1);
+    let log = log(&runtime, run.run_id()).await;
+    let last = names(&log).split_off(log.len() - 3);
+    assert_eq!(last, ["CustomEvent", "ToolCallCompleted", "RunCancelled"]);
+}
