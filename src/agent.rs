@@ -15,7 +15,7 @@ use crate::run::{
 
 pub use self::context::RunContext;
 pub use self::error::AgentError;
-pub use self::message::{Message, ModelRequest, OutputSpec, Role, ToolCall, ToolSpec};
+pub use self::message::{Message, ModelRequest, OutputSpec, Role, ToolCall, ToolChoice, ToolSpec};
 pub use self::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelTurn};
 #[cfg(feature = "openai")]
 pub use self::openai::OpenAIResponses;
@@ -24,12 +24,16 @@ pub use self::scripted::{ScriptedModel, ScriptedTurn};
 
 mod context;
 mod error;
+#[cfg(feature = "openai")]
+mod http;
 mod memory;
 mod message;
 mod model;
 mod model_work;
 #[cfg(feature = "openai")]
 mod openai;
+#[cfg(feature = "openai")]
+mod parts;
 mod retry_policy;
 mod scripted;
 mod step;

@@ -57,6 +57,6 @@ pub use crate::store::{Cursor, InvalidCursor, Page, RunCounts, RunQuery, Store, 
 pub mod model {
     pub use crate::agent::{
         Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, OutputSpec, Role, ToolCall,
-        ToolSpec,
+        ToolChoice, ToolSpec,
     };
 }

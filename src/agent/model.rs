@@ -4,8 +4,9 @@ use std::fmt;
 
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::message::{ModelRequest, ToolCall};
+use super::message::{Message, ModelRequest, ToolCall};
 use crate::run::Usage;
 
 /// A model that answers.
@@ -48,6 +49,10 @@ pub struct ModelTurn {
     /// The provider's id of the answer, when it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
+    /// What the model's client wants to see again when the conversation goes on, and only it understands: for instance what
+    /// the model has thought before it called a tool, encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_data: Option<Value>,
 }
 
 impl ModelTurn {
@@ -55,6 +60,13 @@ impl ModelTurn {
     #[must_use]
     pub fn new(text: impl Into<String>, usage: Usage) -> Self {
         Self { text: text.into(), usage, ..Self::default() }
+    }
+
+    /// The turn as a message of the conversation that goes on.
+    #[must_use]
+    pub fn to_message(&self) -> Message {
+        let said = Message::calls(self.text.as_str(), self.tool_calls.clone());
+        Message { provider_data: self.provider_data.clone(), ..said }
     }
 }
 
