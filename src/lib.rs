@@ -30,11 +30,13 @@ mod test_postgres;
 #[cfg(feature = "web")]
 pub mod web;
 
-#[cfg(feature = "openai")]
-pub use crate::agent::OpenAIResponses;
+#[cfg(feature = "anthropic")]
+pub use crate::agent::AnthropicMessages;
 pub use crate::agent::{
     Agent, AgentBuilder, AgentError, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn,
 };
+#[cfg(feature = "openai")]
+pub use crate::agent::{OpenAIChat, OpenAIResponses};
 pub use crate::error::Error;
 pub use crate::run::{
     Content, CrashPolicy, Exchange, FailureKind, InvalidRun, InvalidRunId, Metadata, Metrics, NewRun, Run, RunEvent,

@@ -6,7 +6,7 @@
 
 pub(super) use self::body::{LARGEST, too_large};
 pub(super) use self::call::Call;
-pub(super) use self::failure::{ProviderError, Secrets, invalid, protocol, unreadable};
+pub(super) use self::failure::{ProviderError, Secrets, cut, invalid, protocol, unreadable};
 pub(super) use self::settings::{Address, Key, Settings, client_settings, sensitive};
 pub(super) use self::turn::{Listener, events};
 

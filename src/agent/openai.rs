@@ -9,6 +9,8 @@ use self::answer::Heard;
 use super::http::{Address, Key, Settings, client_settings, events};
 use super::{Model, ModelError, ModelEvent, ModelRequest};
 
+pub(super) use self::request::reasons;
+
 mod answer;
 mod history;
 mod request;

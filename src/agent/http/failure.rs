@@ -224,7 +224,7 @@ pub(in crate::agent) fn protocol(message: impl Into<String>) -> ModelError {
 }
 
 /// The answer ended before it was complete.
-pub(super) fn cut(reason: Option<reqwest::Error>) -> ModelError {
+pub(in crate::agent) fn cut(reason: Option<reqwest::Error>) -> ModelError {
     let reason = reason.map(|error| format!(": {}", error_chain(&error.without_url()))).unwrap_or_default();
     ModelError::new(ModelErrorKind::Cut, format!("the answer was cut off before its end{reason}"))
 }

@@ -97,6 +97,20 @@ impl Settings {
         resolve_key(self.api_key.clone(), key.variable, || env(key.variable))
     }
 
+    /// The key, if there is one: a server that is named in code gets none that is not.
+    #[cfg(feature = "openai")]
+    pub(in crate::agent) fn key_if_any(
+        &self,
+        key: &Key,
+        address: &Address,
+    ) -> Result<Option<SecretString>, ModelError> {
+        match (&self.api_key, &self.base_url) {
+            (None, Some(_)) => Ok(None),
+            (None, None) if env(address.variable).is_some() => Ok(env(key.variable).map(SecretString::from)),
+            (Some(_), _) | (None, None) => self.key(key).map(Some),
+        }
+    }
+
     /// The headers of a request, `own` among them; those that were set go before all others.
     pub(in crate::agent) fn headers(
         &self,

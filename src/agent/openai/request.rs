@@ -13,6 +13,11 @@ use crate::agent::{ModelError, ModelRequest, OutputSpec, ToolChoice, ToolSpec};
 /// Ids of models that reason start with one of these.
 const REASONING_FAMILIES: [&str; 4] = ["o3", "o4-mini", "gpt-5", "gpt-6"];
 
+/// Whether the model of this id is one of those that reason.
+pub(in crate::agent) fn reasons(model: &str) -> bool {
+    REASONING_FAMILIES.iter().any(|family| model.starts_with(family))
+}
+
 pub(super) fn call(model: &OpenAIResponses, request: ModelRequest) -> Result<Call, ModelError> {
     let OpenAIResponses { model, settings, parameters } = model;
     let url = settings.url(&ADDRESS, &["responses"])?;
@@ -83,7 +88,7 @@ struct Reasoning<'a> {
 impl<'a> Body<'a> {
     /// All but the input.
     fn new(model: &'a str, settings: &Settings, parameters: &'a Parameters, request: &ModelRequest) -> Self {
-        let reasons = REASONING_FAMILIES.iter().any(|family| model.starts_with(family));
+        let reasons = reasons(model);
         // What the provider does not store, it has to be told again, and only this makes it legible to it.
         let include = (reasons && parameters.store == Some(false)).then_some("reasoning.encrypted_content");
         Self {
