@@ -11,7 +11,8 @@ use crate::run::Usage;
 
 /// A model that answers.
 ///
-/// A turn is a stream: any number of [`ModelEvent::Text`], then exactly one [`ModelEvent::Done`] or an error. A stream that
+/// A turn is a stream: any number of [`ModelEvent::Text`], then exactly one [`ModelEvent::Done`] or an error. What else there
+/// is among the events is for models that need it. A stream that
 /// ends without either is a failed turn. Dropping the stream must give up the turn at once, which for HTTP means closing
 /// the connection (or resetting its stream): that is how a cancel reaches the model, also in the middle of a back-off.
 pub trait Model: Send + Sync + 'static {
@@ -33,6 +34,13 @@ pub enum ModelEvent {
     Text(String),
     /// The whole turn; nothing comes after it.
     Done(ModelTurn),
+    /// From here on, another model is asked than the one before.
+    Instead {
+        /// The model's id, as its provider knows it.
+        model: String,
+        /// Who provides the model.
+        provider: String,
+    },
 }
 
 /// A turn that is complete. It is remembered as JSON, see [`CrashPolicy::Resume`](crate::CrashPolicy::Resume).
@@ -75,6 +83,9 @@ impl fmt::Debug for ModelEvent {
         match self {
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Done(turn) => f.debug_tuple("Done").field(turn).finish(),
+            Self::Instead { model, provider } => {
+                f.debug_struct("Instead").field("model", model).field("provider", provider).finish()
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ impl ModelWork {
                 Message::new(Role::Assistant, earlier.content.to_string()),
             ]
         });
-        let question = Message::new(Role::User, cx.input().to_string());
+        let question = Message::new(Role::User, cx.input().clone());
         ModelRequest { messages: system.chain(history).chain([question]).collect(), ..ModelRequest::default() }
     }
 }
@@ -67,9 +67,8 @@ async fn turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) -> Resu
 
 /// Asks for one turn, and tells those who follow the run about it.
 async fn take_turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) -> Result<ModelTurn, ModelError> {
-    let names = || (model.id().to_owned(), model.provider().to_owned());
-    let (id, provider) = names();
-    cx.say(RunEventKind::ModelRequestStarted { model: id, model_provider: provider }).await;
+    let (mut id, mut provider) = (model.id().to_owned(), model.provider().to_owned());
+    cx.say(RunEventKind::ModelRequestStarted { model: id.clone(), model_provider: provider.clone() }).await;
     let asked = Instant::now();
     let mut first_piece = None;
     let mut answer = model.respond(request);
@@ -80,6 +79,10 @@ async fn take_turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) ->
                 cx.emit_text(text).await;
             }
             Some(Ok(ModelEvent::Done(turn))) => break turn,
+            Some(Ok(ModelEvent::Instead { model, provider: other })) => {
+                (id, provider) = (model.clone(), other.clone());
+                cx.say(RunEventKind::ModelRequestStarted { model, model_provider: other }).await;
+            }
             Some(Err(error)) => return Err(error),
             None => {
                 return Err(ModelError::new(ModelErrorKind::Cut, "the model's answer ended before it was complete"));
@@ -90,7 +93,6 @@ async fn take_turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) ->
         first_piece = Some(asked.elapsed());
         cx.emit_text(turn.text.as_str()).await;
     }
-    let (id, provider) = names();
     cx.say(RunEventKind::ModelRequestCompleted {
         model: id,
         model_provider: provider,
