@@ -13,24 +13,38 @@ use crate::run::{
     Content, CrashPolicy, InvalidRun, SessionPolicy, WebhookUrl, check_limits, check_name, check_timeout,
 };
 
+#[cfg(feature = "anthropic")]
+pub use self::anthropic::AnthropicMessages;
 pub use self::context::RunContext;
 pub use self::error::AgentError;
-pub use self::message::{Message, ModelRequest, OutputSpec, Role, ToolCall, ToolSpec};
+pub use self::fallback::FallbackModel;
+pub use self::message::{Message, ModelRequest, OutputSpec, Role, ToolCall, ToolChoice, ToolSpec};
 pub use self::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelTurn};
 #[cfg(feature = "openai")]
 pub use self::openai::OpenAIResponses;
+#[cfg(feature = "openai")]
+pub use self::openai_chat::OpenAIChat;
 pub use self::retry_policy::RetryPolicy;
 pub use self::scripted::{ScriptedModel, ScriptedTurn};
 pub use self::tool::{Tool, ToolContext};
 
+#[cfg(feature = "anthropic")]
+mod anthropic;
 mod context;
 mod error;
+mod fallback;
+#[cfg(any(feature = "openai", feature = "anthropic"))]
+mod http;
 mod memory;
 mod message;
 mod model;
 mod model_work;
 #[cfg(feature = "openai")]
 mod openai;
+#[cfg(feature = "openai")]
+mod openai_chat;
+#[cfg(any(feature = "openai", feature = "anthropic"))]
+mod parts;
 mod retry_policy;
 mod schema;
 mod scripted;

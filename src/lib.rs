@@ -30,12 +30,14 @@ mod test_postgres;
 #[cfg(feature = "web")]
 pub mod web;
 
-#[cfg(feature = "openai")]
-pub use crate::agent::OpenAIResponses;
+#[cfg(feature = "anthropic")]
+pub use crate::agent::AnthropicMessages;
 pub use crate::agent::{
-    Agent, AgentBuilder, AgentError, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn, Tool,
-    ToolContext,
+    Agent, AgentBuilder, AgentError, FallbackModel, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn,
+    Tool, ToolContext,
 };
+#[cfg(feature = "openai")]
+pub use crate::agent::{OpenAIChat, OpenAIResponses};
 pub use crate::error::Error;
 pub use crate::run::{
     Content, CrashPolicy, Exchange, FailureKind, InvalidRun, InvalidRunId, Metadata, Metrics, NewRun, Run, RunEvent,
@@ -62,6 +64,6 @@ pub use schemars;
 pub mod model {
     pub use crate::agent::{
         Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, OutputSpec, Role, ToolCall,
-        ToolSpec,
+        ToolChoice, ToolSpec,
     };
 }

@@ -20,24 +20,38 @@ pub struct ModelRequest {
 }
 
 /// A message of a conversation. `Debug` does not show the text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What is said.
+    /// What is said. A user can also show something: a JSON array of nothing but parts, of these three forms, is sent as images
+    /// and files; any other JSON is written out.
+    ///
+    /// ```
+    /// # use greenroom::model::{Message, Role};
+    /// let question = Message::new(Role::User, serde_json::json!([
+    ///     {"type": "text", "text": "What differs?"},
+    ///     {"type": "image", "url": "https://example.org/before.png"},
+    ///     {"type": "file", "url": "https://example.org/report.pdf"},
+    /// ]));
+    /// # assert!(question.content.as_text().is_none());
+    /// ```
     pub content: Content,
     /// The tools that the model wanted called; none unless the [assistant](Role::Assistant) speaks.
     pub tool_calls: Vec<ToolCall>,
     /// The [id of the call](ToolCall::id) that this is the output of, when a [tool](Role::Tool) speaks.
     pub tool_call_id: Option<String>,
+    /// What the model's client wants to see again with what the [assistant](Role::Assistant) said, see
+    /// [`ModelTurn::provider_data`](super::ModelTurn::provider_data).
+    pub provider_data: Option<Value>,
 }
 
 impl Message {
     /// A message of `role`.
     #[must_use]
     pub fn new(role: Role, content: impl Into<Content>) -> Self {
-        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None, provider_data: None }
     }
 
     /// A message of the model that has said `text` and wants tools called.
@@ -50,6 +64,17 @@ impl Message {
     #[must_use]
     pub fn tool_output(tool_call_id: impl Into<String>, output: impl Into<Content>) -> Self {
         Self { tool_call_id: Some(tool_call_id.into()), ..Self::new(Role::Tool, output) }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("role", &self.role)
+            .field("content", &self.content)
+            .field("tool_calls", &self.tool_calls)
+            .field("tool_call_id", &self.tool_call_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,6 +116,20 @@ impl fmt::Debug for ToolCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ToolCall").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// Which tools a model may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ToolChoice {
+    /// The model chooses.
+    Auto,
+    /// None.
+    None,
+    /// At least one, whichever it likes.
+    Required,
+    /// The tool of this name.
+    Tool(String),
 }
 
 /// What a model is told about a tool.

@@ -4,13 +4,15 @@ use std::fmt;
 
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::message::{ModelRequest, ToolCall};
+use super::message::{Message, ModelRequest, ToolCall};
 use crate::run::Usage;
 
 /// A model that answers.
 ///
-/// A turn is a stream: any number of [`ModelEvent::Text`], then exactly one [`ModelEvent::Done`] or an error. A stream that
+/// A turn is a stream: any number of [`ModelEvent::Text`], then exactly one [`ModelEvent::Done`] or an error. What else there
+/// is among the events is for models that need it. A stream that
 /// ends without either is a failed turn. Dropping the stream must give up the turn at once, which for HTTP means closing
 /// the connection (or resetting its stream): that is how a cancel reaches the model, also in the middle of a back-off.
 pub trait Model: Send + Sync + 'static {
@@ -32,6 +34,13 @@ pub enum ModelEvent {
     Text(String),
     /// The whole turn; nothing comes after it.
     Done(ModelTurn),
+    /// From here on, another model is asked than the one before.
+    Instead {
+        /// The model's id, as its provider knows it.
+        model: String,
+        /// Who provides the model.
+        provider: String,
+    },
 }
 
 /// A turn that is complete. It is remembered as JSON, see [`CrashPolicy::Resume`](crate::CrashPolicy::Resume).
@@ -48,6 +57,10 @@ pub struct ModelTurn {
     /// The provider's id of the answer, when it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
+    /// What the model's client wants to see again when the conversation goes on, and only it understands: for instance what
+    /// the model has thought before it called a tool, encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_data: Option<Value>,
 }
 
 impl ModelTurn {
@@ -56,6 +69,13 @@ impl ModelTurn {
     pub fn new(text: impl Into<String>, usage: Usage) -> Self {
         Self { text: text.into(), usage, ..Self::default() }
     }
+
+    /// The turn as a message of the conversation that goes on.
+    #[must_use]
+    pub fn to_message(&self) -> Message {
+        let said = Message::calls(self.text.as_str(), self.tool_calls.clone());
+        Message { provider_data: self.provider_data.clone(), ..said }
+    }
 }
 
 impl fmt::Debug for ModelEvent {
@@ -63,6 +83,9 @@ impl fmt::Debug for ModelEvent {
         match self {
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Done(turn) => f.debug_tuple("Done").field(turn).finish(),
+            Self::Instead { model, provider } => {
+                f.debug_struct("Instead").field("model", model).field("provider", provider).finish()
+            }
         }
     }
 }

@@ -65,12 +65,11 @@ impl Parts {
                 }
                 may_repair = false;
                 spent.allows_more(&self.limits)?;
-                let answer = Message::new(Role::Assistant, turn.text);
-                request.messages.extend([answer, Message::new(Role::User, misfit.to_model())]);
+                request.messages.extend([turn.to_message(), Message::new(Role::User, misfit.to_model())]);
             } else {
                 spent.allows_more(&self.limits)?;
                 let outputs = self.tools.call_all(&turn.tool_calls, cx).await?;
-                request.messages.push(Message::calls(turn.text, turn.tool_calls));
+                request.messages.push(turn.to_message());
                 request.messages.extend(outputs);
             }
         }
@@ -85,7 +84,7 @@ impl Parts {
                 Message::new(Role::Assistant, earlier.content.to_string()),
             ]
         });
-        let question = Message::new(Role::User, cx.input().to_string());
+        let question = Message::new(Role::User, cx.input().clone());
         ModelRequest {
             messages: system.chain(history).chain([question]).collect(),
             tools: self.tools.specs(),

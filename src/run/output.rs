@@ -69,6 +69,19 @@ pub struct Usage {
     /// Both together, as the provider says.
     #[serde(default)]
     pub total_tokens: u64,
+    /// Those that went in and that the provider still knew from an earlier request; left out when there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_read_tokens: u64,
+    /// Those that went in and that the provider has kept for a later request; left out when there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
+    /// Those that came out as reasoning; left out when there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: u64,
+}
+
+const fn is_zero(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 impl std::ops::AddAssign for Usage {
@@ -76,6 +89,9 @@ impl std::ops::AddAssign for Usage {
         self.input_tokens = self.input_tokens.saturating_add(turn.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(turn.output_tokens);
         self.total_tokens = self.total_tokens.saturating_add(turn.total_tokens);
+        self.cache_read_tokens = self.cache_read_tokens.saturating_add(turn.cache_read_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(turn.cache_write_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(turn.reasoning_tokens);
     }
 }
 

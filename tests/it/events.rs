@@ -20,7 +20,7 @@ on_each_store!(
 );
 
 async fn a_log_counts_from_zero_and_ends_with_the_end(store: Store) {
-    let usage = Usage { input_tokens: 1, output_tokens: 2, total_tokens: 3 };
+    let usage = Usage { input_tokens: 1, output_tokens: 2, total_tokens: 3, ..Usage::default() };
     let model = ScriptedModel::new([ScriptedTurn::text("Paris.").usage(usage)]);
     let runtime = start(store, Agent::builder("model").model(model)).await;
     let run = runtime.submit(NewRun::new("model", "hi")).await.unwrap();

@@ -30,7 +30,7 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("actix", &["actors", "runtime"]),
     ("actix_rt", &["actors", "runtime"]),
     ("actix_web", &["web"]),
-    ("reqwest", &["agent::openai", "actors::courier"]),
+    ("reqwest", &["agent::http", "agent::openai", "agent::openai_chat", "agent::anthropic", "actors::courier"]),
     ("utoipa", &["run", "web"]),
 ];
 

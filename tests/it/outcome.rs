@@ -230,7 +230,7 @@ async fn a_run_knows_what_it_cost(store: Store) {
     let output = settled(&runtime.submit(NewRun::new("BackgroundAgent", "hi")).await.unwrap()).await;
 
     let metrics = output.metrics;
-    assert_eq!(metrics.usage, Usage { input_tokens: 12, output_tokens: 7, total_tokens: 19 });
+    assert_eq!(metrics.usage, Usage { input_tokens: 12, output_tokens: 7, total_tokens: 19, ..Usage::default() });
     let (first, whole) = (metrics.time_to_first_token.unwrap(), metrics.duration.unwrap());
     assert!(0.0 < first && first <= whole, "{metrics:?}");
     let (started, ended) = (output.started_at.unwrap(), output.settled_at.unwrap());

@@ -38,7 +38,7 @@ fn outputs(request: &ModelRequest) -> Vec<Value> {
 }
 
 async fn the_model_is_told_what_its_calls_came_to_and_those_who_follow_see_each(store: Store) {
-    let cost = Usage { input_tokens: 2, output_tokens: 3, total_tokens: 5 };
+    let cost = Usage { input_tokens: 2, output_tokens: 3, total_tokens: 5, ..Usage::default() };
     let calls = ScriptedTurn::text("Let me see. ").usage(cost);
     let calls = calls.then_call("half", number(8)).then_call("half", number(7)).then_call("half", json!({}));
     let model = ScriptedModel::new([calls, ScriptedTurn::text("It is 4.").usage(cost)]);
@@ -55,7 +55,7 @@ async fn the_model_is_told_what_its_calls_came_to_and_those_who_follow_see_each(
     let output = settled(&run).await;
 
     assert_eq!((output.status, text(&output)), (RunStatus::Completed, "It is 4."));
-    assert_eq!(output.metrics.usage, Usage { input_tokens: 4, output_tokens: 6, total_tokens: 10 });
+    assert_eq!(output.metrics.usage, Usage { input_tokens: 4, output_tokens: 6, total_tokens: 10, ..Usage::default() });
     let asked = model.requests();
     assert_eq!(asked.len(), 2);
     assert!(asked.iter().all(|request| request.tools.len() == 1 && request.tools[0].strict));

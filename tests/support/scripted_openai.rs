@@ -1,4 +1,5 @@
-//! A server that speaks as much of `OpenAI`'s Responses API as a script tells it to, and that sees what its clients do.
+//! A server that speaks as much of the APIs of models as a script tells it to, and that sees what its clients do: `OpenAI`'s
+//! Responses API, chat completions, and Anthropic's Messages API, whichever it is asked in.
 //!
 //! It is raw TCP with a parser for request heads, so that a script can break off anywhere, and so that the instant is known
 //! at which a client closes its connection. Nothing here waits for time to pass unless a script says so.
@@ -25,10 +26,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use self::reply::{Reply, response};
+use self::dialect::Dialect;
+pub use self::reply::Reply;
+pub use self::responses::response;
 
+#[path = "scripted_openai/anthropic.rs"]
+mod anthropic;
+#[path = "scripted_openai/chat.rs"]
+mod chat;
+#[path = "scripted_openai/dialect.rs"]
+mod dialect;
 #[path = "scripted_openai/reply.rs"]
 mod reply;
+#[path = "scripted_openai/responses.rs"]
+mod responses;
 
 /// A request as it arrived.
 #[derive(Clone)]
@@ -123,7 +134,7 @@ impl Connection {
         let mut connection = Self { peer, read, unread: Vec::new(), requests };
         let mut latest = None;
         while let Some(request) = connection.next_request().await {
-            let body = request.body.clone();
+            let (dialect, body) = (Dialect::of(&request.path), request.body.clone());
             let mut index = 0;
             connection.requests.send_modify(|requests| {
                 index = requests.len();
@@ -132,7 +143,7 @@ impl Connection {
             latest = Some(index);
             let reply = script(index, &body);
             let played = tokio::select! {
-                played = reply.play(&mut write, &body) => played,
+                played = reply.play(&mut write, dialect, &body) => played,
                 () = connection.end_of_input() => break,
             };
             match played {

@@ -242,7 +242,7 @@ async fn what_earlier_attempts_remember_is_neither_asked_nor_called_again() {
 }
 
 fn costing(tokens: u64) -> Usage {
-    Usage { input_tokens: tokens, output_tokens: 0, total_tokens: 0 }
+    Usage { input_tokens: tokens, output_tokens: 0, total_tokens: 0, ..Usage::default() }
 }
 
 #[tokio::test]

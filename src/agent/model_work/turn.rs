@@ -42,7 +42,7 @@ async fn take(
     request: ModelRequest,
     cx: &RunContext,
 ) -> Result<(ModelTurn, RunEventKind), ModelError> {
-    let (id, provider) = (model.id().to_owned(), model.provider().to_owned());
+    let (mut id, mut provider) = (model.id().to_owned(), model.provider().to_owned());
     cx.say(RunEventKind::ModelRequestStarted { model: id.clone(), model_provider: provider.clone() }).await;
     let asked = Instant::now();
     let mut first_piece = None;
@@ -54,6 +54,10 @@ async fn take(
                 cx.emit_text(text).await;
             }
             Some(Ok(ModelEvent::Done(turn))) => break turn,
+            Some(Ok(ModelEvent::Instead { model, provider: other })) => {
+                (id, provider) = (model.clone(), other.clone());
+                cx.say(RunEventKind::ModelRequestStarted { model, model_provider: other }).await;
+            }
             Some(Err(error)) => return Err(error),
             None => {
                 return Err(ModelError::new(ModelErrorKind::Cut, "the model's answer ended before it was complete"));

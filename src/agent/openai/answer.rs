@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sse_stream::Sse;
 
-use super::body::{LARGEST, too_large};
-use super::failure::{ProviderError, Secrets, protocol};
-use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn};
+use super::history::Memory;
+use crate::agent::http::{LARGEST, Listener, ProviderError, Secrets, protocol, too_large, unreadable};
+use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall};
 use crate::run::Usage;
 
 /// The events that a turn consists of; all others are ignored.
@@ -17,6 +17,8 @@ enum Event {
     Created { response: Created },
     #[serde(rename = "response.output_text.delta", alias = "response.refusal.delta")]
     Delta { delta: String },
+    #[serde(rename = "response.output_item.done")]
+    ItemDone { item: Value },
     #[serde(rename = "response.completed")]
     Completed { response: Answer },
     #[serde(rename = "response.failed")]
@@ -47,8 +49,8 @@ struct ErrorEvent {
 struct Answer {
     id: Option<String>,
     status: Option<String>,
-    output: Option<Vec<Item>>,
-    usage: Option<Usage>,
+    output: Option<Vec<Value>>,
+    usage: Option<Tokens>,
     error: Option<ProviderError>,
     incomplete_details: Option<IncompleteDetails>,
 }
@@ -58,13 +60,56 @@ struct IncompleteDetails {
     reason: Option<String>,
 }
 
+#[derive(Default, Deserialize)]
+struct Tokens {
+    input_tokens: Option<u64>,
+    input_tokens_details: Option<InputDetails>,
+    output_tokens: Option<u64>,
+    output_tokens_details: Option<OutputDetails>,
+    total_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct InputDetails {
+    cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct OutputDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<Tokens> for Usage {
+    fn from(tokens: Tokens) -> Self {
+        let input_tokens = tokens.input_tokens.unwrap_or_default();
+        let output_tokens = tokens.output_tokens.unwrap_or_default();
+        let total_tokens = tokens.total_tokens.filter(|&total| total > 0);
+        let of_input = tokens.input_tokens_details.unwrap_or_default();
+        let of_output = tokens.output_tokens_details.unwrap_or_default();
+        Self {
+            input_tokens,
+            output_tokens,
+            total_tokens: total_tokens.unwrap_or_else(|| input_tokens.saturating_add(output_tokens)),
+            cache_read_tokens: of_input.cached_tokens.unwrap_or_default(),
+            cache_write_tokens: of_input.cache_write_tokens.unwrap_or_default(),
+            reasoning_tokens: of_output.reasoning_tokens.unwrap_or_default(),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Item {
     Message {
         content: Option<Vec<Part>>,
     },
-    FunctionCall,
+    FunctionCall {
+        call_id: String,
+        name: String,
+        arguments: String,
+    },
+    Reasoning,
     CustomToolCall,
     McpApprovalRequest,
     #[serde(other)]
@@ -84,16 +129,31 @@ enum Part {
     Other,
 }
 
-/// What was heard so far of a streamed answer.
+/// What was heard so far of an answer.
 #[derive(Default)]
 pub(super) struct Heard {
+    /// Whether the next turn is to refer to the answer by its id.
+    chaining: bool,
     text: String,
+    items: Vec<Value>,
+    /// The bytes of both together.
+    size: usize,
     response_id: Option<String>,
 }
 
 impl Heard {
-    /// Takes in an event; none comes of one that is of no interest here.
-    pub(super) fn hear(&mut self, event: &Sse, secrets: &Secrets) -> Result<Option<ModelEvent>, ModelError> {
+    pub(super) fn new(chaining: bool) -> Self {
+        Self { chaining, ..Self::default() }
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), ModelError> {
+        self.size = self.size.saturating_add(bytes);
+        if self.size > LARGEST { Err(too_large()) } else { Ok(()) }
+    }
+}
+
+impl Listener for Heard {
+    fn hear(&mut self, event: &Sse, secrets: &Secrets) -> Result<Option<ModelEvent>, ModelError> {
         match parse_event(event)? {
             Event::Other => Ok(None),
             Event::Created { response } => {
@@ -102,11 +162,14 @@ impl Heard {
             }
             Event::Delta { delta } if delta.is_empty() => Ok(None),
             Event::Delta { delta } => {
-                if self.text.len() + delta.len() > LARGEST {
-                    return Err(too_large());
-                }
+                self.grow(delta.len())?;
                 self.text.push_str(&delta);
                 Ok(Some(ModelEvent::Text(delta)))
+            }
+            Event::ItemDone { item } => {
+                self.grow(event.data.as_ref().map_or(0, String::len))?;
+                self.items.push(item);
+                Ok(None)
             }
             Event::Completed { response } => {
                 let status = response.status.clone().unwrap_or_else(|| "completed".to_owned());
@@ -122,15 +185,14 @@ impl Heard {
             Event::Error(event) => Err(event.error.unwrap_or(event.here).of_answer(secrets)),
         }
     }
-}
 
-/// Reads an answer that came as one JSON text.
-pub(super) fn parse_whole(json: &[u8], secrets: &Secrets) -> Result<ModelTurn, ModelError> {
-    let answer: Answer = serde_json::from_slice(json).map_err(|error| unreadable("the answer", &error))?;
-    match answer.status.clone() {
-        Some(status) => answer.settle(&status, Heard::default(), secrets),
-        None if answer.error.is_some() => Err(answer.failed(secrets)),
-        None => Err(protocol("the answer has no status")),
+    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<ModelTurn, ModelError> {
+        let answer: Answer = serde_json::from_slice(json).map_err(|error| unreadable("the answer", &error))?;
+        match answer.status.clone() {
+            Some(status) => answer.settle(&status, std::mem::take(self), secrets),
+            None if answer.error.is_some() => Err(answer.failed(secrets)),
+            None => Err(protocol("the answer has no status")),
+        }
     }
 }
 
@@ -148,30 +210,43 @@ impl Answer {
     }
 
     fn complete(self, heard: Heard) -> Result<ModelTurn, ModelError> {
-        let mut text = String::new();
-        for item in self.output.into_iter().flatten() {
-            match item {
+        // Some servers end a stream without repeating what they have said.
+        let items = self.output.filter(|items| !items.is_empty()).unwrap_or(heard.items);
+        let mut turn = ModelTurn::default();
+        let mut has_reasoned = false;
+        for item in &items {
+            match Item::deserialize(item).map_err(|error| unreadable("an item of the answer", &error))? {
                 Item::Message { content } => {
                     for part in content.into_iter().flatten() {
                         match part {
-                            Part::OutputText { text: said } | Part::Refusal { refusal: said } => text.push_str(&said),
+                            Part::OutputText { text: said } | Part::Refusal { refusal: said } => {
+                                turn.text.push_str(&said)
+                            }
                             Part::Other => {}
                         }
                     }
                 }
-                Item::FunctionCall | Item::CustomToolCall | Item::McpApprovalRequest => {
+                Item::FunctionCall { call_id, name, arguments } => {
+                    turn.tool_calls.push(ToolCall::new(call_id, name, arguments));
+                }
+                Item::Reasoning => has_reasoned = true,
+                Item::CustomToolCall | Item::McpApprovalRequest => {
                     return Err(protocol("the model calls a tool, although it was given none"));
                 }
                 Item::Other => {}
             }
         }
-        // Some servers end a stream without repeating what they have said.
-        let text = if text.is_empty() { heard.text } else { text };
-        let mut usage = self.usage.unwrap_or_default();
-        if usage.total_tokens == 0 {
-            usage.total_tokens = usage.input_tokens.saturating_add(usage.output_tokens);
+        if turn.text.is_empty() {
+            turn.text = heard.text;
         }
-        Ok(ModelTurn { text, usage, response_id: self.id.or(heard.response_id), ..ModelTurn::default() })
+        turn.usage = self.usage.map(Usage::from).unwrap_or_default();
+        turn.response_id = self.id.or(heard.response_id);
+        let memory = Memory {
+            response_id: turn.response_id.clone().filter(|_| heard.chaining),
+            items: if has_reasoned { items } else { Vec::new() },
+        };
+        turn.provider_data = memory.into_provider_data();
+        Ok(turn)
     }
 
     fn failed(self, secrets: &Secrets) -> ModelError {
@@ -210,10 +285,4 @@ fn parse_event(event: &Sse) -> Result<Event, ModelError> {
         fields.insert("type".to_owned(), name.into());
     }
     serde_json::from_value(value).map_err(|error| unreadable(what, &error))
-}
-
-/// The error's own words may quote the answer: only its class is told.
-fn unreadable(what: &str, error: &serde_json::Error) -> ModelError {
-    let problem = if error.is_data() { "does not have the form that the API says" } else { "is not JSON" };
-    protocol(format!("{what} {problem}"))
 }

@@ -31,7 +31,7 @@ fn done(text: &str, usage: Usage) -> Option<Result<ModelEvent, ModelError>> {
 
 #[tokio::test]
 async fn turns_are_played_in_order_and_the_last_one_for_ever() {
-    let usage = Usage { input_tokens: 1, output_tokens: 2, total_tokens: 3 };
+    let usage = Usage { input_tokens: 1, output_tokens: 2, total_tokens: 3, ..Usage::default() };
     let failure = ModelError::new(ModelErrorKind::Server, "down");
     let model = ScriptedModel::new([
         ScriptedTurn::text("one two").usage(usage),

@@ -24,7 +24,7 @@ pub(super) async fn a_life_is_written_step_by_step(store: &dyn RunStore) {
     attempt.next_seq = 51;
     advance(store, &Advance { events: Vec::new(), ..attempt.next(Change::Append) }).await.unwrap();
 
-    let usage = Usage { input_tokens: 3, output_tokens: u64::from(u32::MAX) + 1, total_tokens: 7 };
+    let usage = Usage { input_tokens: 3, output_tokens: u64::from(u32::MAX) + 1, total_tokens: 7, ..Usage::default() };
     let metrics = Metrics { usage, time_to_first_token: Some(0.25), duration: Some(1.5) };
     attempt.write(Change::Settle(Settlement { metrics, ..settlement(Completed) })).await;
     let settled = get(store, run_id).await.output;

@@ -13,7 +13,7 @@ async fn a_streamed_answer_comes_piece_by_piece_and_then_whole() {
     let ((said, end), server) = hear_reply(Reply::text(["Par", "is", "."])).await;
 
     assert_eq!(said, ["Par", "is", "."]);
-    let usage = Usage { input_tokens: 12, output_tokens: 7, total_tokens: 19 };
+    let usage = Usage { input_tokens: 12, output_tokens: 7, total_tokens: 19, ..Usage::default() };
     assert_eq!(end, Ok(("Paris.".to_owned(), usage, Some("resp_1".to_owned()))));
     assert_eq!(server.request_count(), 1);
 }
@@ -59,7 +59,7 @@ async fn events_of_unknown_types_are_ignored() {
     let ((said, end), _server) = hear_reply(Reply::http(200, "text/event-stream", body.concat())).await;
 
     assert_eq!(said, ["Paris"]);
-    let usage = Usage { input_tokens: 1, output_tokens: 0, total_tokens: 1 };
+    let usage = Usage { input_tokens: 1, output_tokens: 0, total_tokens: 1, ..Usage::default() };
     assert_eq!(end, Ok(("Paris".to_owned(), usage, None)));
 }
 

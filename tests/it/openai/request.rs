@@ -33,7 +33,7 @@ async fn a_request_without_streaming_has_the_shape_of_agnos() {
     let ((said, end), server) = hear_with(|_, _| Reply::text(["Par", "is."]), |model| model.streaming(false)).await;
 
     assert!(said.is_empty());
-    let usage = Usage { input_tokens: 12, output_tokens: 7, total_tokens: 19 };
+    let usage = Usage { input_tokens: 12, output_tokens: 7, total_tokens: 19, ..Usage::default() };
     assert_eq!(end, Ok(("Paris.".to_owned(), usage, Some("resp_1".to_owned()))));
     let expected = json!({
         "model": "gpt-5-mini",

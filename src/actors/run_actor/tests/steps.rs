@@ -10,7 +10,14 @@ use crate::run::{CrashPolicy, FailureKind, Metrics, StepRecord, Usage};
 use crate::store::conformance::samples::settle;
 use crate::store::protocol::{Advance, Written};
 
-const COST: Usage = Usage { input_tokens: 3, output_tokens: 4, total_tokens: 7 };
+const COST: Usage = Usage {
+    input_tokens: 3,
+    output_tokens: 4,
+    total_tokens: 7,
+    cache_read_tokens: 2,
+    cache_write_tokens: 1,
+    reasoning_tokens: 1,
+};
 
 fn record(name: &str, result: &str) -> StepRecord {
     StepRecord { position: 0, first_attempt: 1, name: name.to_owned(), result: result.to_owned() }

@@ -12,25 +12,42 @@ use sse_stream::Sse;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::bytes::Bytes;
 
-use super::answer::{Heard, parse_whole};
 use super::body::{Events, lost, read_whole};
-use super::failure::{cut, protocol, read_refusal, silent};
-use super::request::Call;
+use super::call::Call;
+use super::failure::{Secrets, cut, protocol, read_refusal, silent};
 use super::retry::{self, Again};
-use crate::agent::{ModelError, ModelErrorKind, ModelEvent};
+use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn};
 use crate::run::error_chain;
 
+/// Understands what an API says, and keeps in mind what was said so far of one answer.
+pub(in crate::agent) trait Listener: Send + 'static {
+    /// Takes in an event of a streamed answer; none comes of one that is of no interest.
+    fn hear(&mut self, event: &Sse, secrets: &Secrets) -> Result<Option<ModelEvent>, ModelError>;
+
+    /// The turn, when a stream that has ended was complete though it did not say so.
+    fn end(&mut self) -> Option<Result<ModelTurn, ModelError>> {
+        None
+    }
+
+    /// Reads an answer that came as one JSON text.
+    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<ModelTurn, ModelError>;
+}
+
 /// The events of the turn that `call` asks for.
-pub(super) fn events(call: Call) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
-    let turn = Turn { call, deadline: None, phase: Phase::Asking };
+pub(in crate::agent) fn events<L: Listener>(
+    call: Call,
+    listener: L,
+) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
+    let turn = Turn { call, listener, deadline: None, phase: Phase::Asking };
     stream::try_unfold(turn, |mut turn| async move {
         let event = turn.next_in_time().await?;
         Ok(event.map(|event| (event, turn)))
     })
 }
 
-struct Turn {
+struct Turn<L> {
     call: Call,
+    listener: L,
     deadline: Option<Instant>,
     phase: Phase,
 }
@@ -46,10 +63,9 @@ struct Streamed {
     // The event that was waited for before the request counted as answered.
     first: Option<Sse>,
     events: Events,
-    heard: Heard,
 }
 
-impl Turn {
+impl<L: Listener> Turn<L> {
     async fn next_in_time(&mut self) -> Result<Option<ModelEvent>, ModelError> {
         let limit = self.call.limits.whole;
         let deadline = *self.deadline.get_or_insert_with(|| deadline_in(limit));
@@ -64,20 +80,25 @@ impl Turn {
     async fn next(&mut self) -> Result<Option<ModelEvent>, ModelError> {
         loop {
             match std::mem::replace(&mut self.phase, Phase::Over) {
-                Phase::Asking => self.phase = ask(&self.call).await?,
+                Phase::Asking => self.phase = ask(&mut self.call).await?,
                 Phase::Whole(response) => {
                     let json = read_whole(response, self.call.limits.idle).await?;
-                    return parse_whole(&json, &self.call.secrets).map(|turn| Some(ModelEvent::Done(turn)));
+                    let turn = self.listener.read(&json, &self.call.secrets)?;
+                    return self.done(turn).map(Some);
                 }
                 Phase::Streamed(mut answer) => {
                     let event = match answer.first.take() {
-                        Some(event) => event,
+                        Some(event) => Some(event),
                         None => answer.events.next().await?,
                     };
-                    let event = answer.heard.hear(&event, &self.call.secrets)?;
-                    if !matches!(event, Some(ModelEvent::Done(_))) {
-                        self.phase = Phase::Streamed(answer);
+                    let event = match event {
+                        Some(event) => self.listener.hear(&event, &self.call.secrets)?,
+                        None => Some(ModelEvent::Done(self.listener.end().unwrap_or_else(|| Err(cut(None)))?)),
+                    };
+                    if let Some(ModelEvent::Done(turn)) = event {
+                        return self.done(turn).map(Some);
                     }
+                    self.phase = Phase::Streamed(answer);
                     if event.is_some() {
                         return Ok(event);
                     }
@@ -85,6 +106,13 @@ impl Turn {
                 Phase::Over => return Ok(None),
             }
         }
+    }
+
+    fn done(&self, turn: ModelTurn) -> Result<ModelEvent, ModelError> {
+        if !turn.tool_calls.is_empty() && !self.call.offers_tools {
+            return Err(protocol("the model calls a tool, although it was given none"));
+        }
+        Ok(ModelEvent::Done(turn))
     }
 }
 
@@ -112,15 +140,19 @@ impl Setback {
 }
 
 /// Asks until there is an answer to read.
-async fn ask(call: &Call) -> Result<Phase, ModelError> {
+async fn ask(call: &mut Call) -> Result<Phase, ModelError> {
     let mut waits = retry::waits(call.max_retries);
     loop {
         let Setback { error, again } = match attempt(call).await {
             Ok(answer) => return Ok(answer),
             Err(setback) => setback,
         };
+        if again == Again::Otherwise {
+            tracing::debug!(%error, "the model is asked in another way");
+            continue;
+        }
         let wait = match (again, waits.next()) {
-            (Again::Never, _) | (_, None) => return Err(error),
+            (Again::Never | Again::Otherwise, _) | (_, None) => return Err(error),
             (Again::Later, Some(wait)) | (Again::After(wait), Some(_)) => wait,
         };
         tracing::debug!(%error, ?wait, "the model is asked again");
@@ -133,7 +165,7 @@ enum Opened {
     Streamed(Response, Bytes),
 }
 
-async fn attempt(call: &Call) -> Result<Phase, Setback> {
+async fn attempt(call: &mut Call) -> Result<Phase, Setback> {
     let opened = if call.streaming {
         let limit = call.limits.first_byte;
         let late = |_| Setback::passing(silent(limit, "the provider did not answer"));
@@ -146,22 +178,26 @@ async fn attempt(call: &Call) -> Result<Phase, Setback> {
         Opened::Streamed(response, chunk) => (response, chunk),
     };
     let mut events = Events::new(response, chunk, call.limits.idle);
-    let first = events.next().await.map_err(|error| {
+    let first = events.next().await.and_then(|first| first.ok_or_else(|| cut(None))).map_err(|error| {
         let again = if error.kind() == ModelErrorKind::Protocol { Again::Never } else { Again::Later };
         Setback { error, again }
     })?;
-    Ok(Phase::Streamed(Box::new(Streamed { first: Some(first), events, heard: Heard::default() })))
+    Ok(Phase::Streamed(Box::new(Streamed { first: Some(first), events })))
 }
 
 /// Sends the request and waits for an answer's first byte.
-async fn open(call: &Call) -> Result<Opened, Setback> {
+async fn open(call: &mut Call) -> Result<Opened, Setback> {
     let request = call.request().map_err(Setback::lasting)?;
     let mut response = call.client.execute(request).await.map_err(unanswered)?;
     let status = response.status();
     if !status.is_success() {
         let again = retry::again(status, response.headers(), SystemTime::now());
         let said = read_refusal(response).await;
-        let again = if said.is_final() { Again::Never } else { again };
+        let again = match again {
+            Again::Never if call.ask_instead(&said) => Again::Otherwise,
+            _ if said.is_final() => Again::Never,
+            again => again,
+        };
         return Err(Setback { error: said.of_refusal(status, &call.secrets), again });
     }
     if !is_streamed(&response, call.streaming).map_err(Setback::lasting)? {

@@ -14,7 +14,7 @@ use super::failure::{cut, protocol, silent};
 use crate::agent::{ModelError, ModelErrorKind};
 
 /// The largest answer, and the largest single event, in bytes.
-pub(super) const LARGEST: usize = 16 * 1024 * 1024;
+pub(in crate::agent) const LARGEST: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 enum BodyError {
@@ -36,7 +36,7 @@ impl BodyError {
     }
 }
 
-pub(super) fn too_large() -> ModelError {
+pub(in crate::agent) fn too_large() -> ModelError {
     protocol(format!("the answer is larger than {LARGEST} bytes"))
 }
 
@@ -91,11 +91,11 @@ impl Events {
         Self { parser: SseByteStream::new(chunks), unfinished, idle }
     }
 
-    /// The next event; an answer that ends instead was cut off.
-    pub(super) async fn next(&mut self) -> Result<Sse, ModelError> {
-        let event = self.parser.next().await.ok_or_else(|| cut(None))?;
+    /// The next event; none when the body has ended.
+    pub(super) async fn next(&mut self) -> Result<Option<Sse>, ModelError> {
+        let Some(event) = self.parser.next().await else { return Ok(None) };
         self.unfinished.store(0, Ordering::Relaxed);
-        event.map_err(|error| {
+        event.map(Some).map_err(|error| {
             let sse_stream::Error::Body(error) = error else {
                 return protocol("the answer is not a stream of server-sent events in UTF-8");
             };

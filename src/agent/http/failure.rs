@@ -5,8 +5,9 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::agent::{ModelError, ModelErrorKind, ModelRequest};
+use crate::agent::{Message, ModelError, ModelErrorKind, ModelRequest};
 use crate::run::error_chain;
 
 /// The most characters of a provider's message that are passed on.
@@ -20,22 +21,22 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST_SECRET: usize = 4;
 
 /// What a provider may echo in its messages, and nobody is to read there.
-pub(super) struct Secrets {
-    key: SecretString,
+pub(in crate::agent) struct Secrets {
+    hidden: Vec<SecretString>,
     request: ModelRequest,
 }
 
 impl Secrets {
-    pub(super) const fn new(key: SecretString, request: ModelRequest) -> Self {
-        Self { key, request }
+    pub(super) const fn new(hidden: Vec<SecretString>, request: ModelRequest) -> Self {
+        Self { hidden, request }
     }
 
     /// A provider's text without what is secret, on one line, and shortened.
-    pub(super) fn clean(&self, text: &str) -> String {
+    pub(in crate::agent) fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        let conversation = self.request.messages.iter().map(|message| message.content.to_string());
-        for secret in [self.key.expose_secret().trim().to_owned()].into_iter().chain(conversation) {
-            let in_json = serde_json::Value::from(secret.as_str()).to_string();
+        let hidden = self.hidden.iter().map(|hidden| hidden.expose_secret().trim().to_owned());
+        for secret in hidden.chain(self.request.messages.iter().flat_map(texts)) {
+            let in_json = Value::from(secret.as_str()).to_string();
             let in_json = in_json.get(1..in_json.len() - 1).unwrap_or_default();
             for form in [in_json, secret.trim()] {
                 if form.len() >= SHORTEST_SECRET {
@@ -52,30 +53,76 @@ impl Secrets {
     }
 }
 
+/// All that is said in a message, as a whole and in parts.
+fn texts(message: &Message) -> Vec<String> {
+    let mut texts = vec![message.content.to_string()];
+    let mut rest = vec![message.content.as_json()];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::String(text) => texts.push(text.clone()),
+            Value::Array(values) => rest.extend(values),
+            Value::Object(fields) => rest.extend(fields.values()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    texts.extend(message.tool_calls.iter().map(|call| call.arguments.clone()));
+    texts
+}
+
 /// What a provider says about an error, in a refusal or in an answer.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct ProviderError {
+pub(in crate::agent) struct ProviderError {
     message: Option<String>,
     #[serde(default, deserialize_with = "code")]
     code: Option<String>,
+    /// The sort of error, which is all that some providers name.
+    #[serde(default, rename = "type")]
+    sort: Option<String>,
+    #[serde(default)]
+    param: Option<String>,
 }
 
 /// Some servers send the status as a number where `OpenAI` sends a name.
 fn code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
+    let value = Value::deserialize(deserializer)?;
     Ok(value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|number| number.to_string())))
 }
 
 impl ProviderError {
-    /// The code, when it looks like one.
+    /// The most exact of the names that the provider has for the error, if it looks like one: some send a number as the code,
+    /// others have no code at all.
     fn code(&self) -> Option<&str> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        self.code.as_deref().filter(|code| code.len() <= 64 && code.bytes().all(plain))
+        let plain = |code: &&str| !code.is_empty() && code.len() <= 64 && code.bytes().all(plain);
+        let named = |code: &&str| !code.bytes().all(|byte| byte.is_ascii_digit());
+        let (code, sort) = (self.code.as_deref().filter(plain), self.sort.as_deref().filter(plain));
+        code.filter(named).or(sort).or(code)
     }
 
     /// Whether the provider says that no retry will help: an account without money is also answered by 429.
     pub(super) fn is_final(&self) -> bool {
         self.code() == Some("insufficient_quota")
+    }
+
+    /// Whether the request refers to an answer that the provider does not know any more. It is told by a code, by the field
+    /// that is wrong, or in words alone.
+    pub(in crate::agent) fn is_about_an_unknown_answer(&self) -> bool {
+        let said = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        self.code() == Some("previous_response_not_found")
+            || self.param.as_deref() == Some("previous_response_id")
+            || said.contains("previous_response_id")
+            || (said.contains("not found") && (said.contains("previous response") || said.contains("item with id")))
+    }
+
+    /// Servers of their own say in words alone that the conversation is too long.
+    fn is_about_length(&self) -> bool {
+        let named =
+            matches!(self.code(), Some("context_length_exceeded" | "exceed_context_size_error" | "request_too_large"));
+        let said = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        named
+            || ["maximum context length", "prompt is too long", "exceed context limit"]
+                .iter()
+                .any(|words| said.contains(words))
     }
 
     /// `context`, the code and the message, as far as there are any.
@@ -91,9 +138,11 @@ impl ProviderError {
     }
 
     /// The error of an answer that says of itself that it failed.
-    pub(super) fn of_answer(&self, secrets: &Secrets) -> ModelError {
+    pub(in crate::agent) fn of_answer(&self, secrets: &Secrets) -> ModelError {
         let kind = match self.code() {
-            Some("context_length_exceeded") => ModelErrorKind::ContextTooLong,
+            Some("rate_limit_exceeded" | "rate_limit_error") => ModelErrorKind::RateLimited,
+            Some("overloaded_error" | "api_error" | "timeout_error") => ModelErrorKind::Server,
+            _ if self.is_about_length() => ModelErrorKind::ContextTooLong,
             _ => ModelErrorKind::Failed,
         };
         ModelError::new(kind, self.describe("the provider says that the answer failed", secrets))
@@ -111,16 +160,29 @@ impl ProviderError {
             }
             408 | 409 | 500..=599 => ModelErrorKind::Server,
             429 => ModelErrorKind::RateLimited,
-            _ if self.code() == Some("context_length_exceeded") => ModelErrorKind::ContextTooLong,
+            _ if self.is_about_length() => ModelErrorKind::ContextTooLong,
             _ => ModelErrorKind::Request,
         };
         ModelError::new(kind, self.describe(&format!("the provider answers with status {status}"), secrets))
     }
 }
 
+/// The error is an object, or nothing but its message, or the whole body.
 #[derive(Deserialize)]
-struct Refusal {
-    error: ProviderError,
+#[serde(untagged)]
+enum Refusal {
+    Object { error: ProviderError },
+    Text { error: String },
+    Flat(ProviderError),
+}
+
+impl From<Refusal> for ProviderError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Object { error } | Refusal::Flat(error) => error,
+            Refusal::Text { error } => Self { message: Some(error), ..Self::default() },
+        }
+    }
 }
 
 /// What a refusal says, if it can be read. An error here would hide the status, so there is none.
@@ -137,7 +199,7 @@ pub(super) async fn read_refusal(mut response: Response) -> ProviderError {
     if tokio::time::timeout(REFUSAL_TIMEOUT, reading).await.is_err() {
         return ProviderError::default();
     }
-    serde_json::from_slice::<Refusal>(&text).map(|refusal| refusal.error).unwrap_or_default()
+    serde_json::from_slice::<Refusal>(&text).map(ProviderError::from).unwrap_or_default()
 }
 
 /// The provider was silent for `limit`.
@@ -145,13 +207,24 @@ pub(super) fn silent(limit: Duration, what: &str) -> ModelError {
     ModelError::new(ModelErrorKind::Timeout, format!("{what} within {limit:?}"))
 }
 
+/// The request is impossible.
+pub(in crate::agent) fn invalid(message: impl Into<String>) -> ModelError {
+    ModelError::new(ModelErrorKind::Request, message)
+}
+
+/// The error's own words may quote the answer: only its class is told.
+pub(in crate::agent) fn unreadable(what: &str, error: &serde_json::Error) -> ModelError {
+    let problem = if error.is_data() { "does not have the form that the API says" } else { "is not JSON" };
+    protocol(format!("{what} {problem}"))
+}
+
 /// The answer is none that this client understands.
-pub(super) fn protocol(message: impl Into<String>) -> ModelError {
+pub(in crate::agent) fn protocol(message: impl Into<String>) -> ModelError {
     ModelError::new(ModelErrorKind::Protocol, message)
 }
 
 /// The answer ended before it was complete.
-pub(super) fn cut(reason: Option<reqwest::Error>) -> ModelError {
+pub(in crate::agent) fn cut(reason: Option<reqwest::Error>) -> ModelError {
     let reason = reason.map(|error| format!(": {}", error_chain(&error.without_url()))).unwrap_or_default();
     ModelError::new(ModelErrorKind::Cut, format!("the answer was cut off before its end{reason}"))
 }
@@ -165,11 +238,15 @@ mod tests {
 
     fn secrets() -> Secrets {
         let messages = vec![Message::new(Role::System, "ab"), Message::new(Role::User, "line one\n\"two\"")];
-        Secrets::new("sk-abcdef".into(), ModelRequest { messages, ..ModelRequest::default() })
+        Secrets::new(vec!["sk-abcdef".into()], ModelRequest { messages, ..ModelRequest::default() })
     }
 
     fn refusal(status: u16, code: &str, message: &str) -> crate::agent::ModelError {
-        let error = ProviderError { message: Some(message.to_owned()), code: Some(code.to_owned()) };
+        let error = ProviderError {
+            message: Some(message.to_owned()),
+            code: Some(code.to_owned()),
+            ..ProviderError::default()
+        };
         error.of_refusal(StatusCode::from_u16(status).unwrap(), &secrets())
     }
 
@@ -206,5 +283,37 @@ mod tests {
         assert_eq!(kind(429, "x"), ModelErrorKind::RateLimited);
         assert_eq!(kind(409, "x"), ModelErrorKind::Server);
         assert_eq!(kind(503, "x"), ModelErrorKind::Server);
+    }
+
+    #[test]
+    fn every_servers_form_of_a_refusal_is_read() {
+        let read = |json: &str| {
+            let error = ProviderError::from(serde_json::from_str::<super::Refusal>(json).unwrap());
+            error.of_refusal(StatusCode::BAD_REQUEST, &secrets()).to_string()
+        };
+        let expected = "the provider answers with status 400";
+        assert_eq!(
+            read(r#"{"error":{"message":"m","type":"t","param":null,"code":"c"}}"#),
+            format!("{expected} (c): m")
+        );
+        assert_eq!(read(r#"{"type":"error","error":{"type":"t","message":"m"}}"#), format!("{expected} (t): m"));
+        assert_eq!(read(r#"{"object":"error","message":"m","type":"t","code":400}"#), format!("{expected} (t): m"));
+        assert_eq!(read(r#"{"error":{"message":"m","code":400}}"#), format!("{expected} (400): m"));
+        assert_eq!(read(r#"{"error":"m"}"#), format!("{expected}: m"));
+        assert_eq!(read(r#"{"detail":"m"}"#), expected);
+    }
+
+    #[test]
+    fn a_conversation_that_is_too_long_is_told_in_many_ways() {
+        for (code, message) in [
+            ("context_length_exceeded", "m"),
+            ("exceed_context_size_error", "m"),
+            ("BadRequestError", "This model's maximum context length is 4096 tokens."),
+            ("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"),
+            ("request_too_large", "Request exceeds the maximum size"),
+        ] {
+            assert_eq!(refusal(400, code, message).kind(), ModelErrorKind::ContextTooLong, "{code}");
+        }
+        assert_eq!(refusal(400, "invalid_request_error", "no such model").kind(), ModelErrorKind::Request);
     }
 }

@@ -18,6 +18,8 @@ pub(super) enum Again {
     Later,
     /// After the wait that the provider asks for.
     After(Duration),
+    /// At once, in another way.
+    Otherwise,
 }
 
 /// The client's own waits, one for each retry.

@@ -1,0 +1,18 @@
+//! What the clients of models have in common: their settings, and one turn that is asked for over HTTP.
+//!
+//! A client says what is sent, and a [`Listener`] of its own understands what comes back. One subject per file below: what can
+//! be set ([`settings`]), what is sent ([`call`]), how it is asked and asked again ([`turn`], [`retry`]), how bytes are read
+//! ([`body`]), and how all of this fails ([`failure`]).
+
+pub(super) use self::body::{LARGEST, too_large};
+pub(super) use self::call::Call;
+pub(super) use self::failure::{ProviderError, Secrets, cut, invalid, protocol, unreadable};
+pub(super) use self::settings::{Address, Key, Settings, client_settings, sensitive};
+pub(super) use self::turn::{Listener, events};
+
+mod body;
+mod call;
+mod failure;
+mod retry;
+mod settings;
+mod turn;
