@@ -41,6 +41,7 @@ mod counts;
 mod events;
 mod handle;
 mod readiness;
+mod resume;
 #[cfg(unix)]
 mod sigterm;
 mod submit;
@@ -261,7 +262,7 @@ impl Runtime {
     }
 
     /// Waits until a run settles, at most for `timeout`, and returns what has come of it by then; its status says whether
-    /// it has settled.
+    /// it has settled. A run that is `PAUSED` is waited for like any other.
     ///
     /// For a run that is live in this process, the wait is ended by the run itself. Others are looked at when their process
     /// hints that something has happened, and once in each [poll interval](RuntimeBuilder::poll_interval): together, so that

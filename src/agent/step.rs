@@ -109,6 +109,7 @@ impl RunContext {
             if cx.is_over() {
                 return Err(over());
             }
+            let _under_way = cx.begin_step();
             let result = work(step.key(cx.run_id())).await?;
             let (record, result) = cx.steps().finish(&step, &result)?;
             cx.remember(record).await?;
@@ -136,6 +137,6 @@ impl RunContext {
 }
 
 /// Only code hears of it that user code has started beside itself, and that has outlived the run.
-fn over() -> AgentError {
+pub(super) fn over() -> AgentError {
     AgentError::new("the run is over: no step of it is done any more")
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Content, FailureKind, Metrics, RunId, RunStatus, Usage};
+use super::{Content, FailureKind, Metrics, Requirement, RunId, RunStatus, Usage};
 
 /// One entry of a run's event log.
 ///
@@ -72,6 +72,13 @@ pub enum RunEventKind {
         /// Seconds until the run may be taken up again.
         delay: f64,
     },
+    /// The run waits for people: it is `PAUSED`, and nothing of it is running any more.
+    RunPaused {
+        /// What they have to decide.
+        requirements: Vec<Requirement>,
+    },
+    /// Somebody has decided, and the run waits to be taken up again.
+    RunContinued {},
     /// Whatever the agent's own code wants its followers to know.
     CustomEvent {
         /// What the agent calls it.
@@ -108,6 +115,8 @@ impl RunEventKind {
             Self::RunError { .. } => Some(RunStatus::Error),
             Self::RunStarted { .. }
             | Self::RunRetrying { .. }
+            | Self::RunPaused { .. }
+            | Self::RunContinued {}
             | Self::ModelRequestStarted { .. }
             | Self::RunContent { .. }
             | Self::ModelRequestCompleted { .. }
@@ -122,8 +131,10 @@ impl RunEventKind {
         match self {
             Self::RunContent { content } => content.size(),
             Self::CustomEvent { name, data } => name.len() + data.size(),
+            Self::RunPaused { requirements } => requirements.iter().map(Requirement::weight).sum(),
             Self::RunRetrying { content, .. } | Self::RunError { content, .. } => content.len(),
             Self::RunStarted { .. }
+            | Self::RunContinued {}
             | Self::ModelRequestStarted { .. }
             | Self::ModelRequestCompleted { .. }
             | Self::RunCompleted { .. }

@@ -90,9 +90,11 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent, webhook: Option<WebhookUrl>)
         status: RunStatus::Pending,
         content: None,
         error: None,
+        requirements: Vec::new(),
         metrics: Metrics::default(),
         created_at: now,
         started_at: None,
+        paused_at: None,
         settled_at: None,
     };
     let run = Run {

@@ -198,6 +198,7 @@ fn word(write: &Write) -> &'static str {
             Change::Start => "start",
             Change::Append => "append",
             Change::Settle(_) => "settle",
+            Change::Pause(_) => "pause",
             Change::HandBack => "hand back",
             Change::Retry { .. } => "retry",
         },
