@@ -16,6 +16,7 @@ mod measure;
 mod openai;
 mod outage;
 mod outcome;
+mod people;
 mod pooler;
 #[path = "../support/postgres.rs"]
 mod postgres;

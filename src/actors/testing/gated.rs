@@ -194,6 +194,7 @@ fn word(write: &Write) -> &'static str {
     match write {
         Write::Insert(_) => "insert",
         Write::Cancel(_) => "cancel",
+        Write::Continue(_) => "continue",
         Write::Advance(advance) => match advance.change {
             Change::Start => "start",
             Change::Append => "append",

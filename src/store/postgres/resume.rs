@@ -29,16 +29,22 @@ pub(super) async fn resume(conn: &mut Connection, continues: &[&Continue]) -> St
     if continues.is_empty() {
         return Ok(Answers::new());
     }
-    let answers = resume_locked(conn, continues).await;
-    if answers.is_err() {
-        // Where the connection is gone this fails as well, and the lane makes another one.
-        conn.roll_back().await.map_err(|error| from_diesel(&error))?;
+    conn.begin().await.map_err(|error| from_diesel(&error))?;
+    match resume_locked(conn, continues).await {
+        Ok(answers) => {
+            conn.commit().await.map_err(|error| from_diesel(&error))?;
+            Ok(answers)
+        }
+        Err(error) => {
+            // Where the connection is gone this fails as well, and the lane makes another one.
+            conn.roll_back().await.map_err(|error| from_diesel(&error))?;
+            Err(error)
+        }
     }
-    answers
 }
 
-async fn resume_locked(conn: &mut Connection, continues: &[&Continue]) -> StoreResult<Answers> {
-    conn.begin().await.map_err(|error| from_diesel(&error))?;
+/// The same, in a transaction that has begun.
+pub(super) async fn resume_locked(conn: &mut Connection, continues: &[&Continue]) -> StoreResult<Answers> {
     let run_ids = continues.iter().map(|one| one.run_id.as_uuid()).collect();
     let rows: Vec<LockedRow> = LockPaused { run_ids }.get_results(conn).await.map_err(|error| from_diesel(&error))?;
     let rows: HashMap<RunId, PausedRow> = rows.into_iter().map(LockedRow::read).collect::<StoreResult<_>>()?;
@@ -63,13 +69,12 @@ async fn resume_locked(conn: &mut Connection, continues: &[&Continue]) -> StoreR
     if !settle.is_empty() {
         let _settled: Vec<Uuid> = settle.get_results(conn).await.map_err(|error| from_diesel(&error))?;
     }
-    conn.commit().await.map_err(|error| from_diesel(&error))?;
     Ok(answers)
 }
 
 /// What continues of these runs meet, each locked, in the order of their ids.
-struct LockPaused {
-    run_ids: Vec<Uuid>,
+pub(super) struct LockPaused {
+    pub(super) run_ids: Vec<Uuid>,
 }
 
 statement!(LockPaused -> (Facts, Nullable<Text>, Nullable<SqlUuid>, Nullable<Text>));

@@ -16,6 +16,7 @@ use crate::test_postgres::{Database, fresh_database};
 mod ends;
 mod intents;
 mod late;
+mod pauses;
 mod plans;
 mod prunes;
 mod setups;

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 
 use actix_web::HttpRequest;
 use greenroom::web::Door;
-use greenroom::{Agent, AgentError, RunContext, RunId, Runtime, ScriptedModel, SessionPolicy, Store, UserId};
+use greenroom::{
+    Agent, AgentError, InputKind, Question, RunContext, RunId, Runtime, ScriptedModel, SessionPolicy, Store, UserId,
+};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -63,8 +65,50 @@ impl<'a> Asker<'a> {
         self.get(&format!("/runs/{run_id}/events")).await;
         self.get("/sessions/s/runs?include=input,content&limit=1").await;
         self.post(&format!("/runs/{run_id}/cancel"), json!({})).await;
+        self.post(&format!("/runs/{run_id}/continue"), json!({"decisions": []})).await;
         self.post("/agents/echo/runs", json!({"input": "hi"})).await;
     }
+}
+
+/// Has a run paused, and decides.
+async fn decides(asker: &Asker<'_>) {
+    let run = asker.post("/agents/asks/runs", json!({"input": 1})).await;
+    let path = format!("/runs/{}", run.run_id());
+    let paused = loop {
+        let seen = asker.get(&path).await;
+        if seen.body["status"] == "PAUSED" {
+            break seen.body;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    let id = |place: usize| &paused["requirements"][place]["requirement_id"];
+    let decisions = json!({"decisions": [
+        {"requirement_id": id(0), "confirmed": true, "note": "gladly"}, {"requirement_id": id(1), "value": {"name": "a"}},
+    ]});
+    let path = format!("{path}/continue");
+    let waits = |body: Value| move |request: RequestBuilder| request.header("prefer", "wait=30").json(&body);
+    assert_eq!(asker.ask(Method::POST, &path, waits(decisions.clone())).await.status, 200);
+    assert_eq!(asker.post(&path, decisions).await.status, 409);
+
+    let other = asker.post("/agents/asks/runs", json!({"input": 1, "session_id": "two"})).await;
+    soon(async {
+        while asker.get(&format!("/runs/{}", other.run_id())).await.body["status"] != "PAUSED" {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let seen = asker.get(&format!("/runs/{}", other.run_id())).await.body;
+    let id = |place: usize| &seen["requirements"][place]["requirement_id"];
+    let decisions = json!({"decisions": [
+        {"requirement_id": id(0), "confirmed": false}, {"requirement_id": id(1), "value": {"name": "a", "size": 3}},
+    ]});
+    assert_eq!(asker.post(&format!("/runs/{}/continue", other.run_id()), decisions).await.status, 202);
+    soon(async {
+        while asker.get(&format!("/runs/{}", other.run_id())).await.body["status"] != "COMPLETED" {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 on_each_store!(every_answer_that_the_document_knows_of_is_given_as_it_says,);
@@ -75,7 +119,12 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     let fails =
         Agent::builder("fails").code(|_: RunContext| async { Err::<(), _>(AgentError::new("broken").permanent()) });
     let busy = gated(&gate).sessions(SessionPolicy::Refuse);
-    let builder = Runtime::builder().store(store).agent(echo).agent(fails).agent(busy);
+    let asks = Agent::builder("asks").code(|cx: RunContext| async move {
+        let form = Question::new("Which one?").field("name", InputKind::Text).optional("size", InputKind::Integer);
+        let (said, answer) = tokio::join!(cx.confirm("delete", "it"), cx.ask::<Value>("which", form));
+        Ok(json!([said?.confirmed, answer?]))
+    });
+    let builder = Runtime::builder().store(store).agent(echo).agent(fails).agent(busy).agent(asks);
     let runtime = builder.max_running(3).max_waiting(1).max_intents(1).start().await.unwrap();
     let door = Door::new(runtime.clone());
     let (open, small) = (Service::behind(door.clone()), Service::behind(door.clone().max_body(50)));
@@ -97,6 +146,8 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     asker.get(&format!("/runs/{}", failed.run_id())).await;
     assert_eq!(asker.get(&format!("/runs/{}/events?after=1000", run.run_id())).await.status, 204);
 
+    decides(&asker).await;
+
     // What can be wrong with a request.
     for path in [
         "/runs/counts?by=day",
@@ -114,8 +165,11 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     }
     asker.post("/agents/nobody/runs", json!({"input": 1})).await;
     asker.post("/runs/x/cancel", json!({})).await;
+    asker.post("/runs/x/continue", json!({"decisions": []})).await;
+    asker.post(&format!("/runs/{unknown}/continue"), json!({"decisions": []})).await;
     let tiny = Asker::new(&small, &seen).await;
-    for path in ["/agents/echo/runs".to_owned(), format!("/runs/{unknown}/cancel")] {
+    for path in ["/agents/echo/runs".to_owned(), format!("/runs/{unknown}/cancel"), format!("/runs/{unknown}/continue")]
+    {
         asker.post(&path, json!({"wrong": 1})).await;
         asker.ask(Method::POST, &path, |request| request.body("{")).await;
         asker.ask(Method::POST, &path, |request| request.body("x").header("content-type", "text/plain")).await;
