@@ -11,6 +11,7 @@ use greenroom::{
     SessionPolicy, StepKey, Store,
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::postgres::fresh_database;
 use crate::support::{Gate, LONG, log, name, on_each_store, settled, soon, start, text};
@@ -148,17 +149,20 @@ async fn a_step_beside_a_requirement_is_finished_first(store: Store) {
         Agent::builder("both").code(move |cx: RunContext| {
             let (gate, counts) = (gate.clone(), counts.clone());
             async move {
-                let slow = {
-                    let cx = cx.clone();
-                    // In a task of its own, which nobody polls along with the code.
-                    tokio::spawn(async move {
-                        cx.step("slow", || async {
-                            gate.pass().await;
-                            Ok(add(&counts.looked))
-                        })
-                        .await
-                    })
+                let begun = Arc::new(Notify::new());
+                let work = {
+                    let begun = Arc::clone(&begun);
+                    move || async move {
+                        begun.notify_one();
+                        gate.pass().await;
+                        Ok(add(&counts.looked))
+                    }
                 };
+                // In a task of its own, which nobody polls along with the code.
+                let slow = tokio::spawn(cx.step("slow", work));
+                if cx.attempt() == 1 {
+                    begun.notified().await;
+                }
                 let said = cx.confirm("go", ()).await?;
                 let slow = slow.await??;
                 Ok(json!([said.confirmed, slow]))

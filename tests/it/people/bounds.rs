@@ -18,7 +18,7 @@ async fn what_cannot_be_asked_fails_the_run_and_says_why() {
     let agent = Agent::builder("asks").code(|cx: RunContext| async move {
         match cx.input_as::<String>()?.as_str() {
             "name" => drop(cx.confirm("", 1).await?),
-            "large" => drop(cx.confirm("a", "x".repeat(3 * 1024 * 1024)).await?),
+            "large" => drop(cx.confirm("a", "x".repeat(100_001)).await?),
             "twice" => {
                 let form = Question::new("?").field("a", InputKind::Text).field("a", InputKind::Json);
                 drop(cx.ask::<Value>("a", form).await?);
@@ -27,7 +27,8 @@ async fn what_cannot_be_asked_fails_the_run_and_says_why() {
         }
         Ok(())
     });
-    let runtime = start(Store::sqlite_in_memory(), agent).await;
+    let builder = Runtime::builder().store(Store::sqlite_in_memory()).max_output(100_000).agent(agent);
+    let runtime = builder.start().await.unwrap();
     for (what, words) in
         [("name", "the name of a step"), ("large", "must be at most"), ("twice", "the field `a` twice")]
     {

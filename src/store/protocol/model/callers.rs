@@ -14,6 +14,10 @@ pub(super) enum Ask {
     Cancel {
         run: u8,
     },
+    /// Decides what the run waits for.
+    Continue {
+        run: u8,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +36,8 @@ pub(super) enum Progress {
         at: InsertAt,
     },
     Cancel(CancelAt),
+    /// A continue, and its answer when it was done.
+    Continue(Option<Result<(), RunStatus>>),
     /// For a live run of the process to end.
     AwaitsEnd,
     /// For the process to hear that it has the run.
@@ -72,6 +78,8 @@ pub(super) enum Told {
     Requested,
     AlreadySettled(RunStatus),
     IntentStored,
+    Continued,
+    NotPaused,
     /// Nothing is known: the request may have been done or not.
     Unknown,
 }
@@ -83,7 +91,7 @@ impl Caller {
 
     pub(super) const fn run(&self) -> u8 {
         match self.ask {
-            Ask::Submit { run, .. } | Ask::Cancel { run } => run,
+            Ask::Submit { run, .. } | Ask::Cancel { run } | Ask::Continue { run } => run,
         }
     }
 
@@ -93,6 +101,7 @@ impl Caller {
             Progress::Todo
             | Progress::Insert { .. }
             | Progress::Cancel(_)
+            | Progress::Continue(_)
             | Progress::AwaitsEnd
             | Progress::AwaitsLife => None,
         }

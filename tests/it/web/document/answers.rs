@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use greenroom::web::Door;
@@ -70,45 +71,39 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Has a run paused, and decides.
-async fn decides(asker: &Asker<'_>) {
-    let run = asker.post("/agents/asks/runs", json!({"input": 1})).await;
-    let path = format!("/runs/{}", run.run_id());
-    let paused = loop {
-        let seen = asker.get(&path).await;
-        if seen.body["status"] == "PAUSED" {
-            break seen.body;
+/// The run as soon as it has this status.
+async fn with_status(asker: &Asker<'_>, path: &str, status: &str) -> Value {
+    soon(async {
+        loop {
+            let seen = asker.get(path).await.body;
+            if seen["status"] == status {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    };
-    let id = |place: usize| &paused["requirements"][place]["requirement_id"];
-    let decisions = json!({"decisions": [
-        {"requirement_id": id(0), "confirmed": true, "note": "gladly"}, {"requirement_id": id(1), "value": {"name": "a"}},
-    ]});
-    let path = format!("{path}/continue");
-    let waits = |body: Value| move |request: RequestBuilder| request.header("prefer", "wait=30").json(&body);
-    assert_eq!(asker.ask(Method::POST, &path, waits(decisions.clone())).await.status, 200);
-    assert_eq!(asker.post(&path, decisions).await.status, 409);
+    })
+    .await
+}
 
-    let other = asker.post("/agents/asks/runs", json!({"input": 1, "session_id": "two"})).await;
-    soon(async {
-        while asker.get(&format!("/runs/{}", other.run_id())).await.body["status"] != "PAUSED" {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    })
-    .await;
-    let seen = asker.get(&format!("/runs/{}", other.run_id())).await.body;
-    let id = |place: usize| &seen["requirements"][place]["requirement_id"];
-    let decisions = json!({"decisions": [
-        {"requirement_id": id(0), "confirmed": false}, {"requirement_id": id(1), "value": {"name": "a", "size": 3}},
-    ]});
-    assert_eq!(asker.post(&format!("/runs/{}/continue", other.run_id()), decisions).await.status, 202);
-    soon(async {
-        while asker.get(&format!("/runs/{}", other.run_id())).await.body["status"] != "COMPLETED" {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+/// Has two runs paused, and decides about them.
+async fn decides(asker: &Asker<'_>) {
+    for (prefer, status) in [("wait=30", 200), ("respond-async", 202)] {
+        let run = asker.post("/agents/asks/runs", json!({"input": 1})).await;
+        let path = format!("/runs/{}", run.run_id());
+        let paused = with_status(asker, &path, "PAUSED").await;
+        let id = |place: usize| &paused["requirements"][place]["requirement_id"];
+        let decisions = json!({"decisions": [
+            {"requirement_id": id(0), "confirmed": status == 200, "note": "gladly"},
+            {"requirement_id": id(1), "value": {"name": "a", "size": 3}},
+        ]});
+        let go_on = format!("{path}/continue");
+        let decide = |request: RequestBuilder| request.header("prefer", prefer).json(&decisions);
+        assert_eq!(asker.ask(Method::POST, &go_on, decide).await.status, status);
+        assert_eq!(asker.ask(Method::POST, &go_on, decide).await.status, 409);
+        let done = with_status(asker, &path, "COMPLETED").await;
+        assert_eq!(done["content"][0], json!(status == 200));
+        asker.get(&format!("{path}/events")).await;
+    }
 }
 
 on_each_store!(every_answer_that_the_document_knows_of_is_given_as_it_says,);
