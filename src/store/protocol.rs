@@ -5,15 +5,17 @@
 
 use std::time::Duration;
 
+pub(crate) use self::cancel::{CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, judge_cancel};
 pub(crate) use self::pause::Pause;
 use self::pause::{Continue, ContinueRefusal};
 use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
     Content, CrashPolicy, Decision, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, SessionPolicy,
-    StepRecord, UserId, WebhookUrl,
+    StepRecord, WebhookUrl,
 };
 
+mod cancel;
 pub(crate) mod insert;
 pub(crate) mod lease;
 #[cfg(test)]
@@ -276,64 +278,6 @@ fn is_trace_of(advance: &Advance, row: &RowFacts) -> bool {
     status_fits && row.next_seq == advance.next_seq()
 }
 
-/// A cancel of a run, and of the intent that it leaves where there is no such run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Cancel {
-    pub(crate) run_id: RunId,
-    /// Whose run it may hit; anybody's when it is on nobody's behalf.
-    pub(crate) user_id: Option<UserId>,
-}
-
-impl Cancel {
-    /// Whether it hits a run that belongs to `owner`. For one who may not touch that run, there is no such run.
-    pub(crate) fn hits(&self, owner: Option<&UserId>) -> bool {
-        self.user_id.is_none() || self.user_id.as_ref() == owner
-    }
-}
-
-impl From<RunId> for Cancel {
-    fn from(run_id: RunId) -> Self {
-        Self { run_id, user_id: None }
-    }
-}
-
-/// What a cancel of a run that is not live in this process has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CancelWritten {
-    /// Nobody owned the run: it is cancelled.
-    Cancelled,
-    /// `node` owns the run: the request is on the row.
-    Requested(NodeId),
-    /// The run had settled.
-    Settled(RunStatus),
-    /// There is no such run: the intent waits for it.
-    IntentStored,
-    /// There is no such run, and there are as many intents as there may be.
-    TooManyIntents,
-}
-
-/// What a cancel by a write does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CancelVerdict {
-    /// Nobody has the run: it settles as `CANCELLED`.
-    Settle,
-    /// `node` has the run: the request goes on the row.
-    Request(NodeId),
-    /// The run had settled: nothing is done.
-    Settled(RunStatus),
-    /// There is no such run: the intent is stored.
-    StoreIntent,
-}
-
-/// Decides what a cancel does to a run of which the store knows `row`.
-pub(crate) fn judge_cancel(row: Option<&RowFacts>) -> CancelVerdict {
-    match row {
-        None => CancelVerdict::StoreIntent,
-        Some(row) if row.status.is_terminal() => CancelVerdict::Settled(row.status),
-        Some(row) => row.node.map_or(CancelVerdict::Settle, CancelVerdict::Request),
-    }
-}
-
 /// What a takeover does to an unsettled run whose process died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takeover {
@@ -367,11 +311,15 @@ fn is_overdue(row: &RowFacts) -> bool {
 
 /// Decides what becomes of a run that waits, to be started or for people; `None` when it waits on.
 pub(crate) fn time_out(row: &RowFacts) -> Option<Takeover> {
-    let kind = match row.status {
-        _ if row.node.is_some() => return None,
-        RunStatus::Paused if row.late => FailureKind::PauseTimeout,
-        _ if is_overdue(row) => FailureKind::QueueTimeout,
-        _ => return None,
+    if row.node.is_some() {
+        return None;
+    }
+    let kind = if row.status == RunStatus::Paused && row.late {
+        FailureKind::PauseTimeout
+    } else if is_overdue(row) {
+        FailureKind::QueueTimeout
+    } else {
+        return None;
     };
     Some(if row.cancel_wanted { Takeover::Cancel } else { Takeover::Fail(kind) })
 }
@@ -396,6 +344,3 @@ pub(crate) fn takeover_message(kind: FailureKind) -> &'static str {
         | FailureKind::Unknown => "the process that ran the run died",
     }
 }
-
-/// The reason that a cancelled run's last event gives.
-pub(crate) const CANCELLED_BY_CALLER: &str = "cancelled by the caller";

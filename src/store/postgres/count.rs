@@ -35,7 +35,7 @@ impl QueryFragment<Pg> for CountRuns {
             }
             out.push_sql(&format!(" LIMIT {limit}) UNION ALL "));
         }
-        out.push_sql(&format!("(SELECT status FROM (SELECT status, settled_at FROM runs"));
+        out.push_sql("(SELECT status FROM (SELECT status, settled_at FROM runs");
         if let Some(user_id) = user_id {
             push!(out, " WHERE user_id = ", user_id.as_str() => Text);
         }
