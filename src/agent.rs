@@ -39,12 +39,14 @@ mod memory;
 mod message;
 mod model;
 mod model_work;
+mod needs;
 #[cfg(feature = "openai")]
 mod openai;
 #[cfg(feature = "openai")]
 mod openai_chat;
 #[cfg(any(feature = "openai", feature = "anthropic"))]
 mod parts;
+mod require;
 mod retry_policy;
 mod schema;
 mod scripted;
@@ -54,6 +56,7 @@ mod with_model;
 
 pub(crate) use self::context::{CancelSignal, Report, RunContextParts};
 pub(crate) use self::memory::StepMemory;
+pub(crate) use self::needs::{Needs, Outcome, work_until_it_waits};
 use self::with_model::WithModel;
 
 /// An agent that a runtime can execute; made by [`Agent::builder`].
@@ -69,6 +72,7 @@ pub struct Agent {
     pub(crate) max_running_everywhere: Option<usize>,
     pub(crate) sessions: SessionPolicy,
     pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) pause_timeout: Option<Duration>,
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) webhook: Option<WebhookUrl>,
     pub(crate) work: Arc<dyn Work>,
@@ -96,6 +100,7 @@ impl Agent {
             max_running_everywhere: None,
             sessions: SessionPolicy::Concurrent,
             queue_timeout: None,
+            pause_timeout: None,
             retry: None,
             #[cfg(feature = "webhooks")]
             webhook: None,
@@ -165,6 +170,7 @@ pub struct AgentBuilder {
     max_running_everywhere: Option<usize>,
     sessions: SessionPolicy,
     queue_timeout: Option<Duration>,
+    pause_timeout: Option<Duration>,
     retry: Option<RetryPolicy>,
     #[cfg(feature = "webhooks")]
     webhook: Option<String>,
@@ -243,6 +249,13 @@ impl AgentBuilder {
         self
     }
 
+    /// How long a `PAUSED` run may wait for [people to decide](RunContext::confirm) before it settles as `ERROR`, each time it
+    /// pauses; for ever when left out.
+    pub const fn pause_timeout(mut self, timeout: Duration) -> Self {
+        self.pause_timeout = Some(timeout);
+        self
+    }
+
     /// Tries a run again whose code, or whose model, has failed in a way that may pass, as long as it has
     /// [attempts](Self::max_attempts) left; when left out, the run settles as `ERROR` at once.
     ///
@@ -298,6 +311,7 @@ impl AgentBuilder {
         check_name("name", &self.name)?;
         check_limits(self.timeout, Some(self.max_attempts))?;
         check_timeout("queue_timeout", self.queue_timeout)?;
+        check_timeout("pause_timeout", self.pause_timeout)?;
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)?;
         #[cfg(feature = "webhooks")]
         let webhook = self.webhook.as_deref().map(WebhookUrl::parse).transpose()?;
@@ -338,6 +352,7 @@ impl AgentBuilder {
             max_running_everywhere: self.max_running_everywhere,
             sessions: self.sessions,
             queue_timeout: self.queue_timeout,
+            pause_timeout: self.pause_timeout,
             retry: self.retry,
             webhook,
             work,

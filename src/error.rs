@@ -1,7 +1,7 @@
 //! What can go wrong at the front door.
 
 use crate::agent::InvalidAgent;
-use crate::run::{InvalidRun, RunId};
+use crate::run::{InvalidRun, RunId, RunStatus};
 use crate::store::StoreError;
 
 /// An error of a [`Runtime`](crate::Runtime).
@@ -69,6 +69,14 @@ pub enum Error {
         /// Why nothing is known.
         reason: StoreError,
     },
+    /// The run does not wait for people: it was continued before, or has settled, or has never asked. Nothing was stored.
+    #[error("run {run_id} is not paused: it is {status}")]
+    NotPaused {
+        /// The run.
+        run_id: RunId,
+        /// Its status.
+        status: RunStatus,
+    },
     /// There is no such run.
     #[error("run {0} does not exist")]
     NotFound(RunId),
@@ -94,6 +102,7 @@ impl Error {
             | Self::Conflict(_)
             | Self::KeyConflict(_)
             | Self::SessionBusy(_)
+            | Self::NotPaused { .. }
             | Self::ShuttingDown
             | Self::NotFound(_) => false,
         }

@@ -40,9 +40,10 @@ pub use crate::agent::{
 pub use crate::agent::{OpenAIChat, OpenAIResponses};
 pub use crate::error::Error;
 pub use crate::run::{
-    Content, CrashPolicy, Exchange, FailureKind, InvalidRun, InvalidRunId, Metadata, Metrics, NewRun, Run, RunEvent,
-    RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, ToolExecution,
-    ToolMetrics, UnknownStatus, Usage, UserId,
+    Confirmation, Content, CrashPolicy, Decision, Exchange, FailureKind, InputField, InputKind, InvalidRun,
+    InvalidRunId, Metadata, Metrics, NewRun, Question, Requirement, RequirementKind, Run, RunEvent, RunEventKind,
+    RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, ToolExecution, ToolMetrics,
+    UnknownStatus, Usage, UserId,
 };
 #[cfg(feature = "webhooks")]
 pub use crate::runtime::WebhookOptions;

@@ -6,12 +6,12 @@
 //!            ┌────────────── handed back, or its process died ─────────────┐
 //!            ▼                                                             │
 //! submit ─▶ PENDING ── taken up, and the start is durable ──▶ RUNNING ─────┤
-//!            │                                             ▲     │         │
-//!            │                                    continue │     │ pause   │
-//!            │                                             │     ▼         │
-//!            │                                             └─ PAUSED       │
-//!            ▼                                                             ▼
-//!        CANCELLED · ERROR                          COMPLETED · CANCELLED · ERROR
+//!            │  ▲                                                │         │
+//!            │  │ somebody decides                               │ pause   │
+//!            │  │                                                ▼         │
+//!            │  └───────────────────────────────────────────── PAUSED      │
+//!            ▼                                                   ▼         ▼
+//!        CANCELLED · ERROR                 CANCELLED · ERROR     COMPLETED · CANCELLED · ERROR
 //! ```
 //!
 //! The legal transitions are one table, [`RunStatus::can_become`]; the guards in SQL derive from it.
@@ -30,6 +30,8 @@ pub use self::id::{InvalidRunId, RunId, SessionId, UserId};
 pub use self::new_run::{InvalidRun, NewRun};
 pub(crate) use self::new_run::{check_limits, check_name, check_timeout};
 pub use self::output::{FailureKind, Metrics, RunFailure, RunOutput, Usage};
+pub use self::requirement::{Confirmation, Decision, InputField, InputKind, Question, Requirement, RequirementKind};
+pub(crate) use self::requirement::{InvalidDecisions, OpenRequirement, decide};
 pub use self::session_policy::SessionPolicy;
 pub(crate) use self::session_policy::Turn;
 pub use self::status::{RunStatus, UnknownStatus};
@@ -47,6 +49,7 @@ pub(crate) mod fingerprint;
 mod id;
 mod new_run;
 mod output;
+mod requirement;
 mod session_policy;
 mod status;
 mod step;
@@ -81,8 +84,8 @@ pub struct Run {
     /// How long one attempt may run before the run settles as `ERROR`; `None` is no limit.
     #[serde(with = "seconds", default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// The run settles as `ERROR` when it was not started by this time; `None` when it may wait for ever, or need not wait any
-    /// more because it was started once and waits again.
+    /// The run settles as `ERROR` when it was not started by this time, or, while it is `PAUSED`, not continued; `None` when it
+    /// may wait for ever, or need not wait any more because it was started once and waits again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_by: Option<DateTime<Utc>>,
     /// User code is started at most this many times for this run.

@@ -41,6 +41,7 @@ mod counts;
 mod events;
 mod handle;
 mod readiness;
+mod resume;
 #[cfg(unix)]
 mod sigterm;
 mod submit;
@@ -238,12 +239,6 @@ impl Runtime {
         Ok(self.get(run_id).await?.map(|run| run.output).filter(|output| output.session_id == session_id))
     }
 
-    /// The largest input, in bytes.
-    #[cfg(feature = "web")]
-    pub(crate) fn max_input(&self) -> usize {
-        self.inner.limits.max_input
-    }
-
     /// One page of the runs that `query` asks for, newest first.
     ///
     /// # Errors
@@ -261,7 +256,7 @@ impl Runtime {
     }
 
     /// Waits until a run settles, at most for `timeout`, and returns what has come of it by then; its status says whether
-    /// it has settled.
+    /// it has settled. One that is `PAUSED` is waited for as well.
     ///
     /// For a run that is live in this process, the wait is ended by the run itself. Others are looked at when their process
     /// hints that something has happened, and once in each [poll interval](RuntimeBuilder::poll_interval): together, so that

@@ -52,6 +52,8 @@ pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Sto
 pub(crate) struct TakenRun {
     pub(crate) run: Run,
     pub(crate) next_seq: u64,
+    /// Somebody has continued it before.
+    pub(crate) was_continued: bool,
 }
 
 /// How far a run has come.
@@ -184,7 +186,7 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// beginnings.
     fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>>;
 
-    /// Settles at most `limit` runs that wait and should have been started by now, and says which.
+    /// Settles at most `limit` runs that wait and should have been started, or continued, by now, and says which.
     fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
 
     /// Forgets cancel intents that have expired.

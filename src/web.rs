@@ -36,6 +36,7 @@
 //! | `GET /runs/{run_id}` | a run |
 //! | `GET /runs/{run_id}/events` | its events, as they happen |
 //! | `POST /runs/{run_id}/cancel` | cancels it |
+//! | `POST /runs/{run_id}/continue` | decides what a paused run waits for: 202, and the run |
 //! | `GET /` | a [page to look at](#a-page-to-look-at), with the feature `dashboard`; open to everybody |
 //! | `GET /healthz` | 200 while the process is alive; open to everybody |
 //! | `GET /readyz` | 200 while the runtime accepts and takes up runs, else 503; open to everybody |
@@ -58,6 +59,10 @@
 //! **Cancel.** The body is empty or `{}`. `outcome` is `cancelled`; `requested` when another process has the run;
 //! `already_settled`; or `intent_stored` when there is no such run, and one that comes with this id will not start. What has
 //! yet to happen is answered by 202.
+//!
+//! **Continue.** A `PAUSED` run has `requirements`, and the body of a continue has `decisions`, one for each of them: its
+//! `requirement_id`, and either `confirmed` (`true` or `false`) with a `note` if wanted, or the `value` that answers it.
+//! `Prefer: wait=N` is as for a submit. Of two people who decide at the same time one is answered `not-paused`.
 //!
 //! **Events** are an [event stream](https://html.spec.whatwg.org/multipage/server-sent-events.html): `id` is the event's
 //! seq, and `data` the [event](crate::RunEvent) as one line of JSON. `Last-Event-ID`, or `?after=`, is the seq after which to
@@ -90,6 +95,7 @@
 //! | `not-found`, `unknown-agent`, `unknown-run` | 404 | |
 //! | `method-not-allowed` | 405 | `Allow` says which are |
 //! | `conflict` | 409 | another run has this id |
+//! | `not-paused` | 409 | the run does not wait for people, or not any more |
 //! | `body-too-large` | 413 | |
 //! | `unsupported-media-type` | 415 | the body is not said to be JSON |
 //! | `invalid-field` | 422 | a field is missing, unknown, of another type, or impossible |
@@ -124,6 +130,7 @@ mod openapi;
 #[cfg(feature = "dashboard")]
 mod page;
 mod problem;
+mod resume;
 mod routes;
 mod runs;
 mod site;

@@ -26,6 +26,7 @@ pub(crate) mod drain;
 mod ended;
 pub(crate) mod hints;
 mod lease;
+pub(crate) mod resume;
 mod room;
 pub(crate) mod submit;
 #[cfg(test)]
@@ -85,6 +86,10 @@ struct LiveRun {
     /// Whom the run belongs to.
     user_id: Option<UserId>,
     actor: Option<Addr<RunActor>>,
+    /// The attempt that the actor plays.
+    attempt: u32,
+    /// A later attempt that is this node's as well, taken up before the actor was heard to be gone.
+    next: Option<TakenRun>,
     /// Somebody wants it cancelled; those who wait for the answer are in `cancels`.
     cancel_wanted: bool,
     cancels: Vec<CancelReply>,
@@ -92,7 +97,15 @@ struct LiveRun {
 
 impl LiveRun {
     fn of(agent: &Agent, user_id: Option<UserId>) -> Self {
-        Self { agent: Arc::clone(&agent.name), user_id, actor: None, cancel_wanted: false, cancels: Vec::new() }
+        Self {
+            agent: Arc::clone(&agent.name),
+            user_id,
+            actor: None,
+            attempt: 0,
+            next: None,
+            cancel_wanted: false,
+            cancels: Vec::new(),
+        }
     }
 }
 
@@ -178,8 +191,12 @@ impl RunManager {
         let user_id = taken.run.output.user_id.clone();
         let live = self.live.entry(run_id).or_insert_with(|| LiveRun::of(&agent, user_id.clone()));
         if live.actor.is_some() {
+            if taken.run.attempt > live.attempt {
+                live.next = Some(taken);
+            }
             return;
         }
+        live.attempt = taken.run.attempt;
         live.user_id = user_id;
         if let Some(replies) = self.early_cancels.remove(&run_id) {
             live.cancels.extend(replies);

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::batch::Retry;
 use crate::run::RunId;
+use crate::store::protocol::pause::{Continue, ContinueRefusal};
 use crate::store::protocol::{Advance, Cancel, CancelWritten, InsertRun, Inserted, Refusal, Write, Written};
 use crate::store::{Claim, RunStore, StoreError, StoreResult, TakenRun};
 
@@ -182,7 +183,7 @@ impl Writer {
         async move {
             match answer.await? {
                 Written::Insert(inserted) => Ok(inserted),
-                Written::Advance(_) | Written::Cancel(_) => Err(mismatch()),
+                Written::Advance(_) | Written::Cancel(_) | Written::Continue(_) => Err(mismatch()),
             }
         }
     }
@@ -195,7 +196,7 @@ impl Writer {
         async move {
             match answer.await? {
                 Written::Advance(advanced) => Ok(advanced),
-                Written::Insert(_) | Written::Cancel(_) => Err(mismatch()),
+                Written::Insert(_) | Written::Cancel(_) | Written::Continue(_) => Err(mismatch()),
             }
         }
     }
@@ -209,7 +210,21 @@ impl Writer {
         async move {
             match answer.await? {
                 Written::Cancel(cancelled) => Ok(cancelled),
-                Written::Insert(_) | Written::Advance(_) => Err(mismatch()),
+                Written::Insert(_) | Written::Advance(_) | Written::Continue(_) => Err(mismatch()),
+            }
+        }
+    }
+
+    pub(crate) fn resume(
+        &self,
+        asked: Continue,
+        deadline: Instant,
+    ) -> impl Future<Output = StoreResult<Result<(), ContinueRefusal>>> + use<> {
+        let answer = self.send(Write::Continue(asked), Some(deadline));
+        async move {
+            match answer.await? {
+                Written::Continue(continued) => Ok(continued),
+                Written::Insert(_) | Written::Advance(_) | Written::Cancel(_) => Err(mismatch()),
             }
         }
     }

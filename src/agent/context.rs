@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
 use super::memory::StepMemory;
+use super::needs::Needs;
 use crate::run::{Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, StepRecord, Usage, UserId};
 
 /// A run, as the code that executes it sees it. Cheap to clone.
@@ -23,6 +24,7 @@ pub(crate) struct RunContextParts {
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) cancel: CancelSignal,
     pub(crate) steps: StepMemory,
+    pub(crate) needs: Needs,
     /// The largest data of a custom event, in bytes.
     pub(crate) max_event: usize,
 }
@@ -163,6 +165,15 @@ impl RunContext {
 
     pub(crate) fn steps(&self) -> &StepMemory {
         &self.0.steps
+    }
+
+    pub(crate) fn needs(&self) -> &Needs {
+        &self.0.needs
+    }
+
+    /// Waits until nobody follows this code any more.
+    pub(crate) async fn over(&self) {
+        self.0.reports.closed().await;
     }
 
     /// Whether nobody follows this code any more.

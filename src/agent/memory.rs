@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::needs::MAX_OPEN;
 use crate::run::{FailureKind, RunId, StepKey, StepRecord, check_name};
 
 /// How many steps a run may call.
@@ -45,6 +46,10 @@ pub(crate) struct CalledStep {
 }
 
 impl CalledStep {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn key(&self, run_id: RunId) -> StepKey {
         StepKey::new(run_id, &self.name, self.number)
     }
@@ -86,6 +91,11 @@ impl StepMemory {
             return Err(changed);
         }
         Ok(CalledStep { position, name: name.to_owned(), number, remembered: remembered.map(|step| step.result) })
+    }
+
+    /// Where the result of the step belongs: its position, and the attempt that began without remembered steps.
+    pub(crate) const fn place(&self, step: &CalledStep) -> (u32, u32) {
+        (step.position, self.first_attempt)
     }
 
     /// The result of the step in an earlier attempt, when it was finished there.
@@ -139,12 +149,18 @@ pub(crate) enum StepError {
     Name(String),
     #[error("a run has at most {MAX_STEPS} steps")]
     TooMany,
-    #[error("step `{name}`: the result cannot be written as JSON: {problem}")]
+    #[error("step `{name}`: this cannot be written as JSON: {problem}")]
     NotJson { name: String, problem: String },
     #[error("step `{name}`: the result as JSON must be at most {most} bytes, found {size}")]
     TooLarge { name: String, size: usize, most: usize },
     #[error("step `{name}`: the results of all steps of a run must be at most {MAX_RESULTS} bytes together")]
     TooMuch { name: String },
+    #[error("step `{name}`: at most {MAX_OPEN} requirements of a run may be open at the same time")]
+    TooManyOpen { name: String },
+    #[error("step `{name}`: the open requirements of a run must be at most {most} bytes together")]
+    TooMuchOpen { name: String, most: usize },
+    #[error("step `{name}`: the question {problem}")]
+    BadQuestion { name: String, problem: String },
     #[error("step `{name}`: the result cannot be read back from its JSON ({place})")]
     OneWay { name: String, place: String },
     #[error(
@@ -168,6 +184,9 @@ impl StepError {
             | Self::NotJson { .. }
             | Self::TooLarge { .. }
             | Self::TooMuch { .. }
+            | Self::TooManyOpen { .. }
+            | Self::TooMuchOpen { .. }
+            | Self::BadQuestion { .. }
             | Self::OneWay { .. } => FailureKind::InvalidStep,
         }
     }

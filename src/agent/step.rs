@@ -109,6 +109,7 @@ impl RunContext {
             if cx.is_over() {
                 return Err(over());
             }
+            let _under_way = cx.begin_step();
             let result = work(step.key(cx.run_id())).await?;
             let (record, result) = cx.steps().finish(&step, &result)?;
             cx.remember(record, None).await?;

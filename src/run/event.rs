@@ -3,7 +3,7 @@
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Content, FailureKind, Metrics, RunId, RunStatus, ToolExecution, Usage};
+use super::{Content, FailureKind, Metrics, Requirement, RunId, RunStatus, ToolExecution, Usage};
 
 /// One entry of a run's event log.
 ///
@@ -90,6 +90,13 @@ pub enum RunEventKind {
         /// Seconds until the run may be taken up again.
         delay: f64,
     },
+    /// The run waits for people: it is `PAUSED`, and nothing of it is running any more.
+    RunPaused {
+        /// What they have to decide.
+        requirements: Vec<Requirement>,
+    },
+    /// Somebody has decided, and the run waits to be taken up again.
+    RunContinued {},
     /// Whatever the agent's own code wants its followers to know.
     CustomEvent {
         /// What the agent calls it.
@@ -126,6 +133,8 @@ impl RunEventKind {
             Self::RunError { .. } => Some(RunStatus::Error),
             Self::RunStarted { .. }
             | Self::RunRetrying { .. }
+            | Self::RunPaused { .. }
+            | Self::RunContinued {}
             | Self::ModelRequestStarted { .. }
             | Self::RunContent { .. }
             | Self::ModelRequestCompleted { .. }
@@ -145,8 +154,10 @@ impl RunEventKind {
             Self::CustomEvent { name, data } => name.len() + data.size(),
             Self::ToolCallStarted { tool } | Self::ToolCallCompleted { tool } => tool.weight(),
             Self::ToolCallError { tool, error } => tool.weight() + error.len(),
+            Self::RunPaused { requirements } => requirements.iter().map(Requirement::weight).sum(),
             Self::RunRetrying { content, .. } | Self::RunError { content, .. } => content.len(),
             Self::RunStarted { .. }
+            | Self::RunContinued {}
             | Self::ModelRequestStarted { .. }
             | Self::ModelRequestCompleted { .. }
             | Self::RunCompleted { .. }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Content, RunId, RunStatus, SessionId, UserId};
+use super::{Content, Requirement, RunId, RunStatus, SessionId, UserId};
 
 /// What has come of a run so far.
 ///
@@ -22,19 +22,26 @@ pub struct RunOutput {
     pub user_id: Option<UserId>,
     /// Where the run is in its life.
     pub status: RunStatus,
-    /// What the agent returned; what it had said so far, when the run was cancelled or failed. Set when the run settles.
+    /// What the agent returned; what it had said so far, when the run was cancelled or failed, or is paused. Set when the run
+    /// settles, and while it is `PAUSED`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
     /// Why the run failed; set exactly when the status is `ERROR`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunFailure>,
-    /// What the run cost; zero until it settles.
+    /// What people have to decide before the run goes on; empty unless the status is `PAUSED`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requirements: Vec<Requirement>,
+    /// What the run cost; zero until it settles or pauses.
     pub metrics: Metrics,
     /// When the run was accepted, by the database's clock.
     pub created_at: DateTime<Utc>,
     /// When user code was started by the latest attempt, by the database's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime<Utc>>,
+    /// Since when the run has been `PAUSED`, by the database's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<DateTime<Utc>>,
     /// When the run settled, by the database's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<DateTime<Utc>>,
@@ -129,6 +136,8 @@ pub enum FailureKind {
     Timeout,
     /// The run was not started in time.
     QueueTimeout,
+    /// Nobody continued the paused run in time.
+    PauseTimeout,
     /// The content is larger than the runtime's limit.
     OutputTooLarge,
     /// The model wanted more turns than the agent allows.

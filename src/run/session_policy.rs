@@ -13,7 +13,7 @@ pub enum SessionPolicy {
     /// The later one waits as `PENDING`: runs of a session run one after the other, by the time from which they may run and
     /// then by age, whatever their priorities.
     ///
-    /// Once a run was taken up, it has its session to itself until it settles, also while it waits for another attempt. A run
+    /// Once a run was taken up, it has its session to itself until it settles, also while it waits for another attempt or is `PAUSED`. A run
     /// for later is in nobody's way before its time.
     InOrder,
     /// The later one is refused with [`Error::SessionBusy`](crate::Error::SessionBusy). A run for later keeps its session from

@@ -14,7 +14,7 @@ pub enum RunStatus {
     Pending,
     /// Started: user code may be running.
     Running,
-    /// Waits for a person; holds no actor and no memory.
+    /// Waits for people to decide; no process has it, and it holds no actor and no memory.
     Paused,
     /// Settled: the agent returned its content.
     Completed,
@@ -31,7 +31,8 @@ impl RunStatus {
 
     /// Whether a run may go from this status to `next`.
     ///
-    /// `RUNNING → PENDING` is a run that is handed back or taken over; nothing leaves a terminal status.
+    /// `RUNNING → PENDING` is a run that is handed back or taken over, `PAUSED → PENDING` one that is continued; nothing leaves a
+    /// terminal status.
     #[must_use]
     pub const fn can_become(self, next: Self) -> bool {
         match self {
@@ -39,7 +40,7 @@ impl RunStatus {
             Self::Running => {
                 matches!(next, Self::Pending | Self::Paused | Self::Completed | Self::Cancelled | Self::Error)
             }
-            Self::Paused => matches!(next, Self::Running | Self::Cancelled | Self::Error),
+            Self::Paused => matches!(next, Self::Pending | Self::Cancelled | Self::Error),
             Self::Completed | Self::Cancelled | Self::Error => false,
         }
     }
@@ -102,8 +103,8 @@ mod tests {
             legal,
             [
                 "RUNNING>PENDING",
+                "PAUSED>PENDING",
                 "PENDING>RUNNING",
-                "PAUSED>RUNNING",
                 "RUNNING>PAUSED",
                 "RUNNING>COMPLETED",
                 "PENDING>CANCELLED",

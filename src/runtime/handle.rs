@@ -56,6 +56,10 @@ impl RunHandle {
         Self { runtime, accepted }
     }
 
+    pub(super) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// The run's id.
     #[must_use]
     pub const fn run_id(&self) -> RunId {

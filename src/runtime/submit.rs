@@ -3,6 +3,8 @@
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+#[cfg(feature = "web")]
+use super::Runtime;
 use super::{ANSWER_SLACK, Inner, context};
 use crate::actors::manager::submit::{Room, SubmitRefusal, SubmitRun};
 use crate::actors::manager::{Admission, Reply};
@@ -11,6 +13,14 @@ use crate::error::Error;
 use crate::run::{InvalidRun, Metrics, NewRun, Run, RunId, RunOutput, RunStatus, SessionId, WebhookUrl, fingerprint};
 use crate::store::StoreError;
 use crate::store::protocol::InsertRun;
+
+#[cfg(feature = "web")]
+impl Runtime {
+    /// The largest input, in bytes.
+    pub(crate) fn max_input(&self) -> usize {
+        self.inner.limits.max_input
+    }
+}
 
 impl Inner {
     /// Submits a run. One that `may_be_known` is looked for when there is no room: it needs none if it is there.
@@ -90,9 +100,11 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent, webhook: Option<WebhookUrl>)
         status: RunStatus::Pending,
         content: None,
         error: None,
+        requirements: Vec::new(),
         metrics: Metrics::default(),
         created_at: now,
         started_at: None,
+        paused_at: None,
         settled_at: None,
     };
     let run = Run {

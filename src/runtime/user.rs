@@ -90,6 +90,10 @@ impl Runtime {
 }
 
 impl UserRuntime {
+    pub(super) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// The user whose runs these are.
     #[must_use]
     pub const fn user_id(&self) -> &UserId {

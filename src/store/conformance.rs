@@ -20,6 +20,7 @@ mod inserts;
 mod intents;
 mod keys;
 mod lists;
+mod pauses;
 mod prunes;
 mod reads;
 pub(crate) mod samples;
@@ -126,6 +127,17 @@ macro_rules! suite {
                     a_run_is_tried_again_as_often_as_it_may
                     a_cancel_and_another_attempt_do_not_both_win
                     a_run_that_is_to_be_tried_again_keeps_its_session;
+                pauses:
+                    a_paused_run_is_nobodys_and_says_what_it_waits_for
+                    a_run_that_is_continued_waits_for_anybody_with_what_was_decided
+                    a_run_is_continued_once
+                    decisions_that_do_not_fit_change_nothing
+                    a_paused_run_is_cancelled_at_once_and_keeps_what_it_said
+                    a_run_that_somebody_wants_cancelled_does_not_pause
+                    a_paused_run_that_nobody_continues_in_time_settles
+                    a_run_that_pauses_again_needs_other_decisions
+                    a_paused_run_keeps_its_session_and_is_never_pruned
+                    many_continues_in_a_batch_are_each_answered;
                 counts:
                     runs_are_counted_by_status_and_by_user
                     unsettled_runs_are_counted_however_old_and_settled_ones_while_they_are_new

@@ -52,6 +52,7 @@ mod overdue;
 mod pool;
 mod prune;
 mod read;
+mod resume;
 mod row;
 mod settle;
 mod statement;

@@ -5,17 +5,22 @@
 
 use std::time::Duration;
 
+pub(crate) use self::cancel::{CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, judge_cancel};
+pub(crate) use self::pause::Pause;
+use self::pause::{Continue, ContinueRefusal};
 use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
-    Content, CrashPolicy, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, SessionPolicy, StepRecord,
-    UserId, WebhookUrl,
+    Content, CrashPolicy, Decision, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, SessionPolicy,
+    StepRecord, WebhookUrl,
 };
 
+mod cancel;
 pub(crate) mod insert;
 pub(crate) mod lease;
 #[cfg(test)]
 mod model;
+pub(crate) mod pause;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +30,7 @@ pub(crate) enum Write {
     Insert(Box<InsertRun>),
     Advance(Box<Advance>),
     Cancel(Cancel),
+    Continue(Continue),
 }
 
 impl Write {
@@ -33,6 +39,7 @@ impl Write {
             Self::Insert(insert) => insert.run.output.run_id,
             Self::Advance(advance) => advance.run_id,
             Self::Cancel(cancel) => cancel.run_id,
+            Self::Continue(one) => one.run_id,
         }
     }
 }
@@ -49,6 +56,10 @@ impl Write {
             Self::Advance(advance) => {
                 let content = match &advance.change {
                     Change::Settle(settlement) => settlement.content.as_ref().map_or(0, Content::size),
+                    Change::Pause(pause) => {
+                        let requirements = pause.requirements.iter().map(|open| open.requirement.weight());
+                        pause.content.as_ref().map_or(0, Content::size) + requirements.sum::<usize>()
+                    }
                     Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => 0,
                 };
                 content
@@ -56,6 +67,7 @@ impl Write {
                     + advance.steps.iter().map(StepRecord::weight).sum::<usize>()
             }
             Self::Cancel(_) => 0,
+            Self::Continue(one) => one.decisions.iter().map(Decision::weight).sum(),
         }
     }
 }
@@ -66,6 +78,7 @@ pub(crate) enum Written {
     Insert(Inserted),
     Advance(Result<(), Refusal>),
     Cancel(CancelWritten),
+    Continue(Result<(), ContinueRefusal>),
 }
 
 /// A new run. Its times are the database's to set, except `run_at` when the caller gave one.
@@ -125,6 +138,8 @@ pub(crate) enum Change {
     Settle(Settlement),
     /// User code has failed and is to be started again: the run waits for so long, then for anybody.
     Retry { after: Duration },
+    /// The run waits for people, and then for anybody; its started attempt does not count.
+    Pause(Pause),
     /// The run is given back, to be taken up by anybody; its started attempt does not count.
     HandBack,
 }
@@ -144,14 +159,16 @@ impl Change {
             Self::Start => Some(RunStatus::Running),
             Self::Append => None,
             Self::Settle(settlement) => Some(settlement.status),
+            Self::Pause(_) => Some(RunStatus::Paused),
             Self::HandBack | Self::Retry { .. } => Some(RunStatus::Pending),
         }
     }
 
-    /// How long the run waits after this change before it may be taken up, when that is for the change to say.
+    /// How long the run waits after this change before it may be taken up, or settles, when that is for the change to say.
     pub(crate) const fn delay(&self) -> Option<Duration> {
         match self {
             Self::Retry { after } => Some(*after),
+            Self::Pause(pause) => pause.timeout,
             Self::Start | Self::Append | Self::Settle(_) | Self::HandBack => None,
         }
     }
@@ -159,7 +176,7 @@ impl Change {
     /// Whether this change may befall a run with status `from`.
     pub(crate) fn may_come_from(&self, from: RunStatus) -> bool {
         match self {
-            Self::Start | Self::Settle(_) => self.to().is_some_and(|to| from.can_become(to)),
+            Self::Start | Self::Pause(_) | Self::Settle(_) => self.to().is_some_and(|to| from.can_become(to)),
             Self::Append | Self::Retry { .. } => from == RunStatus::Running,
             // A run that was taken up and not yet started is handed back as well.
             Self::HandBack => matches!(from, RunStatus::Pending | RunStatus::Running),
@@ -186,7 +203,7 @@ pub(crate) struct RowFacts {
     pub(crate) max_attempts: u32,
     /// Somebody's cancel is on the row, or an unexpired intent is.
     pub(crate) cancel_wanted: bool,
-    /// The time has passed by which the run was to be started first.
+    /// The time has passed by which the run was to be started first or, while it is paused, continued.
     pub(crate) late: bool,
 }
 
@@ -232,14 +249,12 @@ pub(crate) fn judge(advance: &Advance, row: Option<&RowFacts>) -> Verdict {
     if row.next_seq != advance.first_seq || !advance.change.may_come_from(row.status) {
         return Verdict::Refuse(Refusal::OutOfStep);
     }
-    // A run that is to be tried again is one that will be started again.
-    if matches!(advance.change, Change::Start | Change::Retry { .. }) {
-        if row.cancel_wanted {
-            return Verdict::Refuse(Refusal::CancelWanted);
-        }
-        if row.starts >= row.max_attempts {
-            return Verdict::Refuse(Refusal::Exhausted);
-        }
+    // A run that is to be tried again, or waits for people, is one that will be started again.
+    if matches!(advance.change, Change::Start | Change::Retry { .. } | Change::Pause(_)) && row.cancel_wanted {
+        return Verdict::Refuse(Refusal::CancelWanted);
+    }
+    if matches!(advance.change, Change::Start | Change::Retry { .. }) && row.starts >= row.max_attempts {
+        return Verdict::Refuse(Refusal::Exhausted);
     }
     if matches!(advance.change, Change::Start) && is_overdue(row) {
         return Verdict::Refuse(Refusal::Late);
@@ -257,67 +272,10 @@ fn is_trace_of(advance: &Advance, row: &RowFacts) -> bool {
         Change::Append => row.status == RunStatus::Running && owned && !advance.events.is_empty(),
         // A run that a takeover settled has no node.
         Change::Settle(settlement) => row.status == settlement.status && owned,
+        Change::Pause(_) => row.status == RunStatus::Paused && !owned,
         Change::HandBack | Change::Retry { .. } => row.status == RunStatus::Pending && !owned,
     };
     status_fits && row.next_seq == advance.next_seq()
-}
-
-/// A cancel of a run, and of the intent that it leaves where there is no such run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Cancel {
-    pub(crate) run_id: RunId,
-    /// Whose run it may hit; anybody's when it is on nobody's behalf.
-    pub(crate) user_id: Option<UserId>,
-}
-
-impl Cancel {
-    /// Whether it hits a run that belongs to `owner`. For one who may not touch that run, there is no such run.
-    pub(crate) fn hits(&self, owner: Option<&UserId>) -> bool {
-        self.user_id.is_none() || self.user_id.as_ref() == owner
-    }
-}
-
-impl From<RunId> for Cancel {
-    fn from(run_id: RunId) -> Self {
-        Self { run_id, user_id: None }
-    }
-}
-
-/// What a cancel of a run that is not live in this process has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CancelWritten {
-    /// Nobody owned the run: it is cancelled.
-    Cancelled,
-    /// `node` owns the run: the request is on the row.
-    Requested(NodeId),
-    /// The run had settled.
-    Settled(RunStatus),
-    /// There is no such run: the intent waits for it.
-    IntentStored,
-    /// There is no such run, and there are as many intents as there may be.
-    TooManyIntents,
-}
-
-/// What a cancel by a write does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CancelVerdict {
-    /// Nobody has the run: it settles as `CANCELLED`.
-    Settle,
-    /// `node` has the run: the request goes on the row.
-    Request(NodeId),
-    /// The run had settled: nothing is done.
-    Settled(RunStatus),
-    /// There is no such run: the intent is stored.
-    StoreIntent,
-}
-
-/// Decides what a cancel does to a run of which the store knows `row`.
-pub(crate) fn judge_cancel(row: Option<&RowFacts>) -> CancelVerdict {
-    match row {
-        None => CancelVerdict::StoreIntent,
-        Some(row) if row.status.is_terminal() => CancelVerdict::Settled(row.status),
-        Some(row) => row.node.map_or(CancelVerdict::Settle, CancelVerdict::Request),
-    }
 }
 
 /// What a takeover does to an unsettled run whose process died.
@@ -351,19 +309,28 @@ fn is_overdue(row: &RowFacts) -> bool {
     row.late && row.starts == 0 && row.status == RunStatus::Pending
 }
 
-/// Decides what becomes of a run that waits; `None` when it waits on.
+/// Decides what becomes of a run that waits, to be started or for people; `None` when it waits on.
 pub(crate) fn time_out(row: &RowFacts) -> Option<Takeover> {
-    if row.node.is_some() || !is_overdue(row) {
+    if row.node.is_some() {
         return None;
     }
-    Some(if row.cancel_wanted { Takeover::Cancel } else { Takeover::Fail(FailureKind::QueueTimeout) })
+    let kind = if row.status == RunStatus::Paused && row.late {
+        FailureKind::PauseTimeout
+    } else if is_overdue(row) {
+        FailureKind::QueueTimeout
+    } else {
+        return None;
+    };
+    Some(if row.cancel_wanted { Takeover::Cancel } else { Takeover::Fail(kind) })
 }
 
-/// The message of a run that fails while nobody has it: because its process died, or because it was not started in time.
+/// The message of a run that fails while nobody has it: because its process died, or because it was not started, or continued,
+/// in time.
 pub(crate) fn takeover_message(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::AttemptsExhausted => "the process that ran the run died, and the run has no attempts left",
         FailureKind::QueueTimeout => "the run was not started in time",
+        FailureKind::PauseTimeout => "the run was not continued in time",
         FailureKind::ProcessDied
         | FailureKind::AgentError
         | FailureKind::Panic
@@ -381,6 +348,3 @@ pub(crate) fn takeover_message(kind: FailureKind) -> &'static str {
         | FailureKind::Unknown => "the process that ran the run died",
     }
 }
-
-/// The reason that a cancelled run's last event gives.
-pub(crate) const CANCELLED_BY_CALLER: &str = "cancelled by the caller";

@@ -31,6 +31,7 @@ mod intent;
 mod lock;
 mod prune;
 mod read;
+mod resume;
 mod row;
 mod schema;
 mod takeover;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::run::{Content, Metadata, Metrics, Run, RunFailure, RunId, RunStatus, SessionId, UserId};
+use crate::run::{Content, Metadata, Metrics, Requirement, Run, RunFailure, RunId, RunStatus, SessionId, UserId};
 use crate::runtime::{CancelOutcome, Cursor, Page, RunCounts};
 
 /// A run to be submitted.
@@ -138,13 +138,17 @@ pub(super) struct RunBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     input: Option<Content>,
-    /// Left out until the run settles, and of lists that do not include it.
+    /// Left out until the run settles or pauses, and of lists that do not include it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     content: Option<Content>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     error: Option<RunFailure>,
+    /// What people have to decide before a paused run goes on; left out when there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    requirements: Vec<Requirement>,
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     metadata: Metadata,
     metrics: Metrics,
@@ -166,6 +170,9 @@ pub(super) struct RunBody {
     started_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    paused_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     settled_at: Option<DateTime<Utc>>,
 }
 
@@ -182,6 +189,7 @@ impl From<Run> for RunBody {
             input: Some(input),
             content: output.content,
             error: output.error,
+            requirements: output.requirements,
             metadata,
             metrics: output.metrics,
             priority,
@@ -193,6 +201,7 @@ impl From<Run> for RunBody {
             start_by,
             created_at: output.created_at,
             started_at: output.started_at,
+            paused_at: output.paused_at,
             settled_at: output.settled_at,
         }
     }

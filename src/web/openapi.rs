@@ -15,6 +15,7 @@ use super::body::{
     SubmitBody,
 };
 use super::door::Door;
+use super::resume::ContinueBody;
 use crate::run::RunEvent;
 
 mod operations;
@@ -61,6 +62,7 @@ fn components() -> Components {
     add::<AgentsBody>(&mut schemas);
     add::<CancelBody>(&mut schemas);
     add::<CancelledBody>(&mut schemas);
+    add::<ContinueBody>(&mut schemas);
     add::<CountsBody>(&mut schemas);
     add::<HealthBody>(&mut schemas);
     add::<PageBody>(&mut schemas);

@@ -24,6 +24,7 @@ pub(super) enum Kind {
     MethodNotAllowed,
     Conflict,
     SessionBusy,
+    NotPaused,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidField,
@@ -53,6 +54,7 @@ impl Kind {
             }
             Self::Conflict => ("conflict", "Another run has this id", StatusCode::CONFLICT),
             Self::SessionBusy => ("session-busy", "Another run of the session has not settled", StatusCode::CONFLICT),
+            Self::NotPaused => ("not-paused", "The run does not wait for people", StatusCode::CONFLICT),
             // As the draft of the header's standard wants it, section 2.7.
             Self::KeyReused => {
                 ("idempotency-key-reused", "The key belongs to another request", StatusCode::UNPROCESSABLE_ENTITY)
@@ -90,6 +92,7 @@ impl Kind {
             | Self::MethodNotAllowed
             | Self::Conflict
             | Self::SessionBusy
+            | Self::NotPaused
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType
             | Self::InvalidField
@@ -163,6 +166,7 @@ impl From<Error> for Problem {
             Error::Conflict(run_id) => Self::new(Kind::Conflict, error.to_string()).about(run_id),
             Error::KeyConflict(run_id) => Self::new(Kind::KeyReused, error.to_string()).about(run_id),
             Error::SessionBusy(run_id) => Self::new(Kind::SessionBusy, error.to_string()).about(run_id),
+            Error::NotPaused { run_id, .. } => Self::new(Kind::NotPaused, error.to_string()).about(run_id),
             Error::Full(_) => Self::new(Kind::Full, error.to_string()),
             Error::Overloaded(_) => Self::new(Kind::Overloaded, error.to_string()),
             Error::TooManyIntents(run_id) => Self::new(Kind::TooManyIntents, error.to_string()).about(run_id),

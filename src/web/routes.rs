@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, Scope};
 #[cfg(feature = "dashboard")]
 use super::page;
 use super::problem::{Kind, Problem};
-use super::{agents, events, guard, health, runs};
+use super::{agents, events, guard, health, resume, runs};
 
 /// What is served at one path by some methods.
 pub(super) struct Endpoint {
@@ -40,6 +40,7 @@ pub(super) const GUARDED: &[Endpoint] = &[
     get("/runs/counts", || to(runs::counts)),
     get("/runs/{run_id}", || to(runs::get)),
     post("/runs/{run_id}/cancel", || to(runs::cancel)),
+    post("/runs/{run_id}/continue", || to(resume::resume)),
     stream("/runs/{run_id}/events", || to(events::follow)),
     get("/sessions/{session_id}/runs", || to(runs::list_of_session)),
 ];

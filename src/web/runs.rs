@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_LOCATION, LOCATION};
 use actix_web::web::Payload;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::access::Access;
 use super::body::{
@@ -31,15 +31,28 @@ pub(super) async fn submit(access: Access, request: HttpRequest, payload: Payloa
     let location = format!("{}/runs/{}", prefix(&request), run.output.run_id);
     let mut response = HttpResponse::Accepted();
     if let Some(seconds) = header::preferred_wait(request.headers()) {
-        let wait = access.door.wait(seconds);
-        run = settled(&access.runtime, run, wait).await?;
-        response.insert_header(("preference-applied", format!("wait={}", wait.as_secs())));
+        run = wait_as_preferred(&access, run, seconds, &mut response).await?;
         if run.output.status.is_terminal() {
-            response.status(actix_web::http::StatusCode::OK);
             response.insert_header((CONTENT_LOCATION, location.as_str()));
         }
     }
     Ok(response.insert_header((LOCATION, location)).json(RunBody::from(run)))
+}
+
+/// The run when it has settled, which `response` is told, or as it is after so many seconds.
+pub(super) async fn wait_as_preferred(
+    access: &Access,
+    run: Run,
+    seconds: u32,
+    response: &mut HttpResponseBuilder,
+) -> Result<Run, Problem> {
+    let wait = access.door.wait(seconds);
+    let run = settled(&access.runtime, run, wait).await?;
+    response.insert_header(("preference-applied", format!("wait={}", wait.as_secs())));
+    if run.output.status.is_terminal() {
+        response.status(actix_web::http::StatusCode::OK);
+    }
+    Ok(run)
 }
 
 fn new_run(agent: String, body: SubmitBody) -> Result<NewRun, Problem> {

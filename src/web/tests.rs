@@ -81,6 +81,8 @@ fn request(method: &Method, path: &str, run_id: RunId) -> TestRequest {
     let request = TestRequest::default().method(method.clone()).uri(&format!("/api{path}"));
     if path.ends_with("/runs") && *method == Method::POST {
         request.set_json(json!({"input": "a secret", "run_id": run_id, "session_id": id}))
+    } else if path.ends_with("/continue") {
+        request.set_json(json!({"decisions": []}))
     } else {
         request
     }

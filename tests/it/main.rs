@@ -17,6 +17,7 @@ mod models;
 mod openai;
 mod outage;
 mod outcome;
+mod people;
 mod pooler;
 #[path = "../support/postgres.rs"]
 mod postgres;

@@ -23,9 +23,13 @@ CREATE TABLE runs (
     has_webhook         boolean     NOT NULL,
     created_at          timestamptz NOT NULL,
     started_at          timestamptz,
+    paused_at           timestamptz,
+    continued_by        uuid,
     settled_at          timestamptz,
     CONSTRAINT runs_status_is_known
         CHECK (status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR')),
+    CONSTRAINT runs_are_paused_when_they_say_so
+        CHECK ((paused_at IS NOT NULL) = (status = 'PAUSED')),
     CONSTRAINT runs_are_settled_when_terminal
         CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
@@ -36,15 +40,19 @@ COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts
 COMMENT ON COLUMN runs.node_id IS 'The node that has the run; null while anybody may take it up.';
 COMMENT ON COLUMN runs.on_crash IS 'What a takeover does to a started run: resume, restart or fail.';
 COMMENT ON COLUMN runs.session_turn IS 'Of a run that must be alone in its session: waits for its turn, or holds the session until it settles.';
-COMMENT ON COLUMN runs.start_by IS 'A run that was never started settles as ERROR at this time.';
+COMMENT ON COLUMN runs.start_by IS 'A run that was never started, or is paused, settles as ERROR at this time.';
 COMMENT ON COLUMN runs.next_seq IS 'The seq of the next event; a write that does not start here is refused.';
+COMMENT ON COLUMN runs.continued_by IS 'The latest continue of the run, so that its repetition is known.';
 COMMENT ON COLUMN runs.cancel_requested_at IS 'When somebody asked for a cancel of a run that a node had.';
 COMMENT ON COLUMN runs.has_webhook IS 'Somebody is to be told when the run settles; where is in run_inputs.';
 
--- Claims (node_id null, by priority, then age), the runs of a node, and lists of unsettled runs.
-CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
+-- Claims (node_id null, by priority, then age), the runs of a node, and lists of unsettled runs. Paused runs are in nobody's
+-- way: they have an index of their own.
+CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL AND paused_at IS NULL;
+CREATE INDEX runs_paused ON runs (paused_at, run_id) WHERE settled_at IS NULL AND paused_at IS NOT NULL;
 -- Claims of agents of which a node has room for so many runs.
-CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id) WHERE node_id IS NULL AND settled_at IS NULL;
+CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id)
+    WHERE node_id IS NULL AND settled_at IS NULL AND paused_at IS NULL;
 -- One run at most has a session of an agent and a user to itself; and in which order the others get it.
 CREATE UNIQUE INDEX runs_holding_their_session ON runs (agent, session_id, COALESCE(user_id, ''))
     WHERE session_turn = 'holds' AND settled_at IS NULL;
@@ -75,14 +83,17 @@ CREATE TABLE run_inputs (
 COMMENT ON COLUMN run_inputs.fingerprint IS 'SHA-256 of all that was asked; a second submit with the id must have the same.';
 COMMENT ON COLUMN run_inputs.webhook IS 'The URL that is told when the run settles.';
 
--- What came of it; written once, in the transaction that settles the run.
+-- What came of it; written in the transaction that settles the run, or pauses it: then it goes when the run is continued.
 CREATE TABLE run_outputs (
     run_id        uuid  PRIMARY KEY,
     content       json,
     error_kind    text,
     error_message text,
-    metrics       json NOT NULL
+    metrics       json NOT NULL,
+    requirements  json
 );
+
+COMMENT ON COLUMN run_outputs.requirements IS 'What a paused run waits for.';
 
 -- The event logs; append-only.
 CREATE TABLE run_events (

@@ -22,12 +22,17 @@ CREATE TABLE runs (
     has_webhook         BOOLEAN NOT NULL,
     created_at          BIGINT  NOT NULL,
     started_at          BIGINT,
+    paused_at           BIGINT,
+    continued_by        TEXT,
     settled_at          BIGINT,
+    CHECK ((paused_at IS NOT NULL) = (status = 'PAUSED')),
     CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
 ) WITHOUT ROWID;
 
-CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL;
-CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id) WHERE node_id IS NULL AND settled_at IS NULL;
+CREATE INDEX runs_unsettled ON runs (node_id, priority DESC, run_at, run_id) WHERE settled_at IS NULL AND paused_at IS NULL;
+CREATE INDEX runs_paused ON runs (paused_at, run_id) WHERE settled_at IS NULL AND paused_at IS NOT NULL;
+CREATE INDEX runs_waiting ON runs (agent, priority DESC, run_at, run_id)
+    WHERE node_id IS NULL AND settled_at IS NULL AND paused_at IS NULL;
 CREATE UNIQUE INDEX runs_holding_their_session ON runs (agent, session_id, COALESCE(user_id, ''))
     WHERE session_turn = 'holds' AND settled_at IS NULL;
 CREATE INDEX runs_waiting_for_their_session ON runs (agent, session_id, COALESCE(user_id, ''), run_at, run_id)
@@ -53,7 +58,8 @@ CREATE TABLE run_outputs (
     content       TEXT,
     error_kind    TEXT,
     error_message TEXT,
-    metrics       TEXT NOT NULL
+    metrics       TEXT NOT NULL,
+    requirements  TEXT
 );
 
 CREATE TABLE run_events (

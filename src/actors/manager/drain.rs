@@ -27,6 +27,8 @@ pub struct Drained {
     pub settled: usize,
     /// Runs that wait again, to be taken up by another runtime.
     pub handed_back: usize,
+    /// Runs that wait for people.
+    pub paused: usize,
     /// Runs of which the store could not be told what became of them.
     pub lost: usize,
 }
@@ -41,6 +43,7 @@ impl Draining {
     pub(super) const fn count(&mut self, ending: &Ending) {
         match ending {
             Ending::Settled(_) => self.drained.settled += 1,
+            Ending::Paused => self.drained.paused += 1,
             Ending::HandedBack | Ending::Retrying(_) => self.drained.handed_back += 1,
             Ending::Fenced | Ending::Unstored(_) => self.drained.lost += 1,
         }

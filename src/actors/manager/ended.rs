@@ -30,11 +30,19 @@ impl Handler<RunEnded> for RunManager {
             (None, Some(node)) => return self.bury(node, run_id, "its actor died".to_owned(), ctx),
             (Some(ending), _) => ending,
         };
-        let replies = self.forget(run_id).map(|live| live.cancels).unwrap_or_default();
+        let (replies, next) = self.forget(run_id).map(|live| (live.cancels, live.next)).unwrap_or_default();
         self.around.hub.leave(run_id);
+        if let Some(next) = next {
+            self.enliven(next, ctx);
+        }
         match &ending {
             Ending::Settled(RunStatus::Cancelled) => Self::answer_cancels(replies, &Ok(CancelAnswer::Cancelled)),
             Ending::Settled(status) => Self::answer_cancels(replies, &Ok(cancel::settled(*status))),
+            Ending::Paused => {
+                for reply in replies {
+                    self.cancel_in_store(run_id, Some(reply), ctx);
+                }
+            }
             Ending::HandedBack | Ending::Retrying(_) => {
                 self.offer_work();
                 for reply in replies {

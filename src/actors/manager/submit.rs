@@ -108,7 +108,7 @@ impl Handler<InsertDone> for RunManager {
             }
             Ok(Inserted::New { run, .. }) if reserved => {
                 log_accepted(&run);
-                self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
+                self.enliven(TakenRun { run: (*run).clone(), next_seq: 0, was_continued: false }, ctx);
                 reply.send(Ok(*run));
             }
             Ok(Inserted::New { run, cancel_wanted }) => {
@@ -131,7 +131,7 @@ impl Handler<InsertDone> for RunManager {
                 let fresh = run.output.status == RunStatus::Pending && run.attempt == 1;
                 let own = node.is_some() && node == self.node && fresh && run.output.run_id == run_id;
                 if reserved && own {
-                    self.enliven(TakenRun { run: (*run).clone(), next_seq: 0 }, ctx);
+                    self.enliven(TakenRun { run: (*run).clone(), next_seq: 0, was_continued: false }, ctx);
                 } else if reserved {
                     self.release(run_id, ctx);
                 }

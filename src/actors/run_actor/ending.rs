@@ -10,6 +10,8 @@ use crate::store::protocol::{CANCELLED_BY_CALLER, Refusal, takeover_message};
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
     Settled(RunStatus),
+    /// The run waits for people.
+    Paused,
     /// The run waits again, for anybody.
     HandedBack,
     /// The run waits again, for anybody, but not before so long.

@@ -139,6 +139,8 @@ impl Journal {
             // The runtime's own to tell, not user code's.
             RunEventKind::RunStarted { .. }
             | RunEventKind::RunRetrying { .. }
+            | RunEventKind::RunPaused { .. }
+            | RunEventKind::RunContinued {}
             | RunEventKind::RunCompleted { .. }
             | RunEventKind::RunCancelled { .. }
             | RunEventKind::RunError { .. } => {}

@@ -17,9 +17,9 @@ use super::past::Past;
 use super::work::{Finish, Work, abandoned, finish_of, panic_message};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Retry, Writer};
-use crate::agent::{Agent, CancelSignal, RunContext, RunContextParts, StepMemory};
-use crate::run::{Content, FailureKind, Run, RunEventKind, RunFailure, RunId, RunStatus};
-use crate::store::protocol::{Change, Refusal, Settlement};
+use crate::agent::{Agent, CancelSignal, Needs, RunContext, RunContextParts, StepMemory, work_until_it_waits};
+use crate::run::{Content, FailureKind, OpenRequirement, Run, RunEventKind, RunFailure, RunId, RunStatus};
+use crate::store::protocol::{Change, Pause, Refusal, Settlement};
 use crate::store::{RunStore, StoreResult, TakenRun};
 
 /// How many reports user code may be ahead of the run's log before it has to wait.
@@ -44,6 +44,8 @@ pub(crate) struct Surroundings {
 
 pub(crate) struct Life {
     run: Arc<Run>,
+    /// Somebody has continued the run before.
+    was_continued: bool,
     agent: Agent,
     around: Arc<Surroundings>,
     stop: watch::Receiver<Option<Stop>>,
@@ -59,9 +61,9 @@ impl Life {
         around: Arc<Surroundings>,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Self {
-        let TakenRun { run, next_seq } = taken;
+        let TakenRun { run, next_seq, was_continued } = taken;
         let journal = Journal::new(&run, next_seq, around.writer.clone(), Arc::clone(&around.hub), around.max_output);
-        Self { run: Arc::new(run), agent, around, stop, journal, code: TaskTracker::new() }
+        Self { run: Arc::new(run), was_continued, agent, around, stop, journal, code: TaskTracker::new() }
     }
 
     pub(crate) fn run_id(&self) -> RunId {
@@ -91,6 +93,7 @@ impl Life {
             Ok(ending) => {
                 match &ending {
                     Ending::Settled(status) => tracing::info!(run.status = %status, "run settled"),
+                    Ending::Paused => tracing::info!(run.status = %RunStatus::Paused, "run waits for people"),
                     Ending::HandedBack => tracing::info!(run.status = %RunStatus::Pending, "run handed back"),
                     Ending::Retrying(after) => {
                         tracing::info!(run.status = %RunStatus::Pending, ?after, "run will be tried again");
@@ -107,7 +110,7 @@ impl Life {
     }
 
     async fn live_or_lose(&mut self) -> StoreResult<Ending> {
-        let past = Past::of(&self.run, &self.agent, &self.around).await?;
+        let past = Past::of(&self.run, self.was_continued, &self.agent, &self.around).await?;
         let stop = *self.stop.borrow_and_update();
         if let Some(stop) = stop {
             return self.end_unstarted(stop).await;
@@ -156,15 +159,12 @@ impl Life {
             reports: sender,
             cancel: cancel.clone(),
             steps: StepMemory::new(self.run.attempt, past.steps, self.around.max_output),
+            needs: Needs::new(self.around.max_output),
             max_event: self.around.max_output,
         };
         let work = Arc::clone(&self.agent.work);
         // The call itself is user code too: it may panic before it has made a future.
-        let code = AssertUnwindSafe(async move {
-            let cx = RunContext::new(parts);
-            let returned = work.run(cx.clone()).await;
-            cx.judged(returned)
-        });
+        let code = AssertUnwindSafe(async move { work_until_it_waits(&*work, RunContext::new(parts)).await });
         let caught = async move { code.catch_unwind().await.map_err(|panic| panic_message(&*panic)) };
         let task = self.code.spawn_on(tracing::Instrument::in_current_span(caught), &self.around.user_code);
         Work { task, reports, cancel }
@@ -203,7 +203,7 @@ impl Life {
 
     /// Stops user code that has to stop, and takes in what it said last.
     async fn wind_up(&mut self, work: &mut Work, finish: Finish) -> StoreResult<Result<Finish, Refusal>> {
-        let ended_itself = matches!(finish, Finish::Returned(_) | Finish::Panicked(_));
+        let ended_itself = matches!(finish, Finish::Returned(_) | Finish::Waits(_) | Finish::Panicked(_));
         if !ended_itself && let Err(refusal) = self.stop_code(work).await? {
             return Ok(Err(refusal));
         }
@@ -212,7 +212,7 @@ impl Life {
             let Ok(report) = work.reports.try_recv() else { break };
             self.journal.note(report);
         }
-        let too_large = self.journal.has_overflowed() && matches!(finish, Finish::Returned(_));
+        let too_large = self.journal.has_overflowed() && matches!(finish, Finish::Returned(_) | Finish::Waits(_));
         Ok(Ok(if too_large { Finish::TooLarge } else { finish }))
     }
 
@@ -258,6 +258,13 @@ impl Life {
                 Err(refusal) => return Ok(ending_of(refusal)),
             }
         }
+        if let Finish::Waits(needed) = finish {
+            match self.pause(needed).await? {
+                Ok(()) => return Ok(Ending::Paused),
+                Err(Refusal::CancelWanted) => finish = Finish::Stopped(Stop::Cancel),
+                Err(refusal) => return Ok(ending_of(refusal)),
+            }
+        }
         let partial = || (!self.journal.text().is_empty()).then(|| Content::from(self.journal.text()));
         let failed = |kind, message: String| (RunStatus::Error, partial(), Some(RunFailure::new(kind, message)));
         let (status, content, error) = match finish {
@@ -276,7 +283,7 @@ impl Life {
             Finish::Stopped(Stop::HandBack) => {
                 failed(FailureKind::Shutdown, "the runtime was shut down before the run ended".to_owned())
             }
-            Finish::Stopped(Stop::Abandon) => return Ok(Ending::Fenced),
+            Finish::Stopped(Stop::Abandon) | Finish::Waits(_) => return Ok(Ending::Fenced),
         };
         self.settle(status, content, error).await
     }
@@ -313,6 +320,17 @@ impl Life {
             delay: after.as_secs_f64(),
         };
         self.journal.commit(Change::Retry { after }, Some(retrying)).await
+    }
+
+    async fn pause(&mut self, requirements: Vec<OpenRequirement>) -> StoreResult<Result<(), Refusal>> {
+        let text = self.journal.text();
+        let content = (!text.is_empty()).then(|| Content::from(text));
+        let paused = RunEventKind::RunPaused {
+            requirements: requirements.iter().map(|open| open.requirement.clone()).collect(),
+        };
+        let metrics = self.journal.metrics();
+        let pause = Pause { requirements, timeout: self.agent.pause_timeout, content, metrics };
+        self.journal.commit(Change::Pause(pause), Some(paused)).await
     }
 
     async fn hand_back(&mut self) -> StoreResult<Ending> {

@@ -16,8 +16,11 @@ pub(super) struct Past {
 
 impl Past {
     /// Reads it, again and again while the database is away.
-    pub(super) async fn of(run: &Run, agent: &Agent, around: &Surroundings) -> StoreResult<Self> {
-        Ok(Self { history: history(run, agent, around).await?, steps: steps(run, agent, around).await? })
+    pub(super) async fn of(run: &Run, was_continued: bool, agent: &Agent, around: &Surroundings) -> StoreResult<Self> {
+        // People are not asked again what they have decided: to be continued is no crash, and to die after that forgets nothing.
+        let remembers = was_continued || agent.crash_policy != CrashPolicy::Restart;
+        let steps = if remembers { steps(run, around).await? } else { Vec::new() };
+        Ok(Self { history: history(run, agent, around).await?, steps })
     }
 }
 
@@ -34,8 +37,8 @@ async fn history(run: &Run, agent: &Agent, around: &Surroundings) -> StoreResult
     patiently(around, || around.store.history(asked.clone())).await
 }
 
-async fn steps(run: &Run, agent: &Agent, around: &Surroundings) -> StoreResult<Vec<StepRecord>> {
-    if run.attempt <= 1 || agent.crash_policy == CrashPolicy::Restart {
+async fn steps(run: &Run, around: &Surroundings) -> StoreResult<Vec<StepRecord>> {
+    if run.attempt <= 1 {
         return Ok(Vec::new());
     }
     patiently(around, || around.store.steps(run.output.run_id)).await

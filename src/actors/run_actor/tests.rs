@@ -80,7 +80,7 @@ impl Scene {
 
     /// The run as it was taken up with its submit.
     fn taken(&self) -> TakenRun {
-        TakenRun { run: self.run.clone(), next_seq: 0 }
+        TakenRun { run: self.run.clone(), next_seq: 0, was_continued: false }
     }
 
     fn play_as(&mut self, agent: Agent, taken: TakenRun, first: Option<Stop>) {
@@ -132,7 +132,9 @@ impl Scene {
             RunEventKind::RunCompleted { .. } => "completed",
             RunEventKind::RunCancelled { .. } => "cancelled",
             RunEventKind::RunError { .. } => "error",
-            RunEventKind::ModelRequestStarted { .. }
+            RunEventKind::RunPaused { .. } => "paused",
+            RunEventKind::RunContinued {}
+            | RunEventKind::ModelRequestStarted { .. }
             | RunEventKind::ModelRequestCompleted { .. }
             | RunEventKind::ToolCallStarted { .. }
             | RunEventKind::ToolCallCompleted { .. }

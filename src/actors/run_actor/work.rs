@@ -6,12 +6,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::Stop;
-use crate::agent::{AgentError, CancelSignal, Report};
-use crate::run::Content;
+use crate::agent::{AgentError, CancelSignal, Outcome, Report};
+use crate::run::{Content, OpenRequirement};
 
 /// How user code came to an end.
 pub(super) enum Finish {
     Returned(Result<Content, AgentError>),
+    /// It can do nothing but wait for these, and was dropped.
+    Waits(Vec<OpenRequirement>),
     Panicked(String),
     Stopped(Stop),
     TimedOut(Duration),
@@ -20,7 +22,7 @@ pub(super) enum Finish {
 
 /// User code at work. Its future is dropped with this, wherever it is.
 pub(super) struct Work {
-    pub(super) task: JoinHandle<Result<Result<Content, AgentError>, String>>,
+    pub(super) task: JoinHandle<Result<Outcome, String>>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) cancel: CancelSignal,
 }
@@ -35,9 +37,10 @@ impl Drop for Work {
     }
 }
 
-pub(super) fn finish_of(done: Result<Result<Result<Content, AgentError>, String>, tokio::task::JoinError>) -> Finish {
+pub(super) fn finish_of(done: Result<Result<Outcome, String>, tokio::task::JoinError>) -> Finish {
     match done {
-        Ok(Ok(returned)) => Finish::Returned(returned),
+        Ok(Ok(Outcome::Returned(returned))) => Finish::Returned(returned),
+        Ok(Ok(Outcome::Waits(needed))) => Finish::Waits(needed),
         Ok(Err(panic)) => Finish::Panicked(panic),
         Err(error) => Finish::Panicked(format!("user code was torn down: {error}")),
     }

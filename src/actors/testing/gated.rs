@@ -194,10 +194,12 @@ fn word(write: &Write) -> &'static str {
     match write {
         Write::Insert(_) => "insert",
         Write::Cancel(_) => "cancel",
+        Write::Continue(_) => "continue",
         Write::Advance(advance) => match advance.change {
             Change::Start => "start",
             Change::Append => "append",
             Change::Settle(_) => "settle",
+            Change::Pause(_) => "pause",
             Change::HandBack => "hand back",
             Change::Retry { .. } => "retry",
         },

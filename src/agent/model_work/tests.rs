@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::system_text;
 use crate::agent::{
-    Agent, AgentBuilder, AgentError, CancelSignal, ModelRequest, Report, RetryPolicy, RunContext, RunContextParts,
-    ScriptedModel, ScriptedTurn, StepMemory, Tool, ToolContext,
+    Agent, AgentBuilder, AgentError, CancelSignal, ModelRequest, Needs, Report, RetryPolicy, RunContext,
+    RunContextParts, ScriptedModel, ScriptedTurn, StepMemory, Tool, ToolContext,
 };
 use crate::run::{Content, FailureKind, RunEventKind, StepRecord, Usage};
 use crate::store::conformance::samples::unowned;
@@ -50,6 +50,7 @@ impl Scene {
             cancel: cancel.clone(),
             steps: StepMemory::new(1, steps, LARGEST),
             max_event: LARGEST,
+            needs: Needs::new(LARGEST),
         });
         let notes = Arc::clone(&told);
         tokio::spawn(async move {

@@ -29,6 +29,7 @@ fn word(written: &Written) -> String {
         Written::Advance(outcome) => format!("{outcome:?}"),
         Written::Cancel(CancelWritten::Requested(_)) => "requested".to_owned(),
         Written::Cancel(outcome) => format!("{outcome:?}"),
+        Written::Continue(outcome) => format!("{outcome:?}"),
     }
 }
 

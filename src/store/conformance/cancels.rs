@@ -64,7 +64,7 @@ pub(super) async fn several_cancels_of_a_run_in_a_batch_are_each_answered(store:
     let written = store.write(0, batch.into()).await.unwrap();
     let answers = written.into_iter().map(|written| match written {
         Written::Cancel(cancelled) => cancelled,
-        Written::Insert(_) | Written::Advance(_) => panic!("a cancel is answered as a cancel"),
+        Written::Insert(_) | Written::Advance(_) | Written::Continue(_) => panic!("a cancel is answered as a cancel"),
     });
     let (requested, stored) = (CancelWritten::Requested(node), CancelWritten::IntentStored);
     assert_eq!(answers.collect::<Vec<_>>(), [requested, stored, requested, stored]);
@@ -118,7 +118,7 @@ pub(super) async fn a_cancel_on_behalf_of_a_user_hits_runs_of_that_user_only(sto
     let written = write_all(store, cancels.map(Write::Cancel)).await;
     let answers = written.into_iter().map(|written| match written {
         Written::Cancel(cancelled) => cancelled,
-        Written::Insert(_) | Written::Advance(_) => panic!("a cancel is answered as a cancel"),
+        Written::Insert(_) | Written::Advance(_) | Written::Continue(_) => panic!("a cancel is answered as a cancel"),
     });
     let expected = [
         CancelWritten::IntentStored,

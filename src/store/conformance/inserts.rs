@@ -160,6 +160,7 @@ pub(super) async fn every_kind_of_failure_survives(store: &dyn RunStore) {
         FailureKind::ModelError,
         FailureKind::Timeout,
         FailureKind::QueueTimeout,
+        FailureKind::PauseTimeout,
         FailureKind::OutputTooLarge,
         FailureKind::InvalidStep,
         FailureKind::StepsChanged,

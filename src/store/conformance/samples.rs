@@ -7,12 +7,13 @@ use chrono::{DateTime, Utc};
 
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
-    Content, CrashPolicy, FailureKind, Metadata, Metrics, Run, RunEvent, RunEventKind, RunFailure, RunId, RunOutput,
-    RunStatus, SessionId, SessionPolicy,
+    Content, CrashPolicy, Decision, FailureKind, Metadata, Metrics, OpenRequirement, Requirement, RequirementKind, Run,
+    RunEvent, RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, Usage,
 };
+use crate::store::protocol::pause::{Continue, ContinueRefusal};
 use crate::store::protocol::{
-    Advance, CANCELLED_BY_CALLER, Cancel, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts, Settlement,
-    Write, Written,
+    Advance, CANCELLED_BY_CALLER, Cancel, CancelWritten, Change, InsertRun, Inserted, Pause, Refusal, RowFacts,
+    Settlement, Write, Written,
 };
 use crate::store::{Claim, NodeId, RunStore, TakenRun};
 
@@ -29,9 +30,11 @@ pub(crate) fn unowned() -> InsertRun {
         status: RunStatus::Pending,
         content: None,
         error: None,
+        requirements: Vec::new(),
         metrics: Metrics::default(),
         created_at: DateTime::UNIX_EPOCH,
         started_at: None,
+        paused_at: None,
         settled_at: None,
     };
     let run = Run {
@@ -96,6 +99,32 @@ pub(crate) fn settle(status: RunStatus) -> Change {
     Change::Settle(settlement(status))
 }
 
+/// A confirmation that is needed.
+pub(in crate::store) fn needed(position: u32, first_attempt: u32) -> OpenRequirement {
+    let name = format!("step {position}");
+    let requirement = Requirement {
+        requirement_id: StepKey::new(RunId::from(uuid::Uuid::nil()), &name, 1),
+        name,
+        kind: RequirementKind::Confirmation,
+        details: "delete it".into(),
+        fields: Vec::new(),
+    };
+    OpenRequirement { position, first_attempt, requirement }
+}
+
+/// Pauses a run that has said something, for a confirmation.
+pub(in crate::store) fn pause(timeout: Option<Duration>) -> Change {
+    let usage = Usage { input_tokens: 3, output_tokens: 4, total_tokens: 7, ..Usage::default() };
+    let metrics = Metrics { usage, ..Metrics::default() };
+    Change::Pause(Pause { requirements: vec![needed(2, 1)], timeout, content: Some("Par".into()), metrics })
+}
+
+/// Confirms what [`pause`] needs.
+pub(in crate::store) fn confirmed(run_id: RunId) -> Continue {
+    let decisions = vec![Decision::confirm(needed(2, 1).requirement.requirement_id)];
+    Continue { id: uuid::Uuid::now_v7(), run_id, user_id: None, decisions }
+}
+
 /// What is said when a run changes: one event, the terminal one when the run settles.
 fn kind_of(change: &Change, attempt: u32) -> RunEventKind {
     match change {
@@ -103,6 +132,9 @@ fn kind_of(change: &Change, attempt: u32) -> RunEventKind {
         Change::Append | Change::HandBack | Change::Retry { .. } => {
             RunEventKind::RunContent { content: Content::from("Par") }
         }
+        Change::Pause(pause) => RunEventKind::RunPaused {
+            requirements: pause.requirements.iter().map(|open| open.requirement.clone()).collect(),
+        },
         Change::Settle(Settlement { status: RunStatus::Cancelled, .. }) => {
             RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() }
         }
@@ -154,6 +186,12 @@ pub(in crate::store) async fn advance(store: &dyn RunStore, advance: &Advance) -
 pub(in crate::store) async fn cancel(store: &dyn RunStore, cancel: impl Into<Cancel>) -> CancelWritten {
     let written = write(store, Write::Cancel(cancel.into())).await;
     let Written::Cancel(outcome) = written else { panic!("a cancel was answered by {written:?}") };
+    outcome
+}
+
+pub(in crate::store) async fn resume(store: &dyn RunStore, asked: &Continue) -> Result<(), ContinueRefusal> {
+    let written = write(store, Write::Continue(asked.clone())).await;
+    let Written::Continue(outcome) = written else { panic!("a continue was answered by {written:?}") };
     outcome
 }
 

@@ -25,11 +25,12 @@ enum State {
     LastAttempt,
     RunningAndCancelRequested,
     Retried,
+    Paused,
 }
 
 const RETRY: Change = Change::Retry { after: Duration::from_secs(3600) };
 
-const STATES: [State; 16] = [
+const STATES: [State; 17] = [
     State::Missing,
     State::Waiting,
     State::TakenUp,
@@ -46,6 +47,7 @@ const STATES: [State; 16] = [
     State::LastAttempt,
     State::RunningAndCancelRequested,
     State::Retried,
+    State::Paused,
 ];
 
 impl State {
@@ -66,6 +68,7 @@ impl State {
             Self::LateAndHandedBack => (Some(late(owned())), vec![HandBack], false),
             Self::LastAttempt => (Some(with(owned(), |run| run.max_attempts = 1)), vec![Start], false),
             Self::RunningAndCancelRequested => (Some(owned()), vec![Start], true),
+            Self::Paused => (Some(owned()), vec![Start, pause(None)], false),
             Self::Retried => (Some(owned()), vec![Start, RETRY], false),
         }
     }
@@ -87,15 +90,15 @@ impl State {
 
 /// Where an applied `step` puts the row.
 fn after(step: &Advance, row: RowFacts) -> RowFacts {
-    let handed_back = matches!(step.change, Change::HandBack | Change::Retry { .. });
+    let given_up = matches!(step.change, Change::HandBack | Change::Retry { .. } | Change::Pause(_));
     let starts = match step.change {
         Change::Start => row.starts + 1,
-        Change::HandBack if row.status == Running => row.starts - 1,
-        Change::Append | Change::Settle(_) | Change::HandBack | Change::Retry { .. } => row.starts,
+        Change::HandBack | Change::Pause(_) if row.status == Running => row.starts - 1,
+        Change::Append | Change::Settle(_) | Change::HandBack | Change::Retry { .. } | Change::Pause(_) => row.starts,
     };
     RowFacts {
         status: step.change.to().unwrap_or(row.status),
-        node: row.node.filter(|_| !handed_back),
+        node: row.node.filter(|_| !given_up),
         next_seq: step.next_seq(),
         starts,
         ..row
@@ -104,8 +107,8 @@ fn after(step: &Advance, row: RowFacts) -> RowFacts {
 
 /// A step of each kind, by attempts and at places around those of the row.
 fn steps(run_id: RunId, row: Option<RowFacts>) -> Vec<Advance> {
-    let changes =
-        [Change::Start, Change::Append, Change::HandBack, RETRY, settle(Completed), settle(Cancelled), settle(Error)];
+    let ends = [Completed, Cancelled, Error].map(settle);
+    let changes = [Change::Start, Change::Append, Change::HandBack, RETRY, pause(None)].into_iter().chain(ends);
     let (attempt, next_seq) = row.map_or((1, 0), |row| (row.attempt, row.next_seq));
     let mut steps = Vec::new();
     for change in changes {

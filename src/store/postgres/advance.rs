@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::row::signed;
 use super::statement::{push, statement};
 use crate::run::{Metrics, RunStatus};
-use crate::store::protocol::{Advance, Change, Settlement};
+use crate::store::protocol::{Advance, Change, Pause, Settlement};
 use crate::store::{StoreError, StoreResult};
 
 /// `UPDATE` of any number of runs, each a slot in every array, with their events, steps and outputs. Answers the runs whose
@@ -32,6 +32,7 @@ pub(super) struct AdvanceRuns {
     error_kinds: Vec<Option<String>>,
     error_messages: Vec<Option<String>>,
     metrics: Vec<Option<String>>,
+    pub(super) requirements: Vec<Option<String>>,
     event_runs: Vec<Uuid>,
     event_seqs: Vec<i64>,
     event_times: Vec<DateTime<Utc>>,
@@ -51,6 +52,7 @@ const fn change_word(change: &Change) -> &'static str {
         Change::Start => "start",
         Change::Append => "append",
         Change::Settle(settlement) => settlement.status.as_str(),
+        Change::Pause(_) => "pause",
         Change::HandBack => "hand_back",
         Change::Retry { .. } => "retry",
     }
@@ -63,7 +65,9 @@ static LEGAL: LazyLock<String> = LazyLock::new(|| {
     let settles = RunStatus::ALL.into_iter().filter(|status| status.is_terminal()).map(settle);
     let mut pairs = String::new();
     let retry = Change::Retry { after: Duration::ZERO };
-    for change in [Change::Start, Change::Append, Change::HandBack, retry].into_iter().chain(settles) {
+    let pause =
+        Change::Pause(Pause { requirements: Vec::new(), timeout: None, content: None, metrics: Metrics::default() });
+    for change in [Change::Start, Change::Append, pause, Change::HandBack, retry].into_iter().chain(settles) {
         for from in RunStatus::ALL.into_iter().filter(|&from| change.may_come_from(from)) {
             let comma = if pairs.is_empty() { "" } else { ", " };
             // Writing to a string does not fail.
@@ -107,17 +111,19 @@ impl AdvanceRuns {
     }
 
     fn push_output(&mut self, run_id: Uuid, change: &Change) -> StoreResult<()> {
-        let settlement = match change {
-            Change::Settle(settlement) => Some(settlement),
-            Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => None,
+        let (content, error, metrics, requirements) = match change {
+            Change::Settle(settlement) => {
+                (settlement.content.as_ref(), settlement.error.as_ref(), Some(settlement.metrics), None)
+            }
+            Change::Pause(pause) => (pause.content.as_ref(), None, Some(pause.metrics), Some(&pause.requirements)),
+            Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => (None, None, None, None),
         };
-        let error = settlement.and_then(|settlement| settlement.error.as_ref());
-        let content = settlement.and_then(|settlement| settlement.content.as_ref());
         self.contents.push(content.map(|content| content.as_json().to_string()));
         self.error_kinds.push(error.map(|error| error.kind.to_string()));
         self.error_messages.push(error.map(|error| error.message.clone()));
-        self.metrics.push(settlement.map(|settlement| to_json(&settlement.metrics)).transpose()?);
-        if settlement.is_some_and(|settlement| settlement.status == RunStatus::Cancelled) {
+        self.metrics.push(metrics.map(|metrics| to_json(&metrics)).transpose()?);
+        self.requirements.push(requirements.map(to_json).transpose()?);
+        if change.to() == Some(RunStatus::Cancelled) {
             self.cancelled.push(run_id);
         }
         Ok(())
@@ -144,27 +150,32 @@ impl QueryFragment<Pg> for AdvanceRuns {
             ", ", &self.error_kinds => Array<Nullable<Text>>,
             ", ", &self.error_messages => Array<Nullable<Text>>,
             ", ", &self.metrics => Array<Nullable<Text>>,
-            ") AS t (run_id, attempt, first_seq, event_count, change, delay_ms, status, content, error_kind, error_message, metrics)), \
+            ", ", &self.requirements => Array<Nullable<Text>>,
+            ") AS t (run_id, attempt, first_seq, event_count, change, delay_ms, status, content, error_kind, error_message, metrics, \
+                     requirements)), \
              done AS ( \
                 UPDATE runs r SET \
                     status = COALESCE(a.status, r.status), \
                     next_seq = r.next_seq + a.event_count, \
                     starts = r.starts + CASE WHEN a.change = 'start' THEN 1 \
-                                             WHEN a.change = 'hand_back' AND r.status = 'RUNNING' THEN -1 ELSE 0 END, \
-                    node_id = CASE WHEN a.change IN ('hand_back', 'retry') THEN NULL ELSE r.node_id END, \
+                                             WHEN a.change IN ('hand_back', 'pause') AND r.status = 'RUNNING' THEN -1 ELSE 0 END, \
+                    node_id = CASE WHEN a.change IN ('hand_back', 'retry', 'pause') THEN NULL ELSE r.node_id END, \
                     run_at = CASE WHEN a.change = 'retry' THEN now() + a.delay_ms * interval '1 millisecond' ELSE r.run_at END, \
-                    start_by = CASE WHEN a.change IN ('hand_back', 'retry') AND r.status = 'RUNNING' THEN NULL \
+                    start_by = CASE WHEN a.change = 'pause' THEN now() + a.delay_ms * interval '1 millisecond' \
+                                    WHEN a.change IN ('hand_back', 'retry') AND r.status = 'RUNNING' THEN NULL \
                                     ELSE r.start_by END, \
                     started_at = CASE a.change WHEN 'start' THEN now() WHEN 'hand_back' THEN NULL WHEN 'retry' THEN NULL \
                                                ELSE r.started_at END, \
-                    settled_at = CASE WHEN a.metrics IS NOT NULL THEN now() END \
+                    paused_at = CASE WHEN a.change = 'pause' THEN now() END, \
+                    settled_at = CASE WHEN a.metrics IS NOT NULL AND a.change <> 'pause' THEN now() END \
                 FROM asked a \
                 WHERE r.run_id = a.run_id AND r.attempt = a.attempt AND r.next_seq = a.first_seq \
                   AND r.node_id IS NOT NULL AND (a.change, r.status) IN (");
         out.push_sql(&LEGAL);
         push!(out, ") \
-                  AND (a.change NOT IN ('start', 'retry') \
-                       OR (r.starts < r.max_attempts AND r.cancel_requested_at IS NULL AND NOT EXISTS ( \
+                  AND (a.change NOT IN ('start', 'retry') OR r.starts < r.max_attempts) \
+                  AND (a.change NOT IN ('start', 'retry', 'pause') \
+                       OR (r.cancel_requested_at IS NULL AND NOT EXISTS ( \
                             SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()))) \
                   AND (a.change <> 'start' OR r.start_by IS NULL OR r.start_by > now() OR r.starts > 0 \
                        OR r.status <> 'PENDING') \
@@ -188,8 +199,8 @@ impl QueryFragment<Pg> for AdvanceRuns {
                 ON CONFLICT (run_id, position) DO UPDATE SET first_attempt = excluded.first_attempt, \
                     name = excluded.name, result = excluded.result, created_at = excluded.created_at), \
              outputs AS ( \
-                INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics) \
-                SELECT a.run_id, a.content::json, a.error_kind, a.error_message, a.metrics::json \
+                INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics, requirements) \
+                SELECT a.run_id, a.content::json, a.error_kind, a.error_message, a.metrics::json, a.requirements::json \
                 FROM asked a JOIN done USING (run_id) WHERE a.metrics IS NOT NULL) \
              SELECT run_id FROM done"
         );
@@ -205,7 +216,7 @@ mod tests {
     fn the_guard_is_the_table_of_transitions() {
         assert_eq!(
             *LEGAL,
-            "('start', 'PENDING'), ('start', 'PAUSED'), ('append', 'RUNNING'), \
+            "('start', 'PENDING'), ('append', 'RUNNING'), ('pause', 'RUNNING'), \
              ('hand_back', 'PENDING'), ('hand_back', 'RUNNING'), ('retry', 'RUNNING'), ('COMPLETED', 'RUNNING'), \
              ('CANCELLED', 'PENDING'), ('CANCELLED', 'RUNNING'), ('CANCELLED', 'PAUSED'), \
              ('ERROR', 'PENDING'), ('ERROR', 'RUNNING'), ('ERROR', 'PAUSED')"

@@ -124,6 +124,7 @@ impl QueryFragment<Pg> for CancelRuns {
                                                ELSE COALESCE(cancel_requested_at, now()) END, \
                     status = CASE WHEN node_id IS NULL THEN 'CANCELLED' ELSE status END, \
                     settled_at = CASE WHEN node_id IS NULL THEN now() END, \
+                    paused_at = NULL, \
                     next_seq = next_seq + CASE WHEN node_id IS NULL THEN 1 ELSE 0 END \
                 WHERE r.run_id = ANY(", run_ids => Array<SqlUuid>, ") AND r.settled_at IS NULL AND EXISTS ( \
                     SELECT FROM asked a WHERE a.run_id = r.run_id AND a.user_id IN ('', r.user_id)) \

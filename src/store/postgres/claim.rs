@@ -103,7 +103,7 @@ impl From<Claim> for ClaimRuns {
 }
 
 /// Runs that anybody may take up now.
-const WAITS: &str = "EXISTS (SELECT FROM lease) AND settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' \
+const WAITS: &str = "EXISTS (SELECT FROM lease) AND settled_at IS NULL AND paused_at IS NULL AND node_id IS NULL AND status = 'PENDING' \
      AND run_at <= now() AND ";
 
 statement!(ClaimRuns -> RunColumns);
@@ -164,7 +164,7 @@ impl QueryFragment<Pg> for UnstartedRuns {
         out.push_sql(RUN_COLUMNS);
         push!(out,
             " FROM runs r JOIN run_inputs i USING (run_id) LEFT JOIN run_outputs o USING (run_id) \
-             WHERE r.settled_at IS NULL AND r.status = 'PENDING' AND r.node_id = ", &self.node => SqlUuid
+             WHERE r.settled_at IS NULL AND r.paused_at IS NULL AND r.status = 'PENDING' AND r.node_id = ", &self.node => SqlUuid
         );
         Ok(())
     }
@@ -181,7 +181,7 @@ impl QueryFragment<Pg> for CountWaiting {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         push!(out,
             "SELECT count(*) FROM ( \
-                SELECT FROM runs WHERE settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' LIMIT ",
+                SELECT FROM runs WHERE settled_at IS NULL AND paused_at IS NULL AND node_id IS NULL AND status = 'PENDING' LIMIT ",
             &self.limit => BigInt, ") AS waiting"
         );
         Ok(())

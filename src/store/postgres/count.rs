@@ -27,11 +27,15 @@ impl Query for CountRuns {
 impl QueryFragment<Pg> for CountRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let CountQuery { user_id, limit } = &self.0;
-        out.push_sql("SELECT status, count(*) FROM ((SELECT status FROM runs WHERE settled_at IS NULL");
-        if let Some(user_id) = user_id {
-            push!(out, " AND user_id = ", user_id.as_str() => Text);
+        out.push_sql("SELECT status, count(*) FROM (");
+        for paused in ["IS NULL", "IS NOT NULL"] {
+            out.push_sql(&format!("(SELECT status FROM runs WHERE settled_at IS NULL AND paused_at {paused}"));
+            if let Some(user_id) = user_id {
+                push!(out, " AND user_id = ", user_id.as_str() => Text);
+            }
+            out.push_sql(&format!(" LIMIT {limit}) UNION ALL "));
         }
-        out.push_sql(&format!(" LIMIT {limit}) UNION ALL (SELECT status FROM (SELECT status, settled_at FROM runs"));
+        out.push_sql("(SELECT status FROM (SELECT status, settled_at FROM runs");
         if let Some(user_id) = user_id {
             push!(out, " WHERE user_id = ", user_id.as_str() => Text);
         }

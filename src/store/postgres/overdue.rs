@@ -1,4 +1,4 @@
-//! Settles runs that have waited for too long.
+//! Settles runs that have waited for too long, to be started or for people.
 
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
@@ -51,9 +51,8 @@ async fn settle_locked(conn: &mut Connection, limit: usize) -> StoreResult<Vec<R
     Ok(settled.into_iter().map(RunId::from).collect())
 }
 
-/// The runs that wait and should have been started, as far as the index tells.
-const OVERDUE: &str =
-    "start_by IS NOT NULL AND start_by <= now() AND node_id IS NULL AND settled_at IS NULL AND starts = 0";
+/// The runs that wait and should have been started or continued, as far as the index tells.
+const OVERDUE: &str = "start_by IS NOT NULL AND start_by <= now() AND node_id IS NULL AND settled_at IS NULL AND (starts = 0 OR paused_at IS NOT NULL)";
 
 pub(super) struct AnyOverdue;
 

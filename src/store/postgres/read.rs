@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::row::{RUN_COLUMNS, RunColumns, corrupt, json, unsigned};
 use super::statement::{push, statement};
-use crate::run::{RunEvent, RunId, StepRecord};
+use crate::run::{RunEvent, RunId, RunStatus, StepRecord};
 use crate::store::protocol::RowFacts;
 use crate::store::{History, Mark, NodeId, RunQuery, StoreResult};
 
@@ -123,9 +123,13 @@ impl QueryFragment<Pg> for ListRuns {
             push!(out, " AND r.agent = ", agent => Text);
         }
         if let Some(status) = query.status {
-            // The word is one of six of our own; saying whether it is terminal opens the index of unsettled runs.
-            let settled = if status.is_terminal() { "IS NOT NULL" } else { "IS NULL" };
-            out.push_sql(&format!(" AND r.status = '{status}' AND r.settled_at {settled}"));
+            // The word is one of six of our own; saying what it implies opens the indexes of unsettled and of paused runs.
+            let implied = match status {
+                RunStatus::Pending | RunStatus::Running => "r.settled_at IS NULL AND r.paused_at IS NULL",
+                RunStatus::Paused => "r.settled_at IS NULL AND r.paused_at IS NOT NULL",
+                RunStatus::Completed | RunStatus::Cancelled | RunStatus::Error => "r.settled_at IS NOT NULL",
+            };
+            out.push_sql(&format!(" AND r.status = '{status}' AND {implied}"));
         }
         if let Some(from) = &query.created_from {
             push!(out, " AND r.created_at >= ", from => Timestamptz);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::Queryable;
-use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -13,9 +13,11 @@ use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// The columns of a whole run: `r` is its row, `i` its input, `o` its output.
 pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.idempotency_key, r.status, r.attempt, r.starts, r.max_attempts, \
-     r.priority, r.run_at, r.timeout_ms, r.start_by, r.next_seq, r.node_id, r.created_at, r.started_at, r.settled_at, \
+     r.priority, r.run_at, r.timeout_ms, r.start_by, r.next_seq, r.node_id, r.created_at, r.started_at, r.paused_at, r.settled_at, \
+     r.continued_by IS NOT NULL, \
      i.input::text, i.metadata::text, i.fingerprint, \
-     o.content::text, o.error_kind, o.error_message, o.metrics::text";
+     o.content::text, o.error_kind, o.error_message, o.metrics::text, \
+     CASE WHEN r.status = 'PAUSED' THEN o.requirements::text END";
 
 /// The types of [`RUN_COLUMNS`].
 pub(super) type RunColumns = (
@@ -37,9 +39,12 @@ pub(super) type RunColumns = (
     Timestamptz,
     Nullable<Timestamptz>,
     Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
+    Bool,
     Text,
     Text,
     Binary,
+    Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
@@ -66,7 +71,9 @@ pub(super) struct RunRow {
     node_id: Option<Uuid>,
     created_at: DateTime<Utc>,
     started_at: Option<DateTime<Utc>>,
+    paused_at: Option<DateTime<Utc>>,
     settled_at: Option<DateTime<Utc>>,
+    was_continued: bool,
     input: String,
     metadata: String,
     pub(super) fingerprint: Vec<u8>,
@@ -74,6 +81,7 @@ pub(super) struct RunRow {
     error_kind: Option<String>,
     error_message: Option<String>,
     metrics: Option<String>,
+    requirements: Option<String>,
 }
 
 impl RunRow {
@@ -83,7 +91,8 @@ impl RunRow {
 
     pub(super) fn into_taken(self) -> StoreResult<TakenRun> {
         let next_seq = unsigned(self.next_seq, "next_seq")?;
-        Ok(TakenRun { run: self.into_run()?, next_seq })
+        let was_continued = self.was_continued;
+        Ok(TakenRun { run: self.into_run()?, next_seq, was_continued })
     }
 
     pub(super) fn into_run(self) -> StoreResult<Run> {
@@ -101,9 +110,16 @@ impl RunRow {
             status: self.status.parse().map_err(|error| corrupt("status", &error))?,
             content: self.content.as_deref().map(|content| json(content, "content")).transpose()?,
             error,
+            requirements: self
+                .requirements
+                .as_deref()
+                .map(|text| json(text, "requirements"))
+                .transpose()?
+                .unwrap_or_default(),
             metrics: self.metrics.as_deref().map(|metrics| json(metrics, "metrics")).transpose()?.unwrap_or_default(),
             created_at: self.created_at,
             started_at: self.started_at,
+            paused_at: self.paused_at,
             settled_at: self.settled_at,
         };
         Ok(Run {

@@ -14,7 +14,7 @@ use crate::store::protocol::{CANCELLED_BY_CALLER, Takeover, takeover_message};
 
 /// Settles runs that are locked, each with its last event.
 ///
-/// They lose their node: that tells their end from one that the dead node's own attempt has written.
+/// What a paused run has said and cost so far stays. They lose their node: that tells their end from one that the dead node's own attempt has written.
 pub(super) struct SettleRuns {
     run_ids: Vec<Uuid>,
     statuses: Vec<&'static str>,
@@ -74,7 +74,8 @@ impl QueryFragment<Pg> for SettleRuns {
             ", ", &self.events => Array<Text>,
             ") AS t (run_id, status, error_kind, error_message, event)), \
              done AS ( \
-                UPDATE runs r SET status = a.status, settled_at = now(), next_seq = r.next_seq + 1, node_id = NULL \
+                UPDATE runs r SET status = a.status, settled_at = now(), next_seq = r.next_seq + 1, node_id = NULL, \
+                    paused_at = NULL \
                 FROM asked a WHERE r.run_id = a.run_id RETURNING r.run_id, r.user_id, r.status, r.next_seq), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \
@@ -82,7 +83,9 @@ impl QueryFragment<Pg> for SettleRuns {
              outputs AS ( \
                 INSERT INTO run_outputs (run_id, error_kind, error_message, metrics) \
                 SELECT a.run_id, a.error_kind, a.error_message, ", &self.metrics => Text, "::json \
-                FROM asked a JOIN done USING (run_id)), \
+                FROM asked a JOIN done USING (run_id) \
+                ON CONFLICT (run_id) DO UPDATE SET error_kind = excluded.error_kind, \
+                    error_message = excluded.error_message), \
              spent AS ( \
                 DELETE FROM cancel_intents c USING done d \
                 WHERE c.run_id = d.run_id AND c.user_id IN ('', d.user_id) AND d.status = 'CANCELLED') \

@@ -97,7 +97,7 @@ async fn write(conn: &mut Connection, owner: Uuid, decided: &[(RunId, Takeover)]
         }
         diesel::sql_query(
             "DELETE FROM nodes WHERE node_id = $1 AND NOT EXISTS ( \
-                SELECT FROM runs WHERE runs.node_id = $1 AND settled_at IS NULL)",
+                SELECT FROM runs WHERE runs.node_id = $1 AND settled_at IS NULL AND paused_at IS NULL)",
         )
         .bind::<SqlUuid, _>(owner)
         .execute(conn)
@@ -141,9 +141,9 @@ impl QueryFragment<Pg> for MissingOwner {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         push!(out,
             "WITH RECURSIVE owners (node_id) AS ( \
-                (SELECT node_id FROM runs WHERE settled_at IS NULL AND node_id IS NOT NULL ORDER BY node_id LIMIT 1) \
+                (SELECT node_id FROM runs WHERE settled_at IS NULL AND paused_at IS NULL AND node_id IS NOT NULL ORDER BY node_id LIMIT 1) \
                 UNION ALL \
-                SELECT (SELECT r.node_id FROM runs r WHERE r.settled_at IS NULL AND r.node_id > o.node_id \
+                SELECT (SELECT r.node_id FROM runs r WHERE r.settled_at IS NULL AND r.paused_at IS NULL AND r.node_id > o.node_id \
                         ORDER BY r.node_id LIMIT 1) \
                 FROM owners o WHERE o.node_id IS NOT NULL) \
              SELECT o.node_id FROM owners o \
@@ -168,7 +168,7 @@ impl QueryFragment<Pg> for RunsOf {
         out.push_sql("SELECT ");
         out.push_sql(FACTS);
         push!(out,
-            ", r.on_crash FROM runs r WHERE r.settled_at IS NULL AND r.node_id = ", &self.owner => SqlUuid,
+            ", r.on_crash FROM runs r WHERE r.settled_at IS NULL AND r.paused_at IS NULL AND r.node_id = ", &self.owner => SqlUuid,
             " ORDER BY r.priority DESC, r.run_at, r.run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE OF r SKIP LOCKED"
         );
         Ok(())

@@ -17,6 +17,7 @@ mod ends;
 mod everywhere;
 mod intents;
 mod late;
+mod pauses;
 mod plans;
 mod prunes;
 mod setups;

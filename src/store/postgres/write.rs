@@ -14,7 +14,9 @@ use super::error::{from_diesel, is_unclear};
 use super::insert::{InsertRuns, NewRow};
 use super::inserted;
 use super::read::{FactsRow, GetFacts};
+use super::resume;
 use crate::run::RunId;
+use crate::store::protocol::pause::Continue;
 use crate::store::protocol::{Advance, Cancel, InsertRun, RowFacts, Verdict, Write, Written, judge};
 use crate::store::{StoreError, StoreLimits, StoreResult};
 
@@ -24,7 +26,7 @@ const RACES: usize = 5;
 
 /// Writes `batch` and says what became of each write, in the same order.
 pub(super) async fn write(conn: &mut Connection, batch: &[Write], limits: StoreLimits) -> StoreResult<Vec<Written>> {
-    let Sorted { mut inserts, mut advances, cancels } = Sorted::of(batch);
+    let Sorted { mut inserts, mut advances, cancels, continues } = Sorted::of(batch);
     let mut answers = HashMap::with_capacity(batch.len());
     for _ in 0..=RACES {
         let (new, done) = transaction(conn, &inserts, &advances).await?;
@@ -35,10 +37,12 @@ pub(super) async fn write(conn: &mut Connection, batch: &[Write], limits: StoreL
         }
     }
     let cancelled = cancel::cancel(conn, &cancels, limits).await?;
+    let continued = resume::resume(conn, &continues).await?;
     let answer = |write: &Write| {
         let busy = || StoreError::Unavailable(format!("run {} keeps changing", write.run_id()));
         match write {
             Write::Cancel(one) => cancelled.get(one).copied().map(Written::Cancel).ok_or_else(busy),
+            Write::Continue(one) => continued.get(&one.run_id).cloned().map(Written::Continue).ok_or_else(busy),
             Write::Insert(_) | Write::Advance(_) => answers.get(&write.run_id()).cloned().ok_or_else(busy),
         }
     };
@@ -51,16 +55,18 @@ struct Sorted<'a> {
     inserts: Vec<&'a InsertRun>,
     advances: Vec<&'a Advance>,
     cancels: Vec<Cancel>,
+    continues: Vec<&'a Continue>,
 }
 
 impl<'a> Sorted<'a> {
     fn of(batch: &'a [Write]) -> Self {
-        let mut sorted = Self { inserts: Vec::new(), advances: Vec::new(), cancels: Vec::new() };
+        let mut sorted = Self { inserts: Vec::new(), advances: Vec::new(), cancels: Vec::new(), continues: Vec::new() };
         for write in batch {
             match write {
                 Write::Insert(insert) => sorted.inserts.push(insert),
                 Write::Advance(advance) => sorted.advances.push(advance),
                 Write::Cancel(one) => sorted.cancels.push(one.clone()),
+                Write::Continue(one) => sorted.continues.push(one),
             }
         }
         sorted.inserts.sort_by(|one, other| {
@@ -135,7 +141,7 @@ struct Documents(Vec<String>);
 
 impl Documents {
     fn of(insert: &InsertRuns, advance: &AdvanceRuns) -> Self {
-        let contents = advance.contents.iter().flatten().chain(&advance.step_results);
+        let contents = advance.contents.iter().chain(&advance.requirements).flatten().chain(&advance.step_results);
         Self(insert.inputs.iter().chain(&insert.metadata).chain(&advance.events).chain(contents).cloned().collect())
     }
 

@@ -1,13 +1,14 @@
 //! The protocol under a model checker: every order in which a few processes, their callers, one database and what goes
 //! wrong can meet.
 //!
-//! What decides is the code's own: [`encounter`](super::insert::encounter), [`judge`](super::judge), [`judge_cancel`](super::judge_cancel),
+//! What decides is the code's own: [`encounter`](super::insert::encounter), [`judge`](super::judge),
+//! [`judge_cancel`](super::judge_cancel), [`judge_continue`](super::pause::judge_continue),
 //! [`take_over`](super::take_over), [`next_move`](super::lease::next_move) and the table of transitions. Around them:
 //!
 //! - [`tables`], [`row`]: the database. Each of its transactions is one step, so that two of them come in either order;
 //! - [`process`], [`keeper`], [`lives`]: a process with its lease, and the runs that are live in it, each a writer that
 //!   waits for its answers;
-//! - [`callers`], [`calls`]: who submits and who cancels, and what they were told;
+//! - [`callers`], [`calls`]: who submits, who cancels and who decides, and what they were told;
 //! - [`steps`]: what can happen next, and what it does;
 //! - [`faults`]: pauses, deaths, answers that get lost, requests that arrive when nobody waits for them any more;
 //! - [`properties`]: the guarantees, and what has to be reachable so that they do not hold for want of anything happening;
@@ -82,6 +83,8 @@ struct May {
     drain: u8,
     /// User code says something.
     say: u8,
+    /// User code waits for people.
+    need: u8,
     /// A sweep finds the runs of the node locked by somebody.
     skip: u8,
     /// What a process looked up about runs of its own is stale when it hears it.
@@ -113,6 +116,10 @@ enum Broken {
     TrustFromTheAnswer,
     /// An insert looks for its idempotency key before it writes, and no index minds.
     KeyBeforeInsert,
+    /// A continue does not mind whether the run waits for people.
+    ContinueUnguarded,
+    /// A pause does not mind a request on the row.
+    PauseIgnoresRequest,
     /// A second insert of an id writes over the first.
     InsertOverwrites,
     /// A node looks once for what it was not told of, and not again.

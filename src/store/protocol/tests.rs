@@ -3,8 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Change::{Append, HandBack, Retry, Settle, Start};
-use super::{Advance, Change, RowFacts, Settlement, Takeover, judge, take_over, takeover_message, time_out};
-use crate::run::FailureKind::{AttemptsExhausted, ProcessDied, QueueTimeout};
+use super::{Advance, Change, Pause, RowFacts, Settlement, Takeover, judge, take_over, takeover_message, time_out};
+use crate::run::FailureKind::{AttemptsExhausted, PauseTimeout, ProcessDied, QueueTimeout};
 use crate::run::RunStatus::{Cancelled, Completed, Error, Paused, Pending, Running};
 use crate::run::{CrashPolicy, Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
 use crate::store::NodeId;
@@ -34,29 +34,33 @@ fn step(change: Change) -> Advance {
 
 const RETRY: Change = Retry { after: Duration::from_secs(2) };
 
+fn pause() -> Change {
+    Change::Pause(Pause { requirements: Vec::new(), timeout: None, content: None, metrics: Metrics::default() })
+}
+
 fn settle(status: RunStatus) -> Change {
     Settle(Settlement { status, content: None, error: None, metrics: Metrics::default() })
 }
 
 /// Where `change` puts a run that was `from`.
 fn after(change: &Change, from: RowFacts) -> RowFacts {
-    let node = if matches!(change, HandBack | Retry { .. }) { None } else { from.node };
+    let node = if matches!(change, HandBack | Retry { .. } | Change::Pause(_)) { None } else { from.node };
     RowFacts { status: change.to().unwrap_or(from.status), node, next_seq: from.next_seq + 1, ..from }
 }
 
 #[test]
 fn every_change_of_every_status_is_decided() {
-    let changes = [Start, Append, HandBack, RETRY, settle(Completed), settle(Cancelled), settle(Error)];
+    let changes = [Start, Append, HandBack, RETRY, pause(), settle(Completed), settle(Cancelled), settle(Error)];
     let no = Refuse(OutOfStep);
     #[rustfmt::skip]
     let table = [
-        // from        Start   Append  HandBack  Retry  COMPLETED  CANCELLED  ERROR
-        (Pending, [Apply, no,    Apply, no,    no,    Apply, Apply]),
-        (Running, [no,    Apply, Apply, Apply, Apply, Apply, Apply]),
-        (Paused,  [Apply, no,    no,    no,    no,    Apply, Apply]),
-        (Completed, [Refuse(Settled(Completed)); 7]),
-        (Cancelled, [Refuse(Settled(Cancelled)); 7]),
-        (Error,     [Refuse(Settled(Error)); 7]),
+        // from        Start   Append  HandBack  Retry  Pause  COMPLETED  CANCELLED  ERROR
+        (Pending, [Apply, no,    Apply, no,    no,    no,    Apply, Apply]),
+        (Running, [no,    Apply, Apply, Apply, Apply, Apply, Apply, Apply]),
+        (Paused,  [no,    no,    no,    no,    no,    no,    Apply, Apply]),
+        (Completed, [Refuse(Settled(Completed)); 8]),
+        (Cancelled, [Refuse(Settled(Cancelled)); 8]),
+        (Error,     [Refuse(Settled(Error)); 8]),
     ];
     assert_eq!(table.map(|(from, _)| from), RunStatus::ALL);
     for (from, verdicts) in table {
@@ -76,6 +80,7 @@ fn what_was_applied_is_applied_once() {
         (Running, Append),
         (Running, HandBack),
         (Running, RETRY),
+        (Running, pause()),
         (Running, settle(Completed)),
         (Running, settle(Cancelled)),
         (Running, settle(Error)),
@@ -114,7 +119,7 @@ fn the_reasons_of_a_refusal_go_before_each_other_in_one_order() {
 }
 
 #[test]
-fn only_a_start_and_a_retry_mind_a_cancel_or_the_number_of_starts() {
+fn only_what_ends_in_another_start_minds_a_cancel_or_the_number_of_starts() {
     let row_of = |status| RowFacts { cancel_wanted: true, starts: 3, late: true, ..row(status) };
     for (change, status) in [(Start, Pending), (RETRY, Running)] {
         let wanted = row_of(status);
@@ -122,6 +127,9 @@ fn only_a_start_and_a_retry_mind_a_cancel_or_the_number_of_starts() {
         let exhausted = RowFacts { cancel_wanted: false, ..wanted };
         assert_eq!(judge(&step(change), Some(&exhausted)), Refuse(Exhausted));
     }
+    // A pause gives its start back.
+    assert_eq!(judge(&step(pause()), Some(&row_of(Running))), Refuse(CancelWanted));
+    assert_eq!(judge(&step(pause()), Some(&RowFacts { cancel_wanted: false, ..row_of(Running) })), Apply);
     for change in [Append, HandBack, settle(Completed), settle(Cancelled), settle(Error)] {
         assert_eq!(judge(&step(change.clone()), Some(&row_of(Running))), Apply, "{change:?}");
     }
@@ -170,22 +178,22 @@ fn a_takeover_says_why_it_fails_a_run() {
 }
 
 #[test]
-fn only_a_run_that_was_never_started_is_late() {
+fn only_a_run_that_was_never_started_or_is_paused_is_late() {
     let late = RowFacts { late: true, starts: 0, ..row(Pending) };
     assert_eq!(judge(&step(Start), Some(&late)), Refuse(Late));
     assert_eq!(judge(&step(Start), Some(&RowFacts { starts: 1, ..late })), Apply);
-    assert_eq!(judge(&step(Start), Some(&RowFacts { status: Paused, ..late })), Apply);
 
     let waits = RowFacts { node: None, ..late };
     assert_eq!(time_out(&waits), Some(Takeover::Fail(QueueTimeout)));
     assert_eq!(time_out(&RowFacts { cancel_wanted: true, ..waits }), Some(Takeover::Cancel));
-    for other in [
-        late,
-        RowFacts { late: false, ..waits },
-        RowFacts { starts: 1, ..waits },
-        RowFacts { status: Paused, ..waits },
-        RowFacts { status: Error, ..waits },
-    ] {
+    for starts in [0, 1] {
+        let paused = RowFacts { status: Paused, starts, ..waits };
+        assert_eq!(time_out(&paused), Some(Takeover::Fail(PauseTimeout)));
+        assert_eq!(time_out(&RowFacts { late: false, ..paused }), None);
+    }
+    for other in
+        [late, RowFacts { late: false, ..waits }, RowFacts { starts: 1, ..waits }, RowFacts { status: Error, ..waits }]
+    {
         assert_eq!(time_out(&other), None, "{other:?}");
     }
 }
@@ -201,7 +209,7 @@ fn any_row() -> impl Strategy<Value = RowFacts> {
 }
 
 fn any_step() -> impl Strategy<Value = Advance> {
-    let changes = vec![Start, Append, HandBack, RETRY, settle(Completed), settle(Cancelled), settle(Error)];
+    let changes = vec![Start, Append, HandBack, RETRY, pause(), settle(Completed), settle(Cancelled), settle(Error)];
     (prop::sample::select(changes), 0..4u32, 0..5u64, 0..3u64).prop_map(|(change, attempt, first_seq, count)| {
         let run_id = RunId::new();
         let event = |offset| RunEvent::new(run_id, first_seq + offset, RunEventKind::RunStarted { attempt });
@@ -221,6 +229,9 @@ proptest! {
             let handed_back_unstarted = matches!(step.change, HandBack) && row.status == Pending;
             let to = step.change.to().unwrap_or(row.status);
             prop_assert!(to == row.status && matches!(step.change, Append) || handed_back_unstarted || row.status.can_become(to));
+            if matches!(step.change, Change::Pause(_)) {
+                prop_assert!(!row.cancel_wanted);
+            }
             if matches!(step.change, Start | Retry { .. }) {
                 prop_assert!(!row.cancel_wanted && row.starts < row.max_attempts);
             }

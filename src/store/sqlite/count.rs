@@ -10,7 +10,8 @@ use crate::store::{CountQuery, RunCounts, StoreResult};
 /// Diesel has no `FROM (SELECT …)`, and the limits have to be within it to save the work. Each condition on the user comes in
 /// two texts, so that either gets a plan of its own.
 const OF_ALL: &str = "SELECT status, count(*) AS runs FROM ( \
-     SELECT * FROM (SELECT status FROM runs WHERE settled_at IS NULL LIMIT ?2) UNION ALL \
+     SELECT * FROM (SELECT status FROM runs WHERE settled_at IS NULL AND paused_at IS NULL LIMIT ?2) UNION ALL \
+     SELECT * FROM (SELECT status FROM runs WHERE settled_at IS NULL AND paused_at IS NOT NULL LIMIT ?2) UNION ALL \
      SELECT status FROM (SELECT status, settled_at FROM runs ORDER BY created_at DESC, run_id DESC LIMIT ?2) \
      WHERE settled_at IS NOT NULL AND ?1 IS NULL) GROUP BY status";
 const OF_A_USER: &str = "SELECT status, count(*) AS runs FROM ( \

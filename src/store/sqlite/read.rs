@@ -10,6 +10,7 @@ use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, run_ste
 use super::{bound, error::unreadable};
 use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord, Turn, UserId};
 use crate::store::protocol::RowFacts;
+use crate::store::protocol::pause::PausedRow;
 use crate::store::turn::ITS_TURN;
 use crate::store::{History, Mark, NodeId, RunQuery, StoreResult, TakenRun};
 
@@ -89,25 +90,42 @@ pub(super) fn owner(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<O
 pub(super) fn taken_up(conn: &mut SqliteConnection, now: i64) -> StoreResult<Vec<FactsRow>> {
     let rows = runs::table
         .filter(runs::settled_at.is_null())
+        .filter(runs::paused_at.is_null())
         .filter(runs::node_id.is_not_null())
         .select(facts_of!(now))
         .load(conn)?;
     Ok(rows)
 }
 
-/// The first runs that wait and should have been started by `now`.
+/// The first runs that wait and should have been started or continued by `now`.
 pub(super) fn overdue(conn: &mut SqliteConnection, limit: usize, now: i64) -> StoreResult<Vec<FactsRow>> {
     let rows = runs::table
         .filter(runs::start_by.is_not_null())
         .filter(runs::start_by.le(now))
         .filter(runs::node_id.is_null())
         .filter(runs::settled_at.is_null())
-        .filter(runs::starts.eq(0))
+        .filter(runs::starts.eq(0).or(runs::paused_at.is_not_null()))
         .select(facts_of!(now))
         .order(runs::start_by)
         .limit(bound(limit))
         .load(conn)?;
     Ok(rows)
+}
+
+/// What a continue of a run meets.
+pub(super) fn paused(conn: &mut SqliteConnection, run_id: RunId, now: i64) -> StoreResult<Option<PausedRow>> {
+    let Some(facts) = facts(conn, run_id, now)? else { return Ok(None) };
+    let (owner, continued_by): (Option<String>, Option<String>) =
+        runs::table.find(run_id.to_string()).select((runs::user_id, runs::continued_by)).first(conn)?;
+    let asked: Option<Option<String>> =
+        run_outputs::table.find(run_id.to_string()).select(run_outputs::requirements).first(conn).optional()?;
+    let asked = asked.flatten().filter(|_| facts.status == RunStatus::Paused);
+    Ok(Some(PausedRow {
+        facts,
+        owner: owner.map(UserId::from),
+        continued_by: continued_by.map(|id| id.parse().map_err(unreadable("continued_by"))).transpose()?,
+        requirements: asked.map(|text| row::json("requirements", &text)).transpose()?.unwrap_or_default(),
+    }))
 }
 
 pub(super) fn get(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<Option<Run>> {
@@ -192,6 +210,7 @@ pub(super) fn waiting(
 ) -> StoreResult<Vec<StoredRun>> {
     let stored = stored_runs!()
         .filter(runs::settled_at.is_null())
+        .filter(runs::paused_at.is_null())
         .filter(runs::node_id.is_null())
         .filter(runs::status.eq(RunStatus::Pending.as_str()))
         .filter(runs::run_at.le(now))
@@ -213,7 +232,7 @@ pub(super) fn count_waiting(conn: &mut SqliteConnection, limit: usize) -> StoreR
     // Diesel has no `FROM (SELECT …)`, and the limit has to be within it to save the work.
     let count: Count = diesel::sql_query(
         "SELECT count(*) AS waiting FROM (SELECT 1 FROM runs \
-         WHERE settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' LIMIT ?)",
+         WHERE settled_at IS NULL AND paused_at IS NULL AND node_id IS NULL AND status = 'PENDING' LIMIT ?)",
     )
     .bind::<BigInt, _>(bound(limit))
     .get_result(conn)?;
@@ -224,6 +243,7 @@ pub(super) fn count_waiting(conn: &mut SqliteConnection, limit: usize) -> StoreR
 pub(super) fn unstarted(conn: &mut SqliteConnection, node: NodeId) -> StoreResult<Vec<TakenRun>> {
     let stored: Vec<StoredRun> = stored_runs!()
         .filter(runs::settled_at.is_null())
+        .filter(runs::paused_at.is_null())
         .filter(runs::node_id.eq(node.to_string()))
         .filter(runs::status.eq(RunStatus::Pending.as_str()))
         .load(conn)?;
@@ -234,6 +254,7 @@ pub(super) fn cancel_requests(conn: &mut SqliteConnection, node: NodeId) -> Stor
     let ids: Vec<String> = runs::table
         .filter(runs::node_id.eq(node.to_string()))
         .filter(runs::settled_at.is_null())
+        .filter(runs::paused_at.is_null())
         .filter(runs::cancel_requested_at.is_not_null())
         .select(runs::run_id)
         .load(conn)?;

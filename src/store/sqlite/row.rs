@@ -39,6 +39,8 @@ pub(super) struct RunRow {
     has_webhook: bool,
     created_at: i64,
     started_at: Option<i64>,
+    paused_at: Option<i64>,
+    continued_by: Option<String>,
     settled_at: Option<i64>,
 }
 
@@ -57,6 +59,7 @@ pub(super) struct OutputRow {
     pub(super) error_kind: Option<String>,
     pub(super) error_message: Option<String>,
     pub(super) metrics: String,
+    pub(super) requirements: Option<String>,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -126,6 +129,8 @@ impl RunRow {
             has_webhook: insert.webhook.is_some(),
             created_at: now,
             started_at: None,
+            paused_at: None,
+            continued_by: None,
             settled_at: None,
         };
         let mut stored = run.clone();
@@ -138,6 +143,7 @@ impl RunRow {
         run.output.status = self.status.parse().map_err(unreadable("status"))?;
         run.output.created_at = time("created_at", self.created_at)?;
         run.output.started_at = self.started_at.map(|at| time("started_at", at)).transpose()?;
+        run.output.paused_at = self.paused_at.map(|at| time("paused_at", at)).transpose()?;
         run.output.settled_at = self.settled_at.map(|at| time("settled_at", at)).transpose()?;
         run.run_at = time("run_at", self.run_at)?;
         run.timeout = self.timeout_ms.map(|ms| unsigned("timeout_ms", ms).map(Duration::from_millis)).transpose()?;
@@ -175,11 +181,14 @@ impl RunRow {
 /// The run that `stored` tells of, as a node has it.
 pub(super) fn taken(stored: StoredRun) -> StoreResult<TakenRun> {
     let next_seq = unsigned("next_seq", stored.0.next_seq)?;
-    Ok(TakenRun { run: run(stored)?, next_seq })
+    let was_continued = stored.0.continued_by.is_some();
+    Ok(TakenRun { run: run(stored)?, next_seq, was_continued })
 }
 
 /// The run that `stored` tells of.
 pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
+    let asked = output.as_ref().and_then(|output| output.requirements.as_deref()).filter(|_| row.paused_at.is_some());
+    let requirements = asked.map(|text| json("requirements", text)).transpose()?.unwrap_or_default();
     let (content, error, metrics) = output.map(OutputRow::read).transpose()?.unwrap_or_default();
     let mut run = Run {
         output: RunOutput {
@@ -190,9 +199,11 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
             status: RunStatus::Pending,
             content,
             error,
+            requirements,
             metrics,
             created_at: DateTime::UNIX_EPOCH,
             started_at: None,
+            paused_at: None,
             settled_at: None,
         },
         input: json("input", &input.input)?,

@@ -25,6 +25,8 @@ table! {
         has_webhook -> Bool,
         created_at -> BigInt,
         started_at -> Nullable<BigInt>,
+        paused_at -> Nullable<BigInt>,
+        continued_by -> Nullable<Text>,
         settled_at -> Nullable<BigInt>,
     }
 }
@@ -46,6 +48,7 @@ table! {
         error_kind -> Nullable<Text>,
         error_message -> Nullable<Text>,
         metrics -> Text,
+        requirements -> Nullable<Text>,
     }
 }
 

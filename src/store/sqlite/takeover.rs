@@ -95,7 +95,13 @@ fn requeue(conn: &mut SqliteConnection, run_id: RunId, row: &RowFacts) -> StoreR
     Ok(())
 }
 
-fn fail(conn: &mut SqliteConnection, run_id: RunId, facts: &RowFacts, kind: FailureKind, now: i64) -> StoreResult<()> {
+pub(super) fn fail(
+    conn: &mut SqliteConnection,
+    run_id: RunId,
+    facts: &RowFacts,
+    kind: FailureKind,
+    now: i64,
+) -> StoreResult<()> {
     let message = takeover_message(kind);
     let error = Some(RunFailure::new(kind, message));
     let settlement = Settlement { status: RunStatus::Error, content: None, error, metrics: Metrics::default() };

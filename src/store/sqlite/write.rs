@@ -7,8 +7,8 @@ use super::connection::transact;
 use super::error::misfit;
 use super::row::{EventRow, OutputRow, RunRow, StepRow, written};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
-use super::{intent, now, read};
-use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
+use super::{intent, now, read, resume};
+use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
 use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts,
@@ -24,6 +24,7 @@ pub(super) fn write(conn: &mut SqliteConnection, batch: &[Write], limits: StoreL
             Write::Insert(run) => insert(conn, run, now).map(Written::Insert),
             Write::Advance(step) => advance(conn, step, now).map(Written::Advance),
             Write::Cancel(one) => cancel(conn, one, limits, now).map(Written::Cancel),
+            Write::Continue(one) => resume::resume(conn, one, now).map(Written::Continue),
         };
         batch.iter().map(one).collect()
     })
@@ -87,6 +88,7 @@ fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreRes
         Change::Append => {
             update(target).set(runs::next_seq.eq(next_seq)).execute(conn)?;
         }
+        Change::Pause(pause) => resume::pause(conn, advance.run_id, pause, next_seq, now)?,
         Change::HandBack => hand_back(conn, advance.run_id, &row, next_seq)?,
         Change::Retry { after } => {
             let delay = i64::try_from(after.as_micros()).map_err(misfit("delay"))?;
@@ -103,9 +105,7 @@ fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreRes
         Change::Settle(settlement) => settle(conn, advance.run_id, settlement, next_seq, now)?,
     }
     insert_events(conn, &advance.events)?;
-    for step in &advance.steps {
-        replace_into(run_steps::table).values(&StepRow::new(advance.run_id, step, now)?).execute(conn)?;
-    }
+    insert_steps(conn, advance.run_id, &advance.steps, now)?;
     Ok(Ok(()))
 }
 
@@ -181,7 +181,12 @@ fn settle(
     now: i64,
 ) -> StoreResult<()> {
     let id = run_id.to_string();
-    let to = (runs::status.eq(settlement.status.as_str()), runs::settled_at.eq(now), runs::next_seq.eq(next_seq));
+    let to = (
+        runs::status.eq(settlement.status.as_str()),
+        runs::paused_at.eq(None::<i64>),
+        runs::settled_at.eq(now),
+        runs::next_seq.eq(next_seq),
+    );
     update(runs::table.find(&id)).set(to).execute(conn)?;
     let output = OutputRow {
         run_id: id,
@@ -189,8 +194,17 @@ fn settle(
         error_kind: settlement.error.as_ref().map(|error| error.kind.to_string()),
         error_message: settlement.error.as_ref().map(|error| error.message.clone()),
         metrics: written(&settlement.metrics)?,
+        requirements: None,
     };
-    insert_into(run_outputs::table).values(&output).execute(conn)?;
+    // What a paused run has said and cost so far is there already, and stays.
+    let failure =
+        (run_outputs::error_kind.eq(&output.error_kind), run_outputs::error_message.eq(&output.error_message));
+    insert_into(run_outputs::table)
+        .values(&output)
+        .on_conflict(run_outputs::run_id)
+        .do_update()
+        .set(failure)
+        .execute(conn)?;
     if settlement.status == RunStatus::Cancelled {
         let owner = read::owner(conn, run_id)?.flatten();
         intent::forget(conn, run_id, owner.as_ref())?;
@@ -198,7 +212,19 @@ fn settle(
     Ok(())
 }
 
-fn insert_events(conn: &mut SqliteConnection, events: &[RunEvent]) -> StoreResult<()> {
+pub(super) fn insert_steps(
+    conn: &mut SqliteConnection,
+    run_id: RunId,
+    steps: &[StepRecord],
+    now: i64,
+) -> StoreResult<()> {
+    for step in steps {
+        replace_into(run_steps::table).values(&StepRow::new(run_id, step, now)?).execute(conn)?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_events(conn: &mut SqliteConnection, events: &[RunEvent]) -> StoreResult<()> {
     // One by one: unlike an insert of many rows, whose text depends on their number, this statement is prepared once.
     for event in events {
         insert_into(run_events::table).values(&EventRow::new(event)?).execute(conn)?;

@@ -12,9 +12,10 @@ use crate::web::body::{
     PageBody, RunBody, RunParameters, SubmitBody,
 };
 use crate::web::problem::Kind;
+use crate::web::resume::ContinueBody;
 
 /// Every operation, with its path and method.
-pub(super) fn all() -> [(&'static str, HttpMethod, Operation); 12] {
+pub(super) fn all() -> [(&'static str, HttpMethod, Operation); 13] {
     [
         ("/agents", HttpMethod::Get, list_agents()),
         ("/agents/{agent}", HttpMethod::Get, get_agent()),
@@ -23,6 +24,7 @@ pub(super) fn all() -> [(&'static str, HttpMethod, Operation); 12] {
         ("/runs/counts", HttpMethod::Get, count_runs()),
         ("/runs/{run_id}", HttpMethod::Get, get_run()),
         ("/runs/{run_id}/cancel", HttpMethod::Post, cancel_run()),
+        ("/runs/{run_id}/continue", HttpMethod::Post, continue_run()),
         ("/runs/{run_id}/events", HttpMethod::Get, follow_run()),
         ("/sessions/{session_id}/runs", HttpMethod::Get, list_runs_of_session()),
         ("/healthz", HttpMethod::Get, healthz()),
@@ -158,6 +160,38 @@ fn cancel_run() -> Operation {
             Kind::InvalidField,
             Kind::Overloaded,
             Kind::TooManyIntents,
+            Kind::Internal,
+            Kind::Unavailable,
+            Kind::ShuttingDown,
+        ],
+    )
+}
+
+fn continue_run() -> Operation {
+    let prefer = "`wait=` and the seconds to wait for the run to settle. Other preferences mean nothing here.";
+    let waited = || header("How long was waited at most: `wait=` and seconds.");
+    let settled =
+        json::<RunBody>("The run has settled while it was waited for.").header("Preference-Applied", waited());
+    let goes_on = json::<RunBody>("The run goes on.").header("Preference-Applied", waited());
+    let resume = operation("continue_run", "Decides what a paused run waits for")
+        .parameter(in_path::<RunId>("run_id", "The run."))
+        .parameter(in_header("Prefer", prefer, text()))
+        .request_body(Some(body::<ContinueBody>(Required::True)))
+        .response("200", settled)
+        .response("202", goes_on);
+    refused(
+        resume,
+        &[
+            Kind::MalformedJson,
+            Kind::InvalidParameter,
+            Kind::Unauthorized,
+            Kind::CrossSite,
+            Kind::UnknownRun,
+            Kind::NotPaused,
+            Kind::BodyTooLarge,
+            Kind::UnsupportedMediaType,
+            Kind::InvalidField,
+            Kind::Overloaded,
             Kind::Internal,
             Kind::Unavailable,
             Kind::ShuttingDown,

@@ -115,6 +115,7 @@ function wordsOf(event) {
       const why = `${event.error_type}: ${event.content}`;
       return [event.event, `after attempt ${event.attempt}, in ${duration(event.delay)}; ${cut(why, LONGEST_DATA)}`];
     }
+    case 'RunPaused': return [event.event, `for ${event.requirements.map(({ name }) => name).join(', ')}`];
     case 'ModelRequestStarted': return [event.event, `${event.model_provider} ${event.model}`];
     case 'ModelRequestCompleted': return [event.event, tokens(event)];
     case 'ToolCallStarted': return [event.event, `${event.tool.tool_name} ${cut(contentText(event.tool.tool_args), LONGEST_DATA)}`];

@@ -4,6 +4,7 @@ import { get, poll, post } from './api.js';
 import { badge, contentText, cut, duration, el, setStatus, setText, time } from './dom.js';
 import { follow } from './follow.js';
 import { outputOf, timelineOf } from './log.js';
+import { needsOf } from './needs.js';
 
 const SETTLED = new Set(['COMPLETED', 'CANCELLED', 'ERROR']);
 const PAUSE = 5000;
@@ -23,6 +24,7 @@ export function runView(runId, notice) {
   const output = outputOf();
   const timeline = timelineOf();
   const asked = el('div', {});
+  const needs = needsOf(runId, () => refresh());
   const cancel = el('button', { type: 'button', class: 'danger', hidden: true }, 'Cancel');
   const said = el('p', { class: 'said', role: 'status' });
   const again = el('a', { class: 'button', hidden: true }, 'New run in this session');
@@ -37,6 +39,7 @@ export function runView(runId, notice) {
     again.href = `#/new?${new URLSearchParams({ agent: run.agent, session: run.session_id })}`;
     facts.replaceChildren(...factsOf(run));
     if (!asked.hasChildNodes()) asked.append(...askedOf(run));
+    needs.draw(run.requirements);
     failure.hidden = !run.error;
     if (run.error) {
       failure.replaceChildren(el('h2', {}, `Error: ${run.error.kind}`), el('p', {}, run.error.message));
@@ -90,7 +93,7 @@ export function runView(runId, notice) {
     el('p', { class: 'id' }, el('code', {}, runId)),
     facts,
     el('div', { class: 'actions' }, cancel, again), said,
-    failure, output.node, timeline.node, asked);
+    failure, needs.node, output.node, timeline.node, asked);
   return {
     node,
     stop() {
@@ -108,6 +111,7 @@ function factsOf(run) {
   if (run.user_id) facts.push(['User', run.user_id]);
   if (run.started_at) facts.push(['Started', time(run.started_at)]);
   else if (new Date(run.run_at) > new Date()) facts.push(['Waits until', time(run.run_at)]);
+  if (run.paused_at) facts.push(['Paused', time(run.paused_at)]);
   if (run.settled_at) facts.push(['Settled', time(run.settled_at)]);
   if (run.started_at && run.settled_at) {
     facts.push(['Took', duration((new Date(run.settled_at) - new Date(run.started_at)) / 1000)]);

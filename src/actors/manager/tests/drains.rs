@@ -36,7 +36,7 @@ async fn what_is_left_at_the_deadline_is_handed_back_or_failed_as_its_agent_want
 
     let drained = scene.drain(Duration::ZERO);
 
-    assert_eq!(answer(drained).await, Drained { settled: 1, handed_back: 1, lost: 0 });
+    assert_eq!(answer(drained).await, Drained { settled: 1, handed_back: 1, ..Drained::default() });
     let facts = samples::facts(scene.store.inner(), again).await;
     assert_eq!((facts.status, facts.starts, facts.node), (RunStatus::Pending, 0, None));
     assert_eq!(scene.settled(not_again).await.output.error.unwrap().kind, FailureKind::Shutdown);

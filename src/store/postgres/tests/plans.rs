@@ -15,6 +15,7 @@ use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::connection::Connection;
 use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
 use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
+use crate::store::postgres::resume::LockPaused;
 use crate::store::protocol::{Change, InsertRun, Write};
 use crate::store::{AgentRoom, Claim, History, NodeId, RunQuery, RunStore};
 
@@ -106,6 +107,9 @@ async fn every_statement_goes_by_index() {
         let query = RunQuery::new().session_id("session 7").limit(20);
         assert_goes_by_index("list by session", conn, ListRuns(query)).await;
         assert_goes_by_index("list", conn, ListRuns(RunQuery::new().limit(20))).await;
+        let paused = RunQuery::new().status(RunStatus::Paused).limit(20);
+        assert_goes_by_index("list paused", conn, ListRuns(paused)).await;
+        assert_goes_by_index("continue", conn, LockPaused { run_ids: vec![some.as_uuid()] }).await;
         let history = History { before: some, session_id: "session 11".into(), user_id: None, limit: 5 };
         assert_goes_by_index("history", conn, GetHistory::from(history)).await;
         for many in [1, 500] {

@@ -6,7 +6,13 @@ use crate::run::RunStatus;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ask {
     Submit(Submit),
-    Cancel { run: u8 },
+    Cancel {
+        run: u8,
+    },
+    /// Decides what the run waits for.
+    Continue {
+        run: u8,
+    },
 }
 
 /// A run to be submitted.
@@ -36,6 +42,8 @@ pub(super) enum Progress {
         at: InsertAt,
     },
     Cancel(CancelAt),
+    /// A continue, and its answer when it was done.
+    Continue(Option<Result<(), RunStatus>>),
     /// For a live run of the process to end.
     AwaitsEnd,
     /// For the process to hear that it has the run.
@@ -79,6 +87,8 @@ pub(super) enum Told {
     Requested,
     AlreadySettled(RunStatus),
     IntentStored,
+    Continued,
+    NotPaused,
     /// Nothing is known: the request may have been done or not.
     Unknown,
 }
@@ -90,7 +100,7 @@ impl Caller {
 
     pub(super) const fn run(&self) -> u8 {
         match self.ask {
-            Ask::Submit(Submit { run, .. }) | Ask::Cancel { run } => run,
+            Ask::Submit(Submit { run, .. }) | Ask::Cancel { run } | Ask::Continue { run } => run,
         }
     }
 
@@ -100,6 +110,7 @@ impl Caller {
             Progress::Todo
             | Progress::Insert { .. }
             | Progress::Cancel(_)
+            | Progress::Continue(_)
             | Progress::AwaitsEnd
             | Progress::AwaitsLife => None,
         }

@@ -24,6 +24,7 @@ impl State {
                 self.caller_mut(number).progress = Progress::AwaitsEnd;
             }
             Ask::Cancel { .. } => self.caller_mut(number).cancel_in_store(),
+            Ask::Continue { .. } => self.caller_mut(number).progress = Progress::Continue(None),
         }
     }
 
@@ -39,7 +40,11 @@ impl State {
                 let at = self.cancel_runs(world, at, caller.run());
                 self.caller_mut(number).progress = Progress::Cancel(at);
             }
-            (Ask::Submit(_) | Ask::Cancel { .. }, _) => {}
+            (_, Progress::Continue(None)) => {
+                let answer = self.tables.resume(world, caller.run(), number);
+                self.caller_mut(number).progress = Progress::Continue(Some(answer));
+            }
+            (Ask::Submit(_) | Ask::Cancel { .. } | Ask::Continue { .. }, _) => {}
         }
     }
 
@@ -90,9 +95,12 @@ impl State {
         match self.callers[usize::from(number)].progress {
             Progress::Insert { node, at: InsertAt::Answered(inserted) } => self.hear_insert(number, node, inserted),
             Progress::Cancel(CancelAt::Answered(cancelled)) => self.hear_cancel(number, cancelled),
+            Progress::Continue(Some(Ok(()))) => self.caller_mut(number).tell(Told::Continued),
+            Progress::Continue(Some(Err(_))) => self.caller_mut(number).tell(Told::NotPaused),
             Progress::Todo
             | Progress::Insert { .. }
             | Progress::Cancel(_)
+            | Progress::Continue(None)
             | Progress::AwaitsEnd
             | Progress::AwaitsLife
             | Progress::Told(_) => {}

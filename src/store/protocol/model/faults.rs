@@ -27,9 +27,12 @@ impl World {
                             steps.push(Step::LoseCall(number));
                         }
                     }
-                    Progress::Cancel(CancelAt::Answered(_)) => steps.push(Step::LoseCall(number)),
+                    Progress::Cancel(CancelAt::Answered(_)) | Progress::Continue(Some(_)) => {
+                        steps.push(Step::LoseCall(number));
+                    }
                     Progress::Todo
                     | Progress::Cancel(_)
+                    | Progress::Continue(None)
                     | Progress::AwaitsEnd
                     | Progress::AwaitsLife
                     | Progress::Told(_) => {}
@@ -158,6 +161,7 @@ impl State {
         match caller.progress {
             Progress::Insert { node, .. } => caller.progress = Progress::Insert { node, at: InsertAt::Sent },
             Progress::Cancel(_) => caller.cancel_in_store(),
+            Progress::Continue(_) => caller.progress = Progress::Continue(None),
             Progress::Todo | Progress::AwaitsEnd | Progress::AwaitsLife | Progress::Told(_) => {}
         }
     }

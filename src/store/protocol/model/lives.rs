@@ -112,6 +112,11 @@ impl State {
         self.send(process, run, DeedKind::Append, Phase::Working);
     }
 
+    pub(super) fn need(&mut self, process: u8, run: u8) {
+        self.may.need -= 1;
+        self.send(process, run, DeedKind::Pause, Phase::Ending);
+    }
+
     pub(super) fn code_returns(&mut self, process: u8, run: u8) {
         self.send(process, run, DeedKind::Settle(RunStatus::Completed), Phase::Ending);
     }
@@ -151,7 +156,7 @@ impl State {
                     self.tables.flaw(Flaw::StartedAfterCancel);
                 }
             }
-            DeedKind::HandBack => self.started[usize::from(run)].counted &= !(1 << deed.attempt),
+            DeedKind::HandBack | DeedKind::Pause => self.started[usize::from(run)].counted &= !(1 << deed.attempt),
             DeedKind::Append | DeedKind::Settle(_) => {}
         }
         self.tables.apply(world, deed);
@@ -184,7 +189,7 @@ impl State {
             match ending {
                 Ending::Settled(RunStatus::Cancelled) => caller.tell(Told::Cancelled),
                 Ending::Settled(status) => caller.tell(Told::AlreadySettled(status)),
-                Ending::HandedBack => caller.cancel_in_store(),
+                Ending::HandedBack | Ending::Paused => caller.cancel_in_store(),
                 Ending::Fenced => caller.tell(Told::Unknown),
             }
         }

@@ -101,6 +101,7 @@ pub(super) enum WriteAt {
 pub(super) enum Ending {
     Settled(RunStatus),
     HandedBack,
+    Paused,
     Fenced,
 }
 
@@ -223,6 +224,7 @@ impl Life {
                     (DeedKind::Start, None) => Heard::Started,
                     (DeedKind::Append, _) => Heard::Nothing,
                     (DeedKind::Settle(status), _) => Heard::Ended(Ending::Settled(status)),
+                    (DeedKind::Pause, _) => Heard::Ended(Ending::Paused),
                     (DeedKind::HandBack, _) => Heard::Ended(Ending::HandedBack),
                 }
             }

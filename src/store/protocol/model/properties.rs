@@ -20,12 +20,14 @@ pub(super) const BOUNDED: &str = "G4: user code starts at most max_attempts time
 pub(super) const ACKNOWLEDGED: &str = "G5: a cancel that was acknowledged holds";
 pub(super) const NEVER_STARTS: &str = "G6: after an acknowledged intent user code never starts";
 pub(super) const GAPLESS: &str = "G7: the log is gapless, and its last event comes with the status";
+pub(super) const WAITS_NOT: &str = "G5: a run that is to be cancelled does not wait for people";
+pub(super) const ONE_DECISION: &str = "a pause is continued once, and nothing else is";
 pub(super) const ONE_RUN: &str = "G9: an id that is submitted twice is one run";
 pub(super) const ONE_KEY: &str = "G9: a key that is submitted twice is one run";
 
 type Condition = fn(&World, &State) -> bool;
 
-const GUARANTEES: [(&str, Condition); 11] = [
+const GUARANTEES: [(&str, Condition); 13] = [
     (SETTLES, |world, state| !is_at_its_end(world, state) || world.settles(state)),
     (LEGAL, |_, state| !state.tables.flaws.contains(&Flaw::IllegalTransition)),
     (FENCED, |_, state| !state.tables.flaws.contains(&Flaw::ForeignWrite)),
@@ -37,9 +39,11 @@ const GUARANTEES: [(&str, Condition); 11] = [
     (GAPLESS, |_, state| state.tables.runs.iter().flatten().all(has_good_log)),
     (ONE_RUN, is_one_run),
     (ONE_KEY, |_, state| state.tables.runs.iter().flatten().filter(|row| row.keyed).count() <= 1),
+    (WAITS_NOT, |_, state| !any_row(state, |row| row.status == RunStatus::Paused && row.cancel_requested)),
+    (ONE_DECISION, is_decided_once),
 ];
 
-const REACHABLE: [(&str, Condition); 17] = [
+const REACHABLE: [(&str, Condition); 20] = [
     ("a rescued run completes", |_, state| any_row(state, |row| row.attempt > 1 && row.status == RunStatus::Completed)),
     ("a fenced write arrives", |world, state| any_write(state, |deed| meets(world, state, deed, is_fenced))),
     ("an unheard write is known again", |world, state| {
@@ -78,6 +82,15 @@ const REACHABLE: [(&str, Condition); 17] = [
     }),
     ("two submits are one run", |_, state| {
         state.callers.iter().filter(|caller| matches!(caller.told(), Some(Told::Accepted(0)))).count() == 2
+    }),
+    ("a continued run completes", |_, state| {
+        any_told(state, |told, row, _| told == Told::Continued && is(row, RunStatus::Completed))
+    }),
+    ("a second continue is refused", |_, state| {
+        any_told(state, |told, _, _| told == Told::Continued) && any_told(state, |told, _, _| told == Told::NotPaused)
+    }),
+    ("a paused run is cancelled", |_, state| {
+        any_row(state, |row| row.pauses > 0 && row.continued_by.is_none() && row.status == RunStatus::Cancelled)
     }),
     ("an id is taken", |_, state| any_told(state, |told, _, _| told == Told::Conflict)),
     ("two submits by one key are one run", |_, state| {
@@ -118,7 +131,13 @@ fn are_cancels_kept(_: &World, state: &State) -> bool {
         // The run does not come as far as user code, so there is nothing else that it could end as.
         Told::IntentStored => !is(row, RunStatus::Completed),
         // The owner may have settled it first.
-        Told::Requested | Told::Accepted(_) | Told::Conflict | Told::KeyTaken | Told::Unknown => true,
+        Told::Requested
+        | Told::Accepted(_)
+        | Told::Conflict
+        | Told::KeyTaken
+        | Told::Continued
+        | Told::NotPaused
+        | Told::Unknown => true,
     };
     let is_broken = |told, row: Option<&Row>, run| !holds(told, row, run);
     !state.tables.flaws.contains(&Flaw::StartedAfterCancel) && !any_told(state, is_broken)
@@ -144,11 +163,20 @@ fn is_one_run(_: &World, state: &State) -> bool {
         (Ask::Submit(submit), Told::KeyTaken) => {
             submit.keyed && any_row(state, |row| row.keyed && row.content != submit.content)
         }
-        (Ask::Submit(_) | Ask::Cancel { .. }, _) => true,
+        (Ask::Submit(_) | Ask::Cancel { .. } | Ask::Continue { .. }, _) => true,
     };
     let told = state.callers.iter().filter_map(|caller| caller.told().map(|told| (caller, told)));
     let mut all = told.map(|(caller, told)| is_true(caller.ask, told));
     !state.tables.flaws.contains(&Flaw::InsertedTwice) && all.all(|is_true| is_true)
+}
+
+/// No more continues are acknowledged than there were pauses.
+fn is_decided_once(world: &World, state: &State) -> bool {
+    (0..world.runs).all(|run| {
+        let of_run = |caller: &&super::callers::Caller| caller.run() == run && caller.told() == Some(Told::Continued);
+        let continued = state.callers.iter().filter(of_run).count();
+        continued <= state.tables.row(run).map_or(0, |row| usize::from(row.pauses))
+    })
 }
 
 fn any_told(state: &State, is_so: impl Fn(Told, Option<&Row>, usize) -> bool) -> bool {

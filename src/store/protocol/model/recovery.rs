@@ -8,6 +8,7 @@
 use super::process::Body;
 use super::state::State;
 use super::{May, TTL, World};
+use crate::run::RunStatus;
 
 /// So many steps of the clock are more than enough for each attempt of a run to expire in turn.
 const ROUNDS: u8 = 5 * TTL;
@@ -53,5 +54,6 @@ impl World {
 }
 
 fn all_settled(state: &State) -> bool {
-    state.tables.runs.iter().flatten().all(|row| row.status.is_terminal())
+    // Nobody can make people decide.
+    state.tables.runs.iter().flatten().all(|row| row.status.is_terminal() || row.status == RunStatus::Paused)
 }

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::callers::Submit;
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus};
-use crate::store::protocol::{Advance, Change, Settlement};
+use crate::store::protocol::{Advance, Change, Pause, Settlement};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Row {
@@ -17,6 +17,10 @@ pub(super) struct Row {
     pub(super) node: Option<u8>,
     pub(super) starts: u32,
     pub(super) cancel_requested: bool,
+    /// The caller whose continue was the latest.
+    pub(super) continued_by: Option<u8>,
+    /// How often it was paused. Nothing looks at this but the properties.
+    pub(super) pauses: u8,
     pub(super) next_seq: u8,
     pub(super) log: Vec<Entry>,
     /// The last event is still to be written: only in a broken protocol.
@@ -36,6 +40,8 @@ impl Row {
             node,
             starts: 0,
             cancel_requested: false,
+            continued_by: None,
+            pauses: 0,
             next_seq: 0,
             log: Vec::new(),
             owes_event: false,
@@ -75,6 +81,7 @@ pub(super) enum DeedKind {
     Start,
     Append,
     Settle(RunStatus),
+    Pause,
     HandBack,
 }
 
@@ -86,6 +93,12 @@ impl Deed {
             DeedKind::Start => Change::Start,
             DeedKind::Append => Change::Append,
             DeedKind::Settle(status) => Change::Settle(settlement(status)),
+            DeedKind::Pause => Change::Pause(Pause {
+                requirements: Vec::new(),
+                timeout: None,
+                content: None,
+                metrics: Metrics::default(),
+            }),
             DeedKind::HandBack => Change::HandBack,
         };
         let run_id = RunId::from(Uuid::nil());
@@ -106,7 +119,7 @@ impl Deed {
     pub(super) const fn next_seq(self) -> u8 {
         match self.kind {
             DeedKind::HandBack => self.first_seq,
-            DeedKind::Start | DeedKind::Append | DeedKind::Settle(_) => self.first_seq + 1,
+            DeedKind::Start | DeedKind::Append | DeedKind::Pause | DeedKind::Settle(_) => self.first_seq + 1,
         }
     }
 }

@@ -52,6 +52,8 @@ pub(super) enum Step {
     /// A live run asks for the write that is next.
     Write(u8, u8),
     Say(u8, u8),
+    /// User code can do nothing but wait for people.
+    Need(u8, u8),
     /// User code returns.
     Return(u8, u8),
     WriteRuns(u8, u8),
@@ -171,6 +173,9 @@ impl World {
             if state.may.say > 0 {
                 steps.push(Step::Say(process, run));
             }
+            if state.may.need > 0 {
+                steps.push(Step::Need(process, run));
+            }
         }
         let node = state.process(process).node;
         let wanted = |row: &Row| row.cancel_requested && row.node == node && !row.status.is_terminal();
@@ -186,20 +191,30 @@ impl World {
         let may_ask = match caller.ask {
             Ask::Submit(Submit { owned, .. }) => !process.draining && (!owned || process.node.is_some()),
             Ask::Cancel { .. } => true,
+            // Somebody has seen what it waits for.
+            Ask::Continue { run } => state.tables.row(run).is_some_and(|row| row.pauses > 0),
         };
         match caller.progress {
             Progress::Todo if awake && may_ask => steps.push(Step::Ask(number)),
-            Progress::Insert { at: InsertAt::Answered(_), .. } | Progress::Cancel(CancelAt::Answered(_)) if awake => {
+            Progress::Insert { at: InsertAt::Answered(_), .. }
+            | Progress::Cancel(CancelAt::Answered(_))
+            | Progress::Continue(Some(_))
+                if awake =>
+            {
                 steps.push(Step::HearCall(number));
             }
             // What was sent arrives whether its sender stands still or not.
             Progress::Insert { at: InsertAt::Sent | InsertAt::Looked(_), .. } => steps.push(Step::CallRuns(number)),
-            Progress::Cancel(CancelAt::Cancel { .. } | CancelAt::Settled { .. } | CancelAt::Store) if awake => {
+            Progress::Cancel(CancelAt::Cancel { .. } | CancelAt::Settled { .. } | CancelAt::Store)
+            | Progress::Continue(None)
+                if awake =>
+            {
                 steps.push(Step::CallRuns(number));
             }
             Progress::Todo
             | Progress::Insert { .. }
             | Progress::Cancel(_)
+            | Progress::Continue(_)
             | Progress::AwaitsEnd
             | Progress::AwaitsLife
             | Progress::Told(_) => {}
@@ -281,6 +296,7 @@ impl World {
             Step::SeeRequest(process, run) => state.stop(process, run, Stop::Cancel),
             Step::Write(process, run) => state.write_next(self, process, run),
             Step::Say(process, run) => state.say(process, run),
+            Step::Need(process, run) => state.need(process, run),
             Step::Return(process, run) => state.code_returns(process, run),
             Step::WriteRuns(process, run) => state.write_runs(self, process, run),
             Step::HearWrite(process, run) => state.hear_write(self, process, run),

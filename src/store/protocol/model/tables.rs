@@ -13,6 +13,7 @@ use crate::run::{RunId, RunStatus};
 use crate::store::NodeId;
 use crate::store::conformance::samples::unowned;
 use crate::store::protocol::insert::{self, Encounter, encounter};
+use crate::store::protocol::pause::{Continue, ContinueRefusal, ContinueVerdict, PausedRow, judge_continue};
 use crate::store::protocol::{
     CancelVerdict, Fingerprint, InsertRun, RowFacts, Takeover, Verdict, judge, judge_cancel, take_over,
 };
@@ -159,7 +160,11 @@ impl Tables {
                 Broken::IntentBeforeInsert => facts.cancel_wanted = row.cancel_requested,
                 Broken::StartIgnoresRequest => facts.cancel_wanted = self.intents[usize::from(deed.run)],
                 Broken::StartsUnbounded => facts.starts = 0,
-                Broken::SweepWithoutRecheck
+                Broken::PauseIgnoresRequest => {
+                    facts.cancel_wanted &= deed.kind != DeedKind::Pause;
+                }
+                Broken::ContinueUnguarded
+                | Broken::SweepWithoutRecheck
                 | Broken::SweepOfTheSettled
                 | Broken::LastEventLater
                 | Broken::CancelLooksOnce
@@ -187,6 +192,14 @@ impl Tables {
             DeedKind::Append => {
                 self.go(deed.run, RunStatus::Running);
                 self.note(deed.run, deed.first_seq, None);
+            }
+            DeedKind::Pause => {
+                self.go(deed.run, RunStatus::Paused);
+                self.note(deed.run, deed.first_seq, None);
+                let row = self.row_mut(deed.run);
+                row.starts -= 1;
+                row.pauses += 1;
+                (row.node, row.holder) = (None, None);
             }
             DeedKind::HandBack => {
                 self.go(deed.run, RunStatus::Pending);
@@ -238,6 +251,37 @@ impl Tables {
         match judge_cancel(self.facts(world, run).as_ref()) {
             CancelVerdict::Settled(status) => Some(CancelAnswer::Settled(status)),
             CancelVerdict::StoreIntent | CancelVerdict::Settle | CancelVerdict::Request(_) => None,
+        }
+    }
+
+    /// `LockPaused` and `ResumeRuns`, in one transaction: what became of the continue of `caller`.
+    pub(super) fn resume(&mut self, world: &World, run: u8, caller: u8) -> Result<(), RunStatus> {
+        let id = |caller: u8| Uuid::from_u128(u128::from(caller));
+        let asked = Continue { id: id(caller), run_id: RunId::from(Uuid::nil()), user_id: None, decisions: Vec::new() };
+        let row = self.facts(world, run).zip(self.row(run)).map(|(facts, row)| {
+            let unguarded = world.broken == Some(Broken::ContinueUnguarded) && !facts.status.is_terminal();
+            let status = if unguarded { RunStatus::Paused } else { facts.status };
+            PausedRow {
+                facts: RowFacts { status, ..facts },
+                owner: None,
+                continued_by: row.continued_by.map(id),
+                requirements: Vec::new(),
+            }
+        });
+        match judge_continue(&asked, row.as_ref()) {
+            ContinueVerdict::Applied => Ok(()),
+            ContinueVerdict::Apply(_) => {
+                self.go(run, RunStatus::Pending);
+                let row = self.row_mut(run);
+                (row.node, row.holder, row.continued_by) = (None, None, Some(caller));
+                let seq = row.next_seq;
+                self.note(run, seq, None);
+                Ok(())
+            }
+            ContinueVerdict::Refuse(ContinueRefusal::NotPaused(status)) => Err(status),
+            // Of a run that is not there nothing can be said; no pause expires here, and no decision is looked at.
+            ContinueVerdict::Expire
+            | ContinueVerdict::Refuse(ContinueRefusal::Missing | ContinueRefusal::Invalid(_)) => Err(RunStatus::Error),
         }
     }
 

@@ -10,7 +10,7 @@ use super::properties;
 use super::{Broken, May, World};
 use crate::run::CrashPolicy;
 
-const NOTHING: May = May { pause: 0, die: 0, boot: 0, lose: 0, drain: 0, say: 0, skip: 0, stale: 0, slow: 0 };
+const NOTHING: May = May { pause: 0, die: 0, boot: 0, lose: 0, drain: 0, say: 0, need: 0, skip: 0, stale: 0, slow: 0 };
 
 const fn submit(content: u8, owned: bool) -> Ask {
     Ask::Submit(Submit { run: 0, content, keyed: false, owned })
@@ -22,6 +22,7 @@ const fn by_key(run: u8, content: u8, owned: bool) -> Ask {
 }
 
 const CANCEL: Ask = Ask::Cancel { run: 0 };
+const CONTINUE: Ask = Ask::Continue { run: 0 };
 
 /// One run, submitted to the first of two processes, and time for one lease to expire.
 fn world(asks: &[(u8, Ask)], may: May) -> World {
@@ -162,6 +163,36 @@ fn a_process_may_be_shut_down() {
     let may = May { drain: 1, die: 1, say: 1, ..NOTHING };
     let reachable = &["a drained run waits for others", "a rescued run completes"];
     holds("a drain", World { reachable, ..world(&[(0, submit(0, true))], may) });
+}
+
+#[test]
+fn continues_and_cancels_of_a_paused_run_may_meet_at_any_point() {
+    let reachable = &["a continued run completes", "a second continue is refused"];
+    let asks = [(0, submit(0, true)), (0, CONTINUE), (1, CONTINUE)];
+    let may = May { need: 1, ..NOTHING };
+    holds("two continues", World { reachable, horizon: 0, ..world(&asks, may) });
+    let reachable = &["a continued run completes", "a paused run is cancelled"];
+    let asks = [(0, submit(0, true)), (0, CONTINUE), (1, CANCEL)];
+    holds("a continue and a cancel", World { reachable, horizon: 0, ..world(&asks, may) });
+    let reachable = &["a continued run completes", "an unheard write is known again"];
+    let asks = [(0, submit(0, true)), (1, CONTINUE)];
+    holds("a continue that is repeated", World { reachable, horizon: 0, ..world(&asks, May { lose: 1, ..may }) });
+    let reachable = &["a continued run completes", "a rescued run completes"];
+    holds("a continue and a death", World { reachable, ..world(&asks, May { die: 1, ..may }) });
+}
+
+#[test]
+fn a_continue_of_what_is_not_paused_is_found() {
+    let asks = [(0, submit(0, true)), (0, CONTINUE), (1, CONTINUE)];
+    let world = World { horizon: 0, ..world(&asks, May { need: 1, ..NOTHING }) };
+    is_found(Broken::ContinueUnguarded, properties::ONE_DECISION, world);
+}
+
+#[test]
+fn a_pause_that_minds_no_request_is_found() {
+    let asks = [(0, submit(0, true)), (1, CANCEL), (1, CONTINUE)];
+    let world = World { horizon: 0, ..world(&asks, May { need: 1, ..NOTHING }) };
+    is_found(Broken::PauseIgnoresRequest, properties::WAITS_NOT, world);
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use greenroom::web::Door;
-use greenroom::{Agent, AgentError, RunContext, RunId, Runtime, ScriptedModel, SessionPolicy, Store, UserId};
+use greenroom::{
+    Agent, AgentError, InputKind, Question, RunContext, RunId, Runtime, ScriptedModel, SessionPolicy, Store, UserId,
+};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -63,7 +66,43 @@ impl<'a> Asker<'a> {
         self.get(&format!("/runs/{run_id}/events")).await;
         self.get("/sessions/s/runs?include=input,content&limit=1").await;
         self.post(&format!("/runs/{run_id}/cancel"), json!({})).await;
+        self.post(&format!("/runs/{run_id}/continue"), json!({"decisions": []})).await;
         self.post("/agents/echo/runs", json!({"input": "hi"})).await;
+    }
+}
+
+/// The run as soon as it has this status.
+async fn with_status(asker: &Asker<'_>, path: &str, status: &str) -> Value {
+    soon(async {
+        loop {
+            let seen = asker.get(path).await.body;
+            if seen["status"] == status {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+}
+
+/// Has two runs paused, and decides about them.
+async fn decides(asker: &Asker<'_>) {
+    for (prefer, status) in [("wait=30", 200), ("respond-async", 202)] {
+        let run = asker.post("/agents/asks/runs", json!({"input": 1})).await;
+        let path = format!("/runs/{}", run.run_id());
+        let paused = with_status(asker, &path, "PAUSED").await;
+        let id = |place: usize| &paused["requirements"][place]["requirement_id"];
+        let decisions = json!({"decisions": [
+            {"requirement_id": id(0), "confirmed": status == 200, "note": "gladly"},
+            {"requirement_id": id(1), "value": {"name": "a", "size": 3}},
+        ]});
+        let go_on = format!("{path}/continue");
+        let decide = |request: RequestBuilder| request.header("prefer", prefer).json(&decisions);
+        assert_eq!(asker.ask(Method::POST, &go_on, decide).await.status, status);
+        assert_eq!(asker.ask(Method::POST, &go_on, decide).await.status, 409);
+        let done = with_status(asker, &path, "COMPLETED").await;
+        assert_eq!(done["content"][0], json!(status == 200));
+        asker.get(&format!("{path}/events")).await;
     }
 }
 
@@ -75,7 +114,12 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     let fails =
         Agent::builder("fails").code(|_: RunContext| async { Err::<(), _>(AgentError::new("broken").permanent()) });
     let busy = gated(&gate).sessions(SessionPolicy::Refuse);
-    let builder = Runtime::builder().store(store).agent(echo).agent(fails).agent(busy);
+    let asks = Agent::builder("asks").code(|cx: RunContext| async move {
+        let form = Question::new("Which one?").field("name", InputKind::Text).optional("size", InputKind::Integer);
+        let (said, answer) = tokio::join!(cx.confirm("delete", "it"), cx.ask::<Value>("which", form));
+        Ok(json!([said?.confirmed, answer?]))
+    });
+    let builder = Runtime::builder().store(store).agent(echo).agent(fails).agent(busy).agent(asks);
     let runtime = builder.max_running(3).max_waiting(1).max_intents(1).start().await.unwrap();
     let door = Door::new(runtime.clone());
     let (open, small) = (Service::behind(door.clone()), Service::behind(door.clone().max_body(50)));
@@ -97,6 +141,8 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     asker.get(&format!("/runs/{}", failed.run_id())).await;
     assert_eq!(asker.get(&format!("/runs/{}/events?after=1000", run.run_id())).await.status, 204);
 
+    decides(&asker).await;
+
     // What can be wrong with a request.
     for path in [
         "/runs/counts?by=day",
@@ -114,8 +160,11 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     }
     asker.post("/agents/nobody/runs", json!({"input": 1})).await;
     asker.post("/runs/x/cancel", json!({})).await;
+    asker.post("/runs/x/continue", json!({"decisions": []})).await;
+    asker.post(&format!("/runs/{unknown}/continue"), json!({"decisions": []})).await;
     let tiny = Asker::new(&small, &seen).await;
-    for path in ["/agents/echo/runs".to_owned(), format!("/runs/{unknown}/cancel")] {
+    for path in ["/agents/echo/runs".to_owned(), format!("/runs/{unknown}/cancel"), format!("/runs/{unknown}/continue")]
+    {
         asker.post(&path, json!({"wrong": 1})).await;
         asker.ask(Method::POST, &path, |request| request.body("{")).await;
         asker.ask(Method::POST, &path, |request| request.body("x").header("content-type", "text/plain")).await;

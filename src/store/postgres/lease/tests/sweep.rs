@@ -5,7 +5,7 @@ use crate::run::RunStatus::{Cancelled, Completed, Error, Pending};
 use crate::run::{CrashPolicy, FailureKind, RunEventKind, RunFailure, RunId, RunStatus};
 use crate::store::RunStore;
 use crate::store::conformance::samples::{
-    Attempt, advance, cancel, events, facts, get, node, settle, settled, step, submit, unowned, with,
+    Attempt, advance, cancel, events, facts, get, node, pause, settle, settled, step, submit, unowned, with,
 };
 use crate::store::postgres::Postgres;
 use crate::store::protocol::{CANCELLED_BY_CALLER, Change, Refusal, Takeover, takeover_message};
@@ -81,8 +81,9 @@ async fn assert_last(store: &Postgres, run_id: RunId, seq: u64, kind: RunEventKi
 async fn a_run_that_is_paused_is_nobodys_to_take_over() {
     let place = Place::new().await;
     let node = node(&place.store).await;
-    let run_id = Attempt::start(&place.store, restartable(node)).await.run_id;
-    place.sql(&format!("UPDATE runs SET status = 'PAUSED', node_id = NULL WHERE run_id = '{run_id}'")).await;
+    let mut attempt = Attempt::start(&place.store, restartable(node)).await;
+    attempt.write(pause(None)).await;
+    let run_id = attempt.run_id;
     place.expire(node).await;
     assert!(place.sweep().await.is_empty());
     assert_eq!(facts(&place.store, run_id).await.status, RunStatus::Paused);
