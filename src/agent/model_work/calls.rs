@@ -173,7 +173,7 @@ impl Outcome {
     fn event(&self, tool: ToolExecution) -> RunEventKind {
         if self.failed {
             let tool = ToolExecution { tool_call_error: true, ..tool };
-            RunEventKind::ToolCallError { tool, error: self.output.to_string() }
+            RunEventKind::ToolCallError { tool, error: self.output.clone() }
         } else {
             RunEventKind::ToolCallCompleted { tool: tool.with_result(&self.output) }
         }

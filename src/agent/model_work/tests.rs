@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::system_text;
@@ -17,10 +17,11 @@ use crate::agent::{
 use crate::run::{Content, FailureKind, RunEventKind, StepRecord, Usage};
 use crate::store::conformance::samples::unowned;
 
-/// A run without actors: what it reports is durable at once.
+/// A run without actors: what it reports is durable as soon as the scene allows it.
 struct Scene {
     cx: RunContext,
     cancel: CancelSignal,
+    durable: Arc<Semaphore>,
     told: Arc<Mutex<Told>>,
 }
 
@@ -42,7 +43,7 @@ impl Scene {
     fn after(steps: Vec<StepRecord>) -> Self {
         let (reports, mut reported) = mpsc::channel(4);
         let cancel = CancelSignal::default();
-        let told: Arc<Mutex<Told>> = Arc::default();
+        let (told, durable): (Arc<Mutex<Told>>, _) = (Arc::default(), Arc::new(Semaphore::new(1000)));
         let cx = RunContext::new(RunContextParts {
             run: Arc::new(unowned().run),
             history: Vec::new(),
@@ -51,9 +52,12 @@ impl Scene {
             steps: StepMemory::new(1, steps, LARGEST),
             max_event: LARGEST,
         });
-        let notes = Arc::clone(&told);
+        let (notes, allowed) = (Arc::clone(&told), Arc::clone(&durable));
         tokio::spawn(async move {
             while let Some(report) = reported.recv().await {
+                if matches!(report, Report::Step { durable: Some(_), .. }) {
+                    allowed.acquire().await.unwrap().forget();
+                }
                 let mut told = notes.lock().unwrap();
                 match report {
                     Report::Event(event) => told.events.push(event),
@@ -66,7 +70,7 @@ impl Scene {
                 }
             }
         });
-        Self { cx, cancel, told }
+        Self { cx, cancel, durable, told }
     }
 
     async fn run(&self, agent: AgentBuilder) -> Result<Content, AgentError> {
@@ -328,6 +332,46 @@ async fn a_cancel_drops_what_does_not_heed_it_and_waits_for_what_does() {
     assert_eq!(scene.calls()[3..], ["completed call_1_1"]);
     let remembered: Vec<u32> = scene.steps().iter().map(|step| step.position).collect();
     assert_eq!(remembered, [0, 1], "what was finished all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_tool_begins_before_its_turn_is_durable_and_no_turn_before_the_outputs_are() {
+    let scene = Arc::new(Scene::new());
+    scene.durable.forget_permits(1000);
+    let model = wants("slow", &[1, 2]);
+    let agent = agent(&model, slow());
+    let run = tokio::spawn({
+        let scene = Arc::clone(&scene);
+        async move { scene.run(agent).await }
+    });
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        // By paused time, everything has come to a stop then.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        seen.push((scene.steps().len(), scene.calls().len(), model.requests().len()));
+        scene.durable.add_permits(1);
+    }
+    // Steps that are durable, events of calls, requests. The scene takes one report after the other, so that the event of
+    // the second call is not told before the first one is durable.
+    assert_eq!(seen, [(0, 0, 1), (1, 2, 1), (2, 3, 1), (4, 4, 2)]);
+    assert_eq!(run.await.unwrap().unwrap().as_text(), Some("done"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_stalls_is_left_at_once_though_a_tool_has_heeded_a_cancel_before() {
+    let tool = Tool::new("asks", "Asks.", |cx: ToolContext, _: Number| async move { Ok(cx.is_cancelled()) });
+    let call = ScriptedTurn::default().then_call("asks", number(1));
+    let model = ScriptedModel::new([call, ScriptedTurn::text("well").then_stall()]);
+    let scene = Scene::new();
+    let cancelled = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((model.requests().len(), model.open_turns()), (2, 1));
+        scene.cancel.send();
+    };
+    let run = tokio::time::timeout(Duration::from_secs(60), scene.run(agent(&model, tool)));
+    let (returned, ()) = tokio::join!(run, cancelled);
+    assert!(returned.expect("the run has ended").is_err() && scene.cancel.is_heeded());
+    assert_eq!(model.open_turns(), 0);
 }
 
 #[tokio::test]
