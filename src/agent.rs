@@ -68,6 +68,8 @@ pub struct Agent {
     pub(crate) max_attempts: u32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) history: usize,
+    /// How many tokens of the history are left, about.
+    pub(crate) history_tokens: Option<u64>,
     pub(crate) max_running: Option<usize>,
     pub(crate) max_running_everywhere: Option<usize>,
     pub(crate) sessions: SessionPolicy,
@@ -96,6 +98,7 @@ impl Agent {
             max_attempts: 3,
             timeout: None,
             history: 0,
+            history_tokens: None,
             max_running: None,
             max_running_everywhere: None,
             sessions: SessionPolicy::Concurrent,
@@ -166,6 +169,7 @@ pub struct AgentBuilder {
     max_attempts: u32,
     timeout: Option<Duration>,
     history: usize,
+    history_tokens: Option<u64>,
     max_running: Option<usize>,
     max_running_everywhere: Option<usize>,
     sessions: SessionPolicy,
@@ -220,6 +224,15 @@ impl AgentBuilder {
     /// out, at most 100.
     pub const fn history(mut self, runs: usize) -> Self {
         self.history = runs;
+        self
+    }
+
+    /// How many tokens the [history](Self::history) may have together; no limit when left out. The latest runs that fit are
+    /// kept, each with its question and its answer or not at all.
+    ///
+    /// It is an estimate, which takes 4 bytes of text for a token: about right for English, too many for most other scripts.
+    pub const fn history_tokens(mut self, tokens: u64) -> Self {
+        self.history_tokens = Some(tokens);
         self
     }
 
@@ -348,6 +361,7 @@ impl AgentBuilder {
             max_attempts: self.max_attempts,
             timeout: self.timeout,
             history: self.history,
+            history_tokens: self.history_tokens,
             max_running: self.max_running,
             max_running_everywhere: self.max_running_everywhere,
             sessions: self.sessions,

@@ -26,6 +26,7 @@ pub use self::crash_policy::CrashPolicy;
 pub(crate) use self::error_chain::error_chain;
 pub use self::event::{RunEvent, RunEventKind};
 pub use self::exchange::Exchange;
+pub(crate) use self::exchange::latest_within;
 pub use self::id::{InvalidRunId, RunId, SessionId, UserId};
 pub use self::new_run::{InvalidRun, NewRun};
 pub(crate) use self::new_run::{check_limits, check_name, check_timeout};

@@ -77,7 +77,7 @@ impl AgentBuilder {
     /// each call before the model is asked again. So a rescued run asks for no turn again that was finished, and makes no call
     /// again whose output is remembered; it goes on with the calls that are missing. A call that was under way when its process
     /// died is made again, so its *effect* happens at least once: give the outside world
-    /// [`ToolContext::idempotency_key`], which is the same in every attempt. (An agent whose
+    /// [`ToolContext::idempotency_key`](crate::ToolContext::idempotency_key), which is the same in every attempt. (An agent whose
     /// [crash policy](Self::on_crash) is `Restart` begins anew, and makes all calls again.) Turns and calls are steps:
     /// [`RunContext::step`](crate::RunContext::step) says how many a run may have, and how large they may be.
     ///
@@ -89,7 +89,7 @@ impl AgentBuilder {
     ///
     /// **When the run is cancelled**, times out, or is handed back at a shutdown, the futures of its tools are dropped at their
     /// next `await`, no other call begins, and the model is not asked again. A tool that has asked for
-    /// [`ToolContext::cancelled`] is given the runtime's cancel grace to clean up.
+    /// [`ToolContext::cancelled`](crate::ToolContext::cancelled) is given the runtime's cancel grace to clean up.
     pub fn tool(mut self, tool: Tool) -> Self {
         self.with_model.tools.push(tool);
         self

@@ -76,8 +76,8 @@ pub enum RunEventKind {
     ToolCallError {
         /// The call.
         tool: ToolExecution,
-        /// What the model is told.
-        error: String,
+        /// What the model is told, a text.
+        error: Content,
     },
     /// An attempt failed, and another one follows; what it said is void.
     RunRetrying {
@@ -153,7 +153,7 @@ impl RunEventKind {
             Self::RunContent { content } => content.size(),
             Self::CustomEvent { name, data } => name.len() + data.size(),
             Self::ToolCallStarted { tool } | Self::ToolCallCompleted { tool } => tool.weight(),
-            Self::ToolCallError { tool, error } => tool.weight() + error.len(),
+            Self::ToolCallError { tool, error } => tool.weight() + error.size(),
             Self::RunPaused { requirements } => requirements.iter().map(Requirement::weight).sum(),
             Self::RunRetrying { content, .. } | Self::RunError { content, .. } => content.len(),
             Self::RunStarted { .. }

@@ -5,7 +5,11 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use greenroom::{Agent, NewRun, OpenAIResponses, PostgresOptions, RunStatus, Runtime, Store, WebhookOptions};
+use greenroom::{
+    Agent, AgentError, NewRun, OpenAIResponses, PostgresOptions, RunStatus, Runtime, ScriptedModel, ScriptedTurn,
+    Store, Tool, ToolContext, WebhookOptions,
+};
+use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
@@ -103,6 +107,40 @@ async fn a_run_is_logged_by_its_id_and_not_by_what_is_said() {
     for (place, text) in [("the log", log), ("a debug text", shown)] {
         assert!(!text.contains("my-secret") && !text.contains("bXktc2Vj"), "{place} tells a secret");
     }
+}
+
+#[derive(serde::Deserialize, greenroom::schemars::JsonSchema)]
+struct Word {
+    word: String,
+}
+
+#[tokio::test]
+async fn what_tools_are_given_and_return_is_not_logged() {
+    LazyLock::force(&LOG);
+    let model = ScriptedModel::new([
+        ScriptedTurn::text("my-secret thought")
+            .then_call("whisper", json!({ "word": "my-secret" }))
+            .then_call("whisper", json!({ "word": ["my-secret"] }))
+            .then_call("whisper", json!({ "word": "fail" })),
+        ScriptedTurn::text("my-secret answer"),
+    ]);
+    let whisper = Tool::new("whisper", "Whispers.", |cx: ToolContext, args: Word| async move {
+        assert!(!format!("{cx:?}").contains("my-secret"));
+        if args.word == "fail" { Err(AgentError::new("my-secret failure")) } else { Ok(args.word) }
+    });
+    let agent = Agent::builder("whispers").model(model.clone()).tool(whisper);
+    let runtime = Runtime::builder().store(Store::sqlite_in_memory()).agent(agent).start().await.unwrap();
+    let run = runtime.submit(NewRun::new("whispers", "go")).await.unwrap();
+    assert_eq!(run.wait(Duration::from_secs(30)).await.unwrap().status, RunStatus::Completed);
+    let events: Vec<_> = run.subscribe(None).await.unwrap().collect().await;
+    assert!(
+        serde_json::to_string(&events[4].as_ref().unwrap()).unwrap().contains("my-secret"),
+        "it is in the log of the run"
+    );
+    let shown = format!("{events:?} {model:?} {:?}", model.requests());
+    assert!(shown.contains("ToolCallError") && !shown.contains("my-secret"), "{shown}");
+    let log = LOG.text();
+    assert!(log.contains("whispers") && !log.contains("my-secret"), "{log}");
 }
 
 #[tokio::test]

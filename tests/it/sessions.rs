@@ -63,6 +63,19 @@ async fn an_agent_that_asks_for_no_history_is_told_none() {
     assert_eq!(told(&model), owned(&[(Role::User, "2?")]));
 }
 
+#[tokio::test]
+async fn a_history_has_no_more_than_its_tokens() {
+    let model = ScriptedModel::echo();
+    // An exchange of this session is 10 bytes, which are 3 tokens.
+    let agent = Agent::builder("chat").model(model.clone()).history(100).history_tokens(6);
+    let runtime = start(Store::sqlite_in_memory(), agent).await;
+    for question in ["one..", "two..", "three", "four."] {
+        settled(&runtime.submit(NewRun::new("chat", question).session_id("s")).await.unwrap()).await;
+    }
+    let said: Vec<String> = told(&model).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(said, ["two..", "two..", "three", "three", "four."]);
+}
+
 async fn nobody_is_told_what_others_have_said(store: Store) {
     let agent = Agent::builder("list").history(100).code(|cx: RunContext| async move {
         Ok(cx.history().iter().map(|earlier| earlier.input.to_string()).collect::<Vec<_>>().join(" "))

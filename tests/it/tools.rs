@@ -43,7 +43,7 @@ async fn the_model_is_told_what_its_calls_came_to_and_those_who_follow_see_each(
     let calls = calls.then_call("half", number(8)).then_call("half", number(7)).then_call("half", json!({}));
     let model = ScriptedModel::new([calls, ScriptedTurn::text("It is 4.").usage(cost)]);
     let half = Tool::new("half", "Halves a number.", |_: ToolContext, args: Number| async move {
-        if args.number % 2 == 0 {
+        if args.number.is_multiple_of(2) {
             Ok(json!({ "half": args.number / 2, "nul": "\0" }))
         } else {
             Err(AgentError::new("odd"))
@@ -147,13 +147,13 @@ async fn a_model_that_is_told_what_is_wrong_with_its_arguments_can_mend_them() {
 
 #[tokio::test]
 async fn a_blocking_tool_stands_in_the_way_of_no_other_run() {
-    let (held, gate) = (Arc::new(Mutex::new(())), Gate::new());
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (held, gate) = (Mutex::new(held), Gate::new());
     let arrived = gate.clone();
-    let mutex = Arc::clone(&held);
     let block = Tool::blocking("block", "Blocks its thread.", move |_: ToolContext, args: Number| {
         arrived.arrive();
         if args.number == 1 {
-            drop(mutex.lock().unwrap());
+            held.lock().unwrap().recv().unwrap_err();
         }
         Ok(args.number)
     });
@@ -166,7 +166,6 @@ async fn a_blocking_tool_stands_in_the_way_of_no_other_run() {
     let agent: AgentBuilder = Agent::builder("a").model(model).tool(block);
     let builder = Runtime::builder().store(Store::sqlite_in_memory()).agent(agent).agent_threads(1);
     let runtime = builder.start().await.unwrap();
-    let guard = held.lock().unwrap();
     let blocked = runtime.submit(NewRun::new("a", "1")).await.unwrap();
     gate.arrivals(1).await;
     let cancelled = runtime.submit(NewRun::new("a", "1")).await.unwrap();
@@ -177,7 +176,7 @@ async fn a_blocking_tool_stands_in_the_way_of_no_other_run() {
     cancelled.cancel().await.unwrap();
     assert_eq!(settled(&cancelled).await.status, RunStatus::Cancelled, "though its thread cannot be stopped");
 
-    drop(guard);
+    drop(release);
     assert_eq!(text(&settled(&blocked).await), "1");
 }
 

@@ -4,7 +4,7 @@ use backon::Retryable;
 
 use super::life::Surroundings;
 use crate::agent::Agent;
-use crate::run::{CrashPolicy, Exchange, Run, StepRecord};
+use crate::run::{CrashPolicy, Exchange, Run, StepRecord, latest_within};
 use crate::store::{History, StoreError, StoreResult};
 
 pub(super) struct Past {
@@ -34,7 +34,8 @@ async fn history(run: &Run, agent: &Agent, around: &Surroundings) -> StoreResult
         user_id: run.output.user_id.clone(),
         limit: agent.history,
     };
-    patiently(around, || around.store.history(asked.clone())).await
+    let history = patiently(around, || around.store.history(asked.clone())).await?;
+    Ok(latest_within(agent.history_tokens.unwrap_or(u64::MAX), history))
 }
 
 async fn steps(run: &Run, around: &Surroundings) -> StoreResult<Vec<StepRecord>> {

@@ -74,7 +74,7 @@ impl Tools {
         let started = Instant::now();
         let outcome = self.execute(call, key, cx).await?;
         let tool = tool.ended(started.elapsed().as_secs_f64());
-        let (record, outcome) = finish(call, &step, outcome, cx)?;
+        let (record, outcome) = finish(call, &step, &outcome, cx)?;
         cx.remember(record, Some(outcome.event(tool))).await?;
         Ok(outcome.output)
     }
@@ -152,10 +152,10 @@ async fn in_time(tool: &Tool, work: impl Future<Output = Result<Content, AgentEr
 fn finish(
     call: &ToolCall,
     step: &CalledStep,
-    outcome: Outcome,
+    outcome: &Outcome,
     cx: &RunContext,
 ) -> Result<(StepRecord, Outcome), AgentError> {
-    match cx.steps().finish(step, &outcome) {
+    match cx.steps().finish(step, outcome) {
         Err(StepError::TooLarge { size, most, .. }) => {
             let problem = format!("its output has {size} bytes, of {most} at most");
             Ok(cx.steps().finish(step, &Outcome::failed(format!("tool `{}` failed: {problem}", call.name)))?)
@@ -173,7 +173,7 @@ impl Outcome {
     fn event(&self, tool: ToolExecution) -> RunEventKind {
         if self.failed {
             let tool = ToolExecution { tool_call_error: true, ..tool };
-            RunEventKind::ToolCallError { tool, error: self.output.to_string() }
+            RunEventKind::ToolCallError { tool, error: self.output.clone() }
         } else {
             RunEventKind::ToolCallCompleted { tool: tool.with_result(&self.output) }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::system_text;
@@ -14,13 +14,16 @@ use crate::agent::{
     Agent, AgentBuilder, AgentError, CancelSignal, ModelRequest, Needs, Report, RetryPolicy, RunContext,
     RunContextParts, ScriptedModel, ScriptedTurn, StepMemory, Tool, ToolContext,
 };
-use crate::run::{Content, FailureKind, RunEventKind, StepRecord, Usage};
+use crate::run::{Content, RunEventKind, StepRecord};
 use crate::store::conformance::samples::unowned;
 
-/// A run without actors: what it reports is durable at once.
+mod ends;
+
+/// A run without actors: what it reports is durable as soon as the scene allows it.
 struct Scene {
     cx: RunContext,
     cancel: CancelSignal,
+    durable: Arc<Semaphore>,
     told: Arc<Mutex<Told>>,
 }
 
@@ -42,7 +45,7 @@ impl Scene {
     fn after(steps: Vec<StepRecord>) -> Self {
         let (reports, mut reported) = mpsc::channel(4);
         let cancel = CancelSignal::default();
-        let told: Arc<Mutex<Told>> = Arc::default();
+        let (told, durable): (Arc<Mutex<Told>>, _) = (Arc::default(), Arc::new(Semaphore::new(1000)));
         let cx = RunContext::new(RunContextParts {
             run: Arc::new(unowned().run),
             history: Vec::new(),
@@ -52,9 +55,12 @@ impl Scene {
             max_event: LARGEST,
             needs: Needs::new(LARGEST),
         });
-        let notes = Arc::clone(&told);
+        let (notes, allowed) = (Arc::clone(&told), Arc::clone(&durable));
         tokio::spawn(async move {
             while let Some(report) = reported.recv().await {
+                if matches!(report, Report::Step { durable: Some(_), .. }) {
+                    allowed.acquire().await.unwrap().forget();
+                }
                 let mut told = notes.lock().unwrap();
                 match report {
                     Report::Event(event) => told.events.push(event),
@@ -67,7 +73,7 @@ impl Scene {
                 }
             }
         });
-        Self { cx, cancel, told }
+        Self { cx, cancel, durable, told }
     }
 
     async fn run(&self, agent: AgentBuilder) -> Result<Content, AgentError> {
@@ -78,16 +84,20 @@ impl Scene {
         self.told.lock().unwrap().steps.clone()
     }
 
-    /// The names of the events, without those of the model.
+    /// The events of calls, in short.
     fn calls(&self) -> Vec<String> {
         let told = self.told.lock().unwrap();
-        let named = told.events.iter().map(|event| match event {
-            RunEventKind::ToolCallStarted { tool } => format!("started {}", tool.tool_call_id),
-            RunEventKind::ToolCallCompleted { tool } => format!("completed {}", tool.tool_call_id),
-            RunEventKind::ToolCallError { tool, error } => format!("failed {}: {error}", tool.tool_call_id),
-            _ => String::new(),
-        });
-        named.filter(|name| !name.is_empty()).collect()
+        let mut calls = Vec::new();
+        for event in &told.events {
+            if let RunEventKind::ToolCallStarted { tool } = event {
+                calls.push(format!("started {}", tool.tool_call_id));
+            } else if let RunEventKind::ToolCallCompleted { tool } = event {
+                calls.push(format!("completed {}", tool.tool_call_id));
+            } else if let RunEventKind::ToolCallError { tool, error } = event {
+                calls.push(format!("failed {}: {error}", tool.tool_call_id));
+            }
+        }
+        calls
     }
 }
 
@@ -240,114 +250,6 @@ async fn what_earlier_attempts_remember_is_neither_asked_nor_called_again() {
     assert_eq!(calls.lock().unwrap().iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 2, 3, 2]);
     assert_eq!(outputs(&model.requests()[0]), ["1", "2", "3"]);
     assert_eq!(again.calls(), ["started call_1_2", "completed call_1_2"]);
-}
-
-fn costing(tokens: u64) -> Usage {
-    Usage { input_tokens: tokens, output_tokens: 0, total_tokens: 0, ..Usage::default() }
-}
-
-#[tokio::test]
-async fn each_limit_ends_the_run_in_its_own_words_before_another_call_is_made() {
-    let forever = || ScriptedModel::new([ScriptedTurn::default().then_call("slow", number(0)).usage(costing(10))]);
-    type Limit = fn(AgentBuilder) -> AgentBuilder;
-    let cases: [(Limit, _, _, &str); 4] = [
-        (|agent| agent.max_turns(3), FailureKind::TurnLimit, 2, "the model has no answer after 3 turns"),
-        (|agent| agent.max_tool_calls(3), FailureKind::ToolCallLimit, 3, "the model wants 4 tool calls, of 3 at most"),
-        (
-            |agent| agent.max_tokens(25),
-            FailureKind::TokenLimit,
-            2,
-            "the model has no answer after 30 tokens, of 25 at most",
-        ),
-        (|agent| agent, FailureKind::TurnLimit, 49, "the model has no answer after 50 turns"),
-    ];
-    for (limit, kind, called, message) in cases {
-        let (scene, model) = (Scene::new(), forever());
-        let error = scene.run(limit(agent(&model, slow()))).await.unwrap_err();
-        assert_eq!((error.kind(), error.to_string().as_str()), (kind, message));
-        assert!(!error.is_retryable());
-        let begun = scene.calls().iter().filter(|call| call.starts_with("started")).count();
-        assert_eq!(begun, called, "{message}");
-    }
-}
-
-#[tokio::test]
-async fn an_answer_within_the_limits_is_taken_whatever_it_has_cost() {
-    let model = ScriptedModel::new([
-        ScriptedTurn::default().then_call("slow", number(0)).usage(costing(1)),
-        ScriptedTurn::text("done").usage(costing(1000)),
-    ]);
-    let limited = agent(&model, slow()).max_turns(2).max_tool_calls(1).max_tokens(2);
-    assert_eq!(Scene::new().run(limited).await.unwrap().as_text(), Some("done"));
-}
-
-#[tokio::test]
-async fn an_answer_of_the_wrong_form_is_mended_once_when_the_agent_wants_that() {
-    let model = ScriptedModel::new([ScriptedTurn::text("five"), ScriptedTurn::text(r#"{"number": 5}"#)]);
-    let agent = || Agent::builder("a").model(model.clone()).output::<Number>();
-    assert_eq!(Scene::new().run(agent()).await.unwrap_err().kind(), FailureKind::InvalidOutput);
-
-    let model = ScriptedModel::new([ScriptedTurn::text("five"), ScriptedTurn::text(r#"{"number": 5}"#)]);
-    let agent = Agent::builder("a").model(model.clone()).output::<Number>().repair_output(true);
-    assert_eq!(Scene::new().run(agent).await.unwrap(), Content::from(json!({"number": 5})));
-    let requests = model.requests();
-    let form = requests[0].output.as_ref().unwrap();
-    assert!(form.strict && form.name == "Number");
-    let told = requests[1].messages.last().unwrap().content.to_string();
-    assert!(told.contains("required form: expected ident at line 1 column 2."), "{told}");
-
-    let model = ScriptedModel::new([ScriptedTurn::text("five")]);
-    let agent = Agent::builder("a").model(model.clone()).output::<Number>().repair_output(true);
-    assert_eq!(Scene::new().run(agent).await.unwrap_err().kind(), FailureKind::InvalidOutput);
-    assert_eq!(model.requests().len(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_cancel_drops_what_does_not_heed_it_and_waits_for_what_does() {
-    let scene = Scene::new();
-    let (ended, cancel) = (Arc::new(Mutex::new(Vec::new())), scene.cancel.clone());
-    let noted = Arc::clone(&ended);
-    let tool = Tool::new("work", "Works.", move |cx: ToolContext, args: Number| {
-        let (ended, cancel) = (Arc::clone(&noted), cancel.clone());
-        async move {
-            match args.number {
-                1 => cx.cancelled().await,
-                2 => std::future::pending().await,
-                _ => cancel.send(),
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            ended.lock().unwrap().push(args.number);
-            Ok(args.number)
-        }
-    });
-    // The fourth one waits for room when the cancel comes.
-    let model = wants("work", &[1, 2, 3, 4]);
-    let returned = scene.run(agent(&model, tool).parallel_tool_calls(3)).await;
-    assert!(returned.is_err());
-    assert_eq!(*ended.lock().unwrap(), [1]);
-    assert_eq!(model.requests().len(), 1, "the model is not asked again");
-    assert_eq!(scene.calls()[3..], ["completed call_1_1"]);
-    let remembered: Vec<u32> = scene.steps().iter().map(|step| step.position).collect();
-    assert_eq!(remembered, [0, 1], "what was finished all the same");
-}
-
-#[tokio::test]
-async fn a_tool_that_heeds_a_cancel_and_returns_an_error_is_not_remembered() {
-    let scene = Scene::new();
-    let cancel = scene.cancel.clone();
-    let tool = Tool::new("work", "Works.", move |cx: ToolContext, _: Number| {
-        let cancel = cancel.clone();
-        async move {
-            assert!(!cx.is_cancelled());
-            cancel.send();
-            cx.cancelled().await;
-            tokio::task::yield_now().await;
-            Err::<(), _>(AgentError::new("given up"))
-        }
-    });
-    let tool = tool.retries(3, RetryPolicy::new(Duration::ZERO));
-    assert!(scene.run(agent(&wants("work", &[1]), tool)).await.is_err());
-    assert_eq!((scene.steps().len(), scene.calls()), (1, vec!["started call_1_1".to_owned()]));
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn five_tools(notes: &Notes) -> AgentBuilder {
         async move {
             notes.note(&format!("{} called {} as {}", args.form, args.number, cx.idempotency_key()));
             if args.number == 3 && cx.attempt() == 1 {
-                println!("in the third");
+                std::io::stdout().write_all(b"in the third\n").unwrap();
                 std::future::pending::<()>().await;
             }
             Ok(args.number * 10)

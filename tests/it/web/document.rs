@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 mod answers;
+mod events;
 
 /// The document of a scope.
 pub(crate) struct Document(Value);
