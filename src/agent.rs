@@ -17,6 +17,7 @@ use crate::run::{
 pub use self::anthropic::AnthropicMessages;
 pub use self::context::RunContext;
 pub use self::error::AgentError;
+pub use self::fallback::FallbackModel;
 pub use self::message::{Message, ModelRequest, OutputSpec, Role, ToolCall, ToolChoice, ToolSpec};
 pub use self::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelTurn};
 #[cfg(feature = "openai")]
@@ -30,12 +31,14 @@ pub use self::scripted::{ScriptedModel, ScriptedTurn};
 mod anthropic;
 mod context;
 mod error;
+mod fallback;
 #[cfg(any(feature = "openai", feature = "anthropic"))]
 mod http;
 mod memory;
 mod message;
 mod model;
 mod model_work;
+mod note;
 #[cfg(feature = "openai")]
 mod openai;
 #[cfg(feature = "openai")]

@@ -33,7 +33,7 @@ pub mod web;
 #[cfg(feature = "anthropic")]
 pub use crate::agent::AnthropicMessages;
 pub use crate::agent::{
-    Agent, AgentBuilder, AgentError, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn,
+    Agent, AgentBuilder, AgentError, FallbackModel, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn,
 };
 #[cfg(feature = "openai")]
 pub use crate::agent::{OpenAIChat, OpenAIResponses};

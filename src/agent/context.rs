@@ -47,11 +47,17 @@ pub(crate) enum Report {
 pub(crate) struct CancelSignal {
     token: CancellationToken,
     heeded: Arc<AtomicBool>,
+    for_good: Arc<AtomicBool>,
 }
 
 impl CancelSignal {
     pub(crate) fn send(&self) {
         self.token.cancel();
+    }
+
+    /// Says that no attempt follows.
+    pub(crate) fn no_other_follows(&self) {
+        self.for_good.store(true, Ordering::Release);
     }
 
     /// Whether user code has ever asked about a cancel, so that it is worth waiting for it to react.
@@ -161,6 +167,11 @@ impl RunContext {
 
     pub(crate) fn steps(&self) -> &StepMemory {
         &self.0.steps
+    }
+
+    /// Whether the run was ended early, and no attempt follows.
+    pub(crate) fn ends_for_good(&self) -> bool {
+        self.0.cancel.for_good.load(Ordering::Acquire)
     }
 
     /// Whether nobody follows this code any more.

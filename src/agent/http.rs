@@ -5,10 +5,10 @@
 //! ([`body`]), and how all of this fails ([`failure`]).
 
 pub(super) use self::body::{LARGEST, too_large};
-pub(super) use self::call::Call;
+pub(super) use self::call::{Call, Rest};
 pub(super) use self::failure::{ProviderError, Secrets, cut, invalid, protocol, unreadable};
 pub(super) use self::settings::{Address, Key, Settings, client_settings, sensitive};
-pub(super) use self::turn::{Listener, events};
+pub(super) use self::turn::{Listener, Read, events};
 
 mod body;
 mod call;

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::context::Report;
+use super::note::Notes;
 use super::{
     AgentError, Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role, RunContext, Work,
 };
@@ -30,7 +31,7 @@ impl ModelWork {
                 Message::new(Role::Assistant, earlier.content.to_string()),
             ]
         });
-        let question = Message::new(Role::User, cx.input().to_string());
+        let question = Message::new(Role::User, cx.input().clone());
         ModelRequest { messages: system.chain(history).chain([question]).collect(), ..ModelRequest::default() }
     }
 }
@@ -52,11 +53,13 @@ const TURN: &str = "model turn";
 /// The next turn: the one that an earlier attempt has had, or a new one.
 async fn turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) -> Result<ModelTurn, AgentError> {
     let step = cx.steps().call(TURN)?;
+    let mut notes = Notes::recall(model, cx)?;
     if let Some(turn) = cx.steps().recall::<ModelTurn>(&step)? {
+        notes.close();
         cx.report(Report::Recalled { text: turn.text.clone(), usage: turn.usage }).await;
         return Ok(turn);
     }
-    let turn = take_turn(model, request, cx).await?;
+    let turn = take_turn(model, request, notes, cx).await?;
     // The run ends with this turn, so there is nothing to wait for; nor is there a reason to fail when it is too large to be
     // remembered, since what the run may say has its own bound.
     if let Ok((record, _)) = cx.steps().finish(&step, &turn) {
@@ -66,13 +69,17 @@ async fn turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) -> Resu
 }
 
 /// Asks for one turn, and tells those who follow the run about it.
-async fn take_turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) -> Result<ModelTurn, ModelError> {
-    let names = || (model.id().to_owned(), model.provider().to_owned());
-    let (id, provider) = names();
-    cx.say(RunEventKind::ModelRequestStarted { model: id, model_provider: provider }).await;
+async fn take_turn(
+    model: &dyn Model,
+    request: ModelRequest,
+    mut notes: Notes<'_>,
+    cx: &RunContext,
+) -> Result<ModelTurn, AgentError> {
+    let (mut id, mut provider) = (model.id().to_owned(), model.provider().to_owned());
+    cx.say(RunEventKind::ModelRequestStarted { model: id.clone(), model_provider: provider.clone() }).await;
     let asked = Instant::now();
     let mut first_piece = None;
-    let mut answer = model.respond(request);
+    let mut answer = model.respond(ModelRequest { note: notes.latest(), ..request });
     let turn = loop {
         match answer.next().await {
             Some(Ok(ModelEvent::Text(text))) => {
@@ -80,17 +87,23 @@ async fn take_turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) ->
                 cx.emit_text(text).await;
             }
             Some(Ok(ModelEvent::Done(turn))) => break turn,
-            Some(Err(error)) => return Err(error),
+            Some(Ok(ModelEvent::Note(note))) => notes.remember(note).await?,
+            Some(Ok(ModelEvent::Instead { model, provider: other })) => {
+                (id, provider) = (model.clone(), other.clone());
+                cx.say(RunEventKind::ModelRequestStarted { model, model_provider: other }).await;
+            }
+            Some(Err(error)) => return Err(error.into()),
             None => {
-                return Err(ModelError::new(ModelErrorKind::Cut, "the model's answer ended before it was complete"));
+                let message = "the model's answer ended before it was complete";
+                return Err(ModelError::new(ModelErrorKind::Cut, message).into());
             }
         }
     };
+    notes.close();
     if first_piece.is_none() && !turn.text.is_empty() {
         first_piece = Some(asked.elapsed());
         cx.emit_text(turn.text.as_str()).await;
     }
-    let (id, provider) = names();
     cx.say(RunEventKind::ModelRequestCompleted {
         model: id,
         model_provider: provider,

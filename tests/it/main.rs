@@ -13,6 +13,7 @@ mod harness;
 mod layering;
 mod limits;
 mod measure;
+mod models;
 mod openai;
 mod outage;
 mod outcome;

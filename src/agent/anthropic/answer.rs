@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sse_stream::Sse;
 
 use super::history::provider_data;
-use crate::agent::http::{LARGEST, Listener, ProviderError, Secrets, cut, protocol, too_large, unreadable};
+use crate::agent::http::{LARGEST, Listener, ProviderError, Read, Secrets, cut, protocol, too_large, unreadable};
 use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall};
 use crate::run::Usage;
 
@@ -187,14 +187,14 @@ impl Listener for Heard {
         }
     }
 
-    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<ModelTurn, ModelError> {
+    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<Read, ModelError> {
         let whole: Whole = serde_json::from_slice(json).map_err(|error| unreadable("the answer", &error))?;
         if let Some(error) = whole.error {
             return Err(error.of_answer(secrets));
         }
         let reason = whole.stop_reason.ok_or_else(|| protocol("the answer has no stop reason"))?;
         let tokens = whole.usage.unwrap_or_default();
-        settle(&reason, whole.id, whole.content.unwrap_or_default(), &tokens, secrets)
+        settle(&reason, whole.id, whole.content.unwrap_or_default(), &tokens, secrets).map(Read::from)
     }
 }
 

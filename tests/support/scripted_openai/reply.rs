@@ -1,10 +1,12 @@
-//! What a scripted server says, and how the API would say it.
+//! What a scripted server says.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
+
+use super::dialect::{Dialect, Frame, Said};
 
 /// What a request is answered with.
 #[derive(Clone)]
@@ -18,21 +20,34 @@ pub struct Reply {
 #[derive(Clone)]
 enum Content {
     /// An answer, streamed or as one JSON text, whichever the request asks for.
-    Text(Vec<String>),
+    Said(Said),
     Events(Vec<Value>),
     Http {
         status: u16,
         headers: Vec<(String, String)>,
-        body: String,
+        body: Body,
     },
 }
 
 #[derive(Clone)]
-enum End {
+enum Body {
+    Text(String),
+    Refusal { code: String, message: String },
+}
+
+#[derive(Clone)]
+pub(super) enum End {
     Completed,
-    /// An event of this type with these fields of its response ends the stream; as JSON, the fields alone.
-    Other(&'static str, Value),
-    Error(Value),
+    Failed {
+        code: String,
+        message: String,
+    },
+    Incomplete(String),
+    Cancelled,
+    Error {
+        code: String,
+        message: String,
+    },
     /// The body ends properly, but too early.
     Ended,
     Cut,
@@ -46,7 +61,16 @@ impl Reply {
 
     /// An answer with this text, in these pieces, that is completed when nothing else is said.
     pub fn text<T: Into<String>>(pieces: impl IntoIterator<Item = T>) -> Self {
-        Self::new(Content::Text(pieces.into_iter().map(Into::into).collect()))
+        let said = Said { pieces: pieces.into_iter().map(Into::into).collect(), calls: Vec::new() };
+        Self::new(Content::Said(said))
+    }
+
+    /// Calls of tools, each with its id, its name and its arguments, after the text.
+    pub fn calling<'a>(mut self, calls: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Self {
+        if let Content::Said(said) = &mut self.content {
+            said.calls.extend(calls.into_iter().map(|(id, name, arguments)| [id, name, arguments].map(str::to_owned)));
+        }
+        self
     }
 
     /// A stream of exactly these events.
@@ -56,14 +80,18 @@ impl Reply {
 
     /// A plain HTTP answer.
     pub fn http(status: u16, content_type: &str, body: impl Into<String>) -> Self {
+        Self::plain(status, content_type, Body::Text(body.into()))
+    }
+
+    fn plain(status: u16, content_type: &str, body: Body) -> Self {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
-        Self { end: End::Ended, ..Self::new(Content::Http { status, headers, body: body.into() }) }
+        Self { end: End::Ended, ..Self::new(Content::Http { status, headers, body }) }
     }
 
     /// A refusal, in the form of the API.
     pub fn status(status: u16, code: &str, message: &str) -> Self {
-        let error = json!({"error": {"message": message, "type": "error", "param": null, "code": code}});
-        Self::http(status, "application/json", error.to_string())
+        let body = Body::Refusal { code: code.to_owned(), message: message.to_owned() };
+        Self::plain(status, "application/json", body)
     }
 
     /// Nothing at all, not even a head.
@@ -97,24 +125,23 @@ impl Reply {
     }
 
     pub fn then_failed(mut self, code: &str, message: &str) -> Self {
-        let fields = json!({"status": "failed", "error": {"code": code, "message": message}});
-        self.end = End::Other("response.failed", fields);
+        self.end = End::Failed { code: code.to_owned(), message: message.to_owned() };
         self
     }
 
+    /// Ended too early, for this reason in the words of the Responses API.
     pub fn then_incomplete(mut self, reason: &str) -> Self {
-        let fields = json!({"status": "incomplete", "incomplete_details": {"reason": reason}});
-        self.end = End::Other("response.incomplete", fields);
+        self.end = End::Incomplete(reason.to_owned());
         self
     }
 
     pub fn then_cancelled(mut self) -> Self {
-        self.end = End::Other("response.failed", json!({"status": "cancelled"}));
+        self.end = End::Cancelled;
         self
     }
 
     pub fn then_error(mut self, code: &str, message: &str) -> Self {
-        self.end = End::Error(json!({"type": "error", "code": code, "message": message, "param": null}));
+        self.end = End::Error { code: code.to_owned(), message: message.to_owned() };
         self
     }
 
@@ -133,41 +160,45 @@ impl Reply {
         self
     }
 
-    /// Answers a request that asks for `asked`; says whether the connection is kept.
-    pub(super) async fn play(&self, write: &mut OwnedWriteHalf, asked: &Value) -> std::io::Result<bool> {
-        let events = match &self.content {
+    /// Answers a request that asks for `asked` in this dialect; says whether the connection is kept.
+    pub(super) async fn play(
+        &self,
+        write: &mut OwnedWriteHalf,
+        dialect: Dialect,
+        asked: &Value,
+    ) -> std::io::Result<bool> {
+        let frames = match &self.content {
             Content::Http { status, headers, body } => {
                 let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let body = match body {
+                    Body::Text(text) => text.clone(),
+                    Body::Refusal { code, message } => dialect.refusal(code, message).to_string(),
+                };
                 let head = format!("HTTP/1.1 {status} Scripted\r\n{extra}content-length: {}\r\n\r\n", body.len());
-                write.write_all((head + body).as_bytes()).await?;
+                write.write_all((head + &body).as_bytes()).await?;
                 return finish(&self.end).await;
             }
-            Content::Text(pieces) if asked["stream"] != true => {
+            Content::Said(said) if asked["stream"] != true => {
                 tokio::time::sleep(self.delay).await;
-                let text = pieces.concat();
-                let nothing = json!({});
-                let fields = if let End::Other(_, fields) = &self.end { fields } else { &nothing };
-                let json = response(asked, Some(&text), fields);
+                let json = dialect.whole(asked, said, &self.end);
                 let length = json.to_string().len() + usize::from(matches!(self.end, End::Cut | End::Stalled));
                 let head =
                     format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
                 write.write_all(format!("{head}{json}").as_bytes()).await?;
                 return finish(&self.end).await;
             }
-            Content::Text(pieces) => text_events(asked, pieces, &self.end),
+            Content::Said(said) => dialect.frames(asked, said, &self.end),
             Content::Events(events) if events.is_empty() => return finish(&self.end).await,
-            Content::Events(events) => events.clone(),
+            Content::Events(events) => events.iter().cloned().map(Frame::named_by_type).collect(),
         };
         let head =
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
         write.write_all(head.as_bytes()).await?;
-        for (number, mut event) in events.into_iter().enumerate() {
-            if event["type"] == "response.output_text.delta" && !self.delay.is_zero() {
+        for (number, frame) in frames.into_iter().enumerate() {
+            if frame.is_text && !self.delay.is_zero() {
                 tokio::time::sleep(self.delay).await;
             }
-            event["sequence_number"] = number.into();
-            let frame = format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
-            for chunk in frame.as_bytes().chunks(self.chunk_size) {
+            for chunk in frame.text(number).as_bytes().chunks(self.chunk_size) {
                 let framed = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
                 write.write_all(&framed).await?;
             }
@@ -183,70 +214,8 @@ async fn finish(end: &End) -> std::io::Result<bool> {
     match end {
         End::Cut => Ok(false),
         End::Stalled => std::future::pending().await,
-        End::Completed | End::Other(..) | End::Error(_) | End::Ended => Ok(true),
+        End::Completed | End::Failed { .. } | End::Incomplete(_) | End::Cancelled | End::Error { .. } | End::Ended => {
+            Ok(true)
+        }
     }
-}
-
-/// All events of a text answer, from `response.created` to the end that the reply has.
-fn text_events(asked: &Value, pieces: &[String], end: &End) -> Vec<Value> {
-    let text = pieces.concat();
-    let started = response(asked, None, &json!({}));
-    let at = |event: Value| {
-        let mut event = event;
-        event["item_id"] = "msg_1".into();
-        event["output_index"] = 0.into();
-        event["content_index"] = 0.into();
-        event
-    };
-    let mut events = vec![
-        json!({"type": "response.created", "response": started}),
-        json!({"type": "response.in_progress", "response": started}),
-        json!({"type": "response.output_item.added", "output_index": 0, "item": item("in_progress", None)}),
-        at(json!({"type": "response.content_part.added", "part": part("")})),
-    ];
-    let delta = |piece| at(json!({"type": "response.output_text.delta", "delta": piece, "logprobs": []}));
-    events.extend(pieces.iter().map(delta));
-    match end {
-        End::Completed => events.extend([
-            at(json!({"type": "response.output_text.done", "text": text, "logprobs": []})),
-            at(json!({"type": "response.content_part.done", "part": part(&text)})),
-            json!({"type": "response.output_item.done", "output_index": 0, "item": item("completed", Some(&text))}),
-            json!({"type": "response.completed", "response": response(asked, Some(&text), &json!({}))}),
-        ]),
-        End::Other(kind, fields) => events.push(json!({"type": kind, "response": response(asked, None, fields)})),
-        End::Error(event) => events.push(event.clone()),
-        End::Ended | End::Cut | End::Stalled => {}
-    }
-    events
-}
-
-fn part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": []})
-}
-
-fn item(status: &str, text: Option<&str>) -> Value {
-    json!({
-        "id": "msg_1", "type": "message", "role": "assistant", "status": status,
-        "content": text.map(part).into_iter().collect::<Vec<_>>(),
-    })
-}
-
-/// A response object: completed when there is a text, in progress when not, with `fields` instead of its own.
-pub fn response(asked: &Value, text: Option<&str>, fields: &Value) -> Value {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let usage = json!({
-        "input_tokens": 12, "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": 7, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 19,
-    });
-    let mut response = json!({
-        "id": "resp_1", "object": "response", "created_at": now, "model": asked["model"],
-        "status": if text.is_some() { "completed" } else { "in_progress" },
-        "error": null, "incomplete_details": null, "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
-        "output": text.map(|text| item("completed", Some(text))).into_iter().collect::<Vec<_>>(),
-        "usage": if text.is_some() { usage } else { Value::Null },
-    });
-    for (name, value) in fields.as_object().into_iter().flatten() {
-        response[name] = value.clone();
-    }
-    response
 }

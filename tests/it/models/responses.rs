@@ -1,0 +1,144 @@
+//! What the Responses API has of its own: reasoning that goes back, and answers that are referred to.
+
+use greenroom::OpenAIResponses;
+use greenroom::Usage;
+use greenroom::model::{Message, ModelRequest, ModelTurn};
+use serde_json::{Value, json};
+
+use super::{Client, hear, replying, sum, turn_of};
+use crate::scripted_openai::{Reply, ScriptedOpenAi, response};
+
+fn output(encrypted: Option<&str>) -> Value {
+    let mut reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": []});
+    if let Some(encrypted) = encrypted {
+        reasoning["encrypted_content"] = encrypted.into();
+    }
+    let call = json!({
+        "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "add", "arguments": "{}", "status": "completed",
+    });
+    json!([reasoning, call])
+}
+
+fn thoughtful(encrypted: Option<&str>) -> Reply {
+    let usage = json!({
+        "input_tokens": 20, "input_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 2},
+        "output_tokens": 9, "output_tokens_details": {"reasoning_tokens": 8}, "total_tokens": 29,
+    });
+    let fields = json!({"output": output(encrypted), "usage": usage});
+    Reply::events([json!({"type": "response.completed", "response": response(&json!({}), Some(""), &fields)})])
+}
+
+fn next(turn: &ModelTurn) -> ModelRequest {
+    let mut request = sum();
+    request.messages.extend([turn.to_message(), Message::tool_output("call_1", "3")]);
+    request
+}
+
+#[tokio::test]
+async fn what_the_model_has_reasoned_goes_back_with_its_calls() {
+    for (store, encrypted) in [(true, None), (false, Some("opaque"))] {
+        let script = move |n, _: &Value| if n == 0 { thoughtful(encrypted) } else { Reply::text(["Three."]) };
+        let server = ScriptedOpenAi::start(script).await;
+        let model = OpenAIResponses::at(&server).store(store).reasoning_summary("auto");
+
+        let turn = turn_of(&model, sum()).await;
+        turn_of(&model, next(&turn)).await;
+
+        let usage = Usage { input_tokens: 20, output_tokens: 9, total_tokens: 29, ..Usage::default() };
+        assert_eq!(turn.usage, Usage { cache_read_tokens: 5, cache_write_tokens: 2, reasoning_tokens: 8, ..usage });
+        let requests = server.requests();
+        let include = if store { Value::Null } else { json!(["reasoning.encrypted_content"]) };
+        assert_eq!(requests[0].body["include"], include);
+        assert_eq!(requests[0].body["reasoning"], json!({"summary": "auto"}));
+        let input = requests[1].body["input"].as_array().unwrap();
+        assert_eq!(Value::from(input[2..4].to_vec()), output(encrypted));
+        assert_eq!(input[4], json!({"type": "function_call_output", "call_id": "call_1", "output": "3"}));
+    }
+}
+
+#[tokio::test]
+async fn a_turn_refers_to_the_one_before_and_sends_only_what_came_since() {
+    let script = |n, _: &Value| if n == 0 { thoughtful(None) } else { Reply::text(["Three."]) };
+    let server = ScriptedOpenAi::start(script).await;
+    let model = OpenAIResponses::at(&server).chaining(true);
+
+    let turn = turn_of(&model, sum()).await;
+    turn_of(&model, next(&turn)).await;
+    turn_of(&model.clone().store(false), next(&turn)).await;
+
+    let [first, second, unstored] = &server.requests()[..] else { panic!("three requests were made") };
+    assert!(first.body.get("previous_response_id").is_none());
+    assert_eq!(second.body["previous_response_id"], "resp_1");
+    let output = json!([{"type": "function_call_output", "call_id": "call_1", "output": "3"}]);
+    assert_eq!(second.body["input"], output);
+    assert!(unstored.body.get("previous_response_id").is_none(), "what is not stored cannot be referred to");
+}
+
+#[tokio::test]
+async fn an_answer_that_the_provider_does_not_know_is_told_in_full() {
+    let refusals = [
+        (400, "previous_response_not_found", "Previous response with id 'resp_1' not found."),
+        (400, "invalid_request_error", "Invalid `previous_response_id`."),
+        (404, "invalid_request_error", "Item with id 'rs_1' not found."),
+    ];
+    for (status, code, message) in refusals {
+        for chaining in [true, false] {
+            let script = move |n, _: &Value| match n {
+                0 => thoughtful(None),
+                1 => Reply::status(status, code, message),
+                _ => Reply::text(["Three."]),
+            };
+            let server = ScriptedOpenAi::start(script).await;
+            let model = OpenAIResponses::at(&server).chaining(chaining).max_retries(0);
+
+            let turn = turn_of(&model, sum()).await;
+            assert_eq!(turn_of(&model, next(&turn)).await.text, "Three.");
+
+            let body = &server.requests()[2].body;
+            assert!(body.get("previous_response_id").is_none());
+            let kinds: Vec<_> = body["input"].as_array().unwrap().iter().map(|item| item["type"].as_str()).collect();
+            assert_eq!(kinds, [None, None, Some("function_call"), Some("function_call_output")]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_knows_nothing_either_way_is_not_asked_for_ever() {
+    let script = |n, _: &Value| match n {
+        0 => thoughtful(None),
+        _ => Reply::status(400, "previous_response_not_found", "not found"),
+    };
+    let server = ScriptedOpenAi::start(script).await;
+    let model = OpenAIResponses::at(&server).chaining(true);
+
+    let turn = turn_of(&model, sum()).await;
+    hear(&model, next(&turn)).await.1.unwrap_err();
+
+    assert_eq!(server.request_count(), 3);
+}
+
+#[tokio::test]
+async fn items_that_the_end_does_not_repeat_are_taken_from_the_stream() {
+    let items = output(None);
+    let done = |index: usize| json!({"type": "response.output_item.done", "output_index": index, "item": items[index]});
+    let end = json!({"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": []}});
+    let server = replying(Reply::events([done(0), done(1), end])).await;
+
+    let turn = turn_of(&OpenAIResponses::at(&server), sum()).await;
+
+    assert_eq!(turn.tool_calls.len(), 1);
+    assert!(turn.provider_data.is_some());
+}
+
+#[tokio::test]
+async fn files_are_sent_by_their_address() {
+    let server = replying(Reply::text(["A report."])).await;
+    let mut request = sum();
+    let file = json!([{"type": "file", "url": "https://example.org/a.pdf"}]);
+    request.messages.push(Message::new(greenroom::model::Role::User, file));
+
+    turn_of(&OpenAIResponses::at(&server), request).await;
+
+    let expected = json!([{"type": "input_file", "file_url": "https://example.org/a.pdf"}]);
+    assert_eq!(*OpenAIResponses::latest(&server.requests()[0].body), expected);
+}
