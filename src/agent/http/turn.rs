@@ -277,7 +277,7 @@ async fn open(call: &mut Call) -> Result<Opened, Setback> {
         let again = match again {
             Again::Never if call.ask_instead(status, &said) => Again::Otherwise,
             _ if said.is_final() => Again::Never,
-            again => again,
+            Again::Never | Again::Later | Again::After(_) | Again::Otherwise => again,
         };
         return Err(Setback { error: said.of_refusal(status, &call.secrets), again });
     }

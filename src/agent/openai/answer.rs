@@ -247,7 +247,7 @@ impl Answer {
                     for part in content.into_iter().flatten() {
                         match part {
                             Part::OutputText { text: said } | Part::Refusal { refusal: said } => {
-                                turn.text.push_str(&said)
+                                turn.text.push_str(&said);
                             }
                             Part::Other => {}
                         }

@@ -61,7 +61,7 @@ pub(super) fn call(model: &OpenAIResponses, request: ModelRequest) -> Result<(Ca
             (first, differs.then_some(instead))
         }
     };
-    let call = Call::new(settings, Some(key), (url, headers), &first, request.clone())?;
+    let call = Call::new(settings, Some(key), (url, headers), &first, request)?;
     let call = match instead {
         Some(body) => call.or_instead(&body, |_, refusal| refusal.is_about_an_unknown_answer())?,
         None => call,
