@@ -40,6 +40,7 @@ mod message;
 mod model;
 mod model_work;
 mod needs;
+mod note;
 #[cfg(feature = "openai")]
 mod openai;
 #[cfg(feature = "openai")]

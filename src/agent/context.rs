@@ -51,11 +51,17 @@ pub(crate) enum Report {
 pub(crate) struct CancelSignal {
     token: CancellationToken,
     heeded: Arc<AtomicBool>,
+    for_good: Arc<AtomicBool>,
 }
 
 impl CancelSignal {
     pub(crate) fn send(&self) {
         self.token.cancel();
+    }
+
+    /// Says that no attempt follows.
+    pub(crate) fn no_other_follows(&self) {
+        self.for_good.store(true, Ordering::Release);
     }
 
     /// Whether user code has ever asked about a cancel, so that it is worth waiting for it to react.
@@ -174,6 +180,11 @@ impl RunContext {
     /// Waits until nobody follows this code any more.
     pub(crate) async fn over(&self) {
         self.0.reports.closed().await;
+    }
+
+    /// Whether the run was ended early, and no attempt follows.
+    pub(crate) fn ends_for_good(&self) -> bool {
+        self.0.cancel.for_good.load(Ordering::Acquire)
     }
 
     /// Whether nobody follows this code any more.

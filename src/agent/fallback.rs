@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use serde_json::{Value, json};
 
 use super::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest};
 
@@ -66,14 +68,35 @@ impl Model for FallbackModel {
     }
 
     fn respond(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
-        let models = self.models().cloned().collect();
-        let turn = Turn { models, request, at: 0, answer: None, has_spoken: false, is_done: false };
+        let models: Vec<_> = self.models().cloned().collect();
+        let (at, note) = request.note.as_ref().and_then(noted).filter(|(at, _)| *at < models.len()).unzip();
+        let request = ModelRequest { note, ..request };
+        let turn = Turn { models, request, at: at.unwrap_or(0), answer: None, has_spoken: false, is_done: false };
         stream::try_unfold(turn, |mut turn| async move {
             let event = turn.next().await?;
             Ok(event.map(|event| (event, turn)))
         })
         .boxed()
     }
+
+    fn abandon(&self, note: Value) -> BoxFuture<'static, ()> {
+        let noted = noted(&note).and_then(|(at, note)| Some((self.models().nth(at)?, note)));
+        noted.map_or_else(
+            || Box::pin(std::future::ready(())) as BoxFuture<'static, ()>,
+            |(model, note)| model.abandon(note),
+        )
+    }
+}
+
+/// A note of the model at this place.
+fn note_of(at: usize, note: &Value) -> Value {
+    json!({"fallback": at, "note": note})
+}
+
+/// Whose note it is, and what it says.
+fn noted(note: &Value) -> Option<(usize, Value)> {
+    let at = usize::try_from(note.get("fallback")?.as_u64()?).ok()?;
+    Some((at, note.get("note")?.clone()))
 }
 
 impl fmt::Debug for FallbackModel {
@@ -103,13 +126,16 @@ impl Turn {
             Some(Ok(event)) => {
                 self.has_spoken |= matches!(event, ModelEvent::Text(_));
                 self.is_done |= matches!(event, ModelEvent::Done(_));
-                return Ok(Some(event));
+                return Ok(Some(match event {
+                    ModelEvent::Note(note) => ModelEvent::Note(note_of(at, &note)),
+                    other @ (ModelEvent::Text(_) | ModelEvent::Done(_) | ModelEvent::Instead { .. }) => other,
+                }));
             }
         };
         let Some(next) = models.get(at + 1).filter(|_| !self.has_spoken) else { return Err(error) };
         tracing::warn!(%error, model = models[at].id(), instead = next.id(), "another model is asked");
         let (model, provider) = (next.id().to_owned(), next.provider().to_owned());
-        (self.at, self.answer) = (at + 1, None);
+        (self.at, self.answer, self.request.note) = (at + 1, None, None);
         Ok(Some(ModelEvent::Instead { model, provider }))
     }
 }

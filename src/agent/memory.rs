@@ -98,6 +98,12 @@ impl StepMemory {
         (step.position, self.first_attempt)
     }
 
+    /// Whether the next step is one of this name that an earlier attempt has finished.
+    pub(crate) fn is_next(&self, name: &str) -> bool {
+        let known = self.known();
+        known.remembered.get(&known.called).is_some_and(|step| step.name == name)
+    }
+
     /// The result of the step in an earlier attempt, when it was finished there.
     pub(crate) fn recall<T: DeserializeOwned>(&self, step: &CalledStep) -> Result<Option<T>, StepError> {
         let Some(result) = &step.remembered else { return Ok(None) };

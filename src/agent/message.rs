@@ -17,6 +17,8 @@ pub struct ModelRequest {
     pub tools: Vec<ToolSpec>,
     /// The form that the answer's text must have; any text when there is none.
     pub output: Option<OutputSpec>,
+    /// What the model has [noted](super::ModelEvent::Note) of this very turn in an earlier attempt of the run.
+    pub note: Option<Value>,
 }
 
 /// A message of a conversation. `Debug` does not show the text.

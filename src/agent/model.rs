@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,6 +25,16 @@ pub trait Model: Send + Sync + 'static {
 
     /// Asks for one turn.
     fn respond(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>>;
+
+    /// Gives up what goes on elsewhere of a turn of which this was [noted](ModelEvent::Note). Does nothing, unless a model has
+    /// something to do here.
+    ///
+    /// It is called when a run ends early and for good: cancelled, or timed out. That is after the turn's stream was dropped,
+    /// and nobody waits for it. It is not called when the run goes on in another attempt.
+    fn abandon(&self, note: Value) -> BoxFuture<'static, ()> {
+        drop(note);
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// A piece of a turn.
@@ -34,6 +45,9 @@ pub enum ModelEvent {
     Text(String),
     /// The whole turn; nothing comes after it.
     Done(ModelTurn),
+    /// Something to be durable before the next event is asked for: an attempt of the run that takes up this very turn again
+    /// finds it in [`ModelRequest::note`]. A later note of the turn replaces it.
+    Note(Value),
     /// From here on, another model is asked than the one before.
     Instead {
         /// The model's id, as its provider knows it.
@@ -83,6 +97,7 @@ impl fmt::Debug for ModelEvent {
         match self {
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Done(turn) => f.debug_tuple("Done").field(turn).finish(),
+            Self::Note(_) => f.write_str("Note"),
             Self::Instead { model, provider } => {
                 f.debug_struct("Instead").field("model", model).field("provider", provider).finish()
             }

@@ -89,6 +89,7 @@ impl Parts {
             messages: system.chain(history).chain([question]).collect(),
             tools: self.tools.specs(),
             output: self.form.as_ref().map(|form| form.spec.clone()),
+            note: None,
         }
     }
 }

@@ -1,9 +1,13 @@
 //! `OpenAI`'s Responses API as a model: what can be set, what is sent ([`request`]) and what comes back ([`answer`]).
 
 use std::fmt;
+use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use secrecy::SecretString;
+use serde_json::Value;
 
 use self::answer::Heard;
 use super::http::{Address, Key, Settings, client_settings, events};
@@ -12,6 +16,7 @@ use super::{Model, ModelError, ModelEvent, ModelRequest};
 pub(super) use self::request::reasons;
 
 mod answer;
+mod background;
 mod history;
 mod request;
 
@@ -67,6 +72,8 @@ struct Parameters {
     reasoning_summary: Option<String>,
     store: Option<bool>,
     chaining: bool,
+    background: bool,
+    poll_interval: Option<Duration>,
 }
 
 client_settings!(
@@ -138,6 +145,30 @@ impl OpenAIResponses {
     }
 }
 
+impl OpenAIResponses {
+    /// Whether the provider answers in the [background](https://platform.openai.com/docs/guides/background); `false` when left
+    /// out.
+    ///
+    /// The answer then goes on without a connection to this process. Its id is durable as soon as the provider has told it, and
+    /// from then on nothing is asked or paid for twice: a connection that is lost is made again where it was, and another
+    /// attempt of the run, after a crash or a deploy, looks after the very same answer, unless the provider does not know it
+    /// any more or it has failed. When a run is cancelled or times out while this process executes it, the provider is told
+    /// to give the answer up, once the run's own turn is over; nobody waits for that.
+    ///
+    /// The provider [stores](Self::store) such answers, whatever else is set; it begins them more slowly than others.
+    pub const fn background(mut self, background: bool) -> Self {
+        self.parameters.background = background;
+        self
+    }
+
+    /// How long to wait between two looks at an answer in the [background](Self::background) that is not streamed; 2 seconds
+    /// when left out.
+    pub const fn poll_interval(mut self, interval: Duration) -> Self {
+        self.parameters.poll_interval = Some(interval);
+        self
+    }
+}
+
 impl Model for OpenAIResponses {
     fn id(&self) -> &str {
         &self.model
@@ -149,9 +180,13 @@ impl Model for OpenAIResponses {
 
     fn respond(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
         match request::call(self, request) {
-            Ok(call) => events(call, Heard::new(self.parameters.chaining)).boxed(),
+            Ok((call, background)) => events(call, Heard::new(self.parameters.chaining, background)).boxed(),
             Err(error) => stream::iter([Err(error)]).boxed(),
         }
+    }
+
+    fn abandon(&self, note: Value) -> BoxFuture<'static, ()> {
+        background::cancel(self.settings.clone(), request::cancel(self), note).boxed()
     }
 }
 

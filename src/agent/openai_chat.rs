@@ -12,9 +12,9 @@ use super::{Model, ModelError, ModelEvent, ModelRequest};
 mod answer;
 mod request;
 
-/// A model that is asked by [chat completions](https://platform.openai.com/docs/api-reference/chat), `POST
-/// {base_url}/chat/completions`, for servers that do not speak the Responses API: [vLLM], [Ollama], [llama.cpp],
-/// [OpenRouter] and many others.
+/// A model that is asked by [chat completions], `POST {base_url}/chat/completions`.
+///
+/// It is for servers that do not speak the Responses API: [vLLM], [Ollama], [llama.cpp], [OpenRouter] and many others.
 ///
 /// All of [`OpenAIResponses`](super::OpenAIResponses) that is said about settings, retries and redirects holds here too.
 ///
@@ -27,6 +27,7 @@ mod request;
 /// # Ok::<(), greenroom::InvalidAgent>(())
 /// ```
 ///
+/// [chat completions]: https://platform.openai.com/docs/api-reference/chat
 /// [vLLM]: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
 /// [Ollama]: https://docs.ollama.com/api/openai-compatibility
 /// [llama.cpp]: https://github.com/ggml-org/llama.cpp/tree/master/tools/server

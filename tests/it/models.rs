@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
 
 mod anthropic;
+mod background;
 mod chat;
 mod fallback;
 mod responses;

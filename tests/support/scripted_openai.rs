@@ -44,6 +44,7 @@ mod responses;
 /// A request as it arrived.
 #[derive(Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Value,
@@ -66,11 +67,16 @@ pub struct ScriptedOpenAi {
     listening: JoinHandle<()>,
 }
 
-type Script = dyn Fn(usize, &Value) -> Reply + Send + Sync;
+type Script = dyn Fn(usize, &Request) -> Reply + Send + Sync;
 
 impl ScriptedOpenAi {
     /// Starts a server on a free port that answers request `n`, counted from 0, with `script(n, body)`.
     pub async fn start(script: impl Fn(usize, &Value) -> Reply + Send + Sync + 'static) -> Self {
+        Self::answering(move |n, request| script(n, &request.body)).await
+    }
+
+    /// Starts a server on a free port that answers request `n`, counted from 0, with `script(n, request)`.
+    pub async fn answering(script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let (sender, requests) = watch::channel(Vec::new());
@@ -135,13 +141,13 @@ impl Connection {
         let mut latest = None;
         while let Some(request) = connection.next_request().await {
             let (dialect, body) = (Dialect::of(&request.path), request.body.clone());
-            let mut index = 0;
+            let (mut index, asked) = (0, request.clone());
             connection.requests.send_modify(|requests| {
                 index = requests.len();
                 requests.push(request);
             });
             latest = Some(index);
-            let reply = script(index, &body);
+            let reply = script(index, &asked);
             let played = tokio::select! {
                 played = reply.play(&mut write, dialect, &body) => played,
                 () = connection.end_of_input() => break,
@@ -186,7 +192,7 @@ fn parse(bytes: &[u8], peer: SocketAddr) -> Option<(Request, usize)> {
     let httparse::Status::Complete(head_length) = head.parse(bytes).expect("a request in HTTP/1.1") else {
         return None;
     };
-    let path = head.path.unwrap_or_default().to_owned();
+    let (method, path) = (head.method.unwrap_or_default().to_owned(), head.path.unwrap_or_default().to_owned());
     let pair = |header: &httparse::Header<'_>| {
         (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())
     };
@@ -195,5 +201,5 @@ fn parse(bytes: &[u8], peer: SocketAddr) -> Option<(Request, usize)> {
         headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
     let body = bytes.get(head_length..head_length + length)?;
     let body = serde_json::from_slice(body).unwrap_or_default();
-    Some((Request { path, headers, body, at: Instant::now(), peer, closed: None }, head_length + length))
+    Some((Request { method, path, headers, body, at: Instant::now(), peer, closed: None }, head_length + length))
 }

@@ -204,6 +204,9 @@ impl Life {
     /// Stops user code that has to stop, and takes in what it said last.
     async fn wind_up(&mut self, work: &mut Work, finish: Finish) -> StoreResult<Result<Finish, Refusal>> {
         let ended_itself = matches!(finish, Finish::Returned(_) | Finish::Waits(_) | Finish::Panicked(_));
+        if !ended_itself && !self.goes_on_after(&finish) {
+            work.cancel.no_other_follows();
+        }
         if !ended_itself && let Err(refusal) = self.stop_code(work).await? {
             return Ok(Err(refusal));
         }
@@ -214,6 +217,17 @@ impl Life {
         }
         let too_large = self.journal.has_overflowed() && matches!(finish, Finish::Returned(_) | Finish::Waits(_));
         Ok(Ok(if too_large { Finish::TooLarge } else { finish }))
+    }
+
+    /// Whether another attempt may follow upon such an end.
+    fn goes_on_after(&self, finish: &Finish) -> bool {
+        match finish {
+            Finish::Stopped(Stop::HandBack) => self.agent.crash_policy.starts_again(),
+            Finish::Stopped(Stop::Abandon) => true,
+            Finish::Waits(_) => true,
+            Finish::Returned(_) | Finish::Panicked(_) | Finish::TimedOut(_) | Finish::TooLarge => false,
+            Finish::Stopped(Stop::Cancel) => false,
+        }
     }
 
     /// Ends user code: by dropping its future, or, when it wants to know, by telling it and waiting for its return.

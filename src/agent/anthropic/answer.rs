@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sse_stream::Sse;
 
 use super::history::provider_data;
-use crate::agent::http::{LARGEST, Listener, ProviderError, Secrets, cut, protocol, too_large, unreadable};
+use crate::agent::http::{LARGEST, Listener, ProviderError, Read, Secrets, cut, protocol, too_large, unreadable};
 use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall};
 use crate::run::Usage;
 
@@ -40,20 +40,16 @@ enum Event {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
-    SignatureDelta {
-        signature: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
     #[serde(other)]
     Other,
 }
@@ -83,7 +79,7 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn update(&mut self, later: Self) {
+    fn update(&mut self, later: &Self) {
         self.input_tokens = later.input_tokens.or(self.input_tokens);
         self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
         self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
@@ -162,7 +158,7 @@ impl Listener for Heard {
         match known {
             Event::MessageStart { message } => {
                 self.id = message.id;
-                self.tokens.update(message.usage.unwrap_or_default());
+                self.tokens.update(&message.usage.unwrap_or_default());
                 Ok(None)
             }
             Event::ContentBlockStart { index, content_block: started } => {
@@ -173,7 +169,7 @@ impl Listener for Heard {
             Event::ContentBlockDelta { index, delta } => self.take_in(index, delta),
             Event::MessageDelta { delta, usage } => {
                 self.stop_reason = delta.stop_reason.or_else(|| self.stop_reason.take());
-                self.tokens.update(usage.unwrap_or_default());
+                self.tokens.update(&usage.unwrap_or_default());
                 Ok(None)
             }
             Event::MessageStop => {
@@ -187,25 +183,23 @@ impl Listener for Heard {
         }
     }
 
-    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<ModelTurn, ModelError> {
+    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<Read, ModelError> {
         let whole: Whole = serde_json::from_slice(json).map_err(|error| unreadable("the answer", &error))?;
         if let Some(error) = whole.error {
             return Err(error.of_answer(secrets));
         }
         let reason = whole.stop_reason.ok_or_else(|| protocol("the answer has no stop reason"))?;
         let tokens = whole.usage.unwrap_or_default();
-        settle(&reason, whole.id, whole.content.unwrap_or_default(), &tokens, secrets)
+        settle(&reason, whole.id, whole.content.unwrap_or_default(), &tokens, secrets).map(Read::from)
     }
 }
 
 impl Heard {
     fn take_in(&mut self, index: u32, delta: Delta) -> Result<Option<ModelEvent>, ModelError> {
         let (piece, is_signature, is_text) = match delta {
-            Delta::TextDelta { text } => (text, false, true),
-            Delta::InputJsonDelta { partial_json: piece } | Delta::ThinkingDelta { thinking: piece } => {
-                (piece, false, false)
-            }
-            Delta::SignatureDelta { signature } => (signature, true, false),
+            Delta::Text { text } => (text, false, true),
+            Delta::InputJson { partial_json: piece } | Delta::Thinking { thinking: piece } => (piece, false, false),
+            Delta::Signature { signature } => (signature, true, false),
             Delta::Other => return Ok(None),
         };
         self.grow(piece.len())?;
@@ -244,15 +238,17 @@ fn settle(
                 let arguments = match &block["input"] {
                     Value::String(unreadable) => unreadable.clone(),
                     Value::Null => "{}".to_owned(),
-                    input => input.to_string(),
+                    input @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                        input.to_string()
+                    }
                 };
                 turn.tool_calls.push(ToolCall::new(field("id"), field("name"), arguments));
             }
             _ => {}
         }
     }
-    let blocks = blocks.into_iter().map(with_an_object).collect();
-    turn.provider_data = provider_data(blocks);
+    let blocks: Vec<_> = blocks.into_iter().map(with_an_object).collect();
+    turn.provider_data = provider_data(&blocks);
     Ok(turn)
 }
 

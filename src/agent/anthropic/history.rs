@@ -9,7 +9,7 @@ use crate::agent::{Message, Role, ToolCall};
 const TAG: &str = "anthropic_messages";
 
 /// What the client wants to see again of an answer: all of its blocks, when the model has thought.
-pub(super) fn provider_data(blocks: Vec<Value>) -> Option<Value> {
+pub(super) fn provider_data(blocks: &[Value]) -> Option<Value> {
     let has_thought =
         blocks.iter().any(|block| matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking")));
     has_thought.then(|| json!({ TAG: {"content": blocks} }))
@@ -47,14 +47,14 @@ pub(super) fn messages(messages: &[Message]) -> Vec<Value> {
     turns.into_iter().map(|(role, content)| json!({"role": role, "content": content})).collect()
 }
 
-fn text(text: String) -> Value {
+fn text(text: &str) -> Value {
     json!({"type": "text", "text": text})
 }
 
 fn said(message: &Message) -> Vec<Value> {
     let words = message.content.to_string();
     // The API refuses an empty text.
-    let words = (!words.is_empty()).then(|| text(words));
+    let words = (!words.is_empty()).then(|| text(&words));
     words.into_iter().chain(message.tool_calls.iter().map(tool_use)).collect()
 }
 
@@ -69,9 +69,9 @@ fn output(message: &Message) -> Value {
 }
 
 fn shown(message: &Message) -> Vec<Value> {
-    let Some(parts) = parts(&message.content) else { return vec![text(message.content.to_string())] };
+    let Some(parts) = parts(&message.content) else { return vec![text(&message.content.to_string())] };
     let shown = parts.into_iter().map(|part| match part {
-        Part::Text { text: words } => text(words),
+        Part::Text { text: words } => text(&words),
         Part::Image { url } => json!({"type": "image", "source": {"type": "url", "url": url}}),
         Part::File { url } => json!({"type": "document", "source": {"type": "url", "url": url}}),
     });

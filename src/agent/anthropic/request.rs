@@ -21,7 +21,7 @@ pub(super) fn call(model: &AnthropicMessages, request: ModelRequest) -> Result<C
         (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01")),
     ])?;
     let body = Body::new(model, settings, parameters, &request);
-    Call::new(settings, Some(key), (url, headers), &body, request.clone())
+    Call::new(settings, Some(key), (url, headers), &body, request)
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,9 @@
 //! A turn that is ready to be asked for, as often as need be.
 
-use reqwest::header::HeaderMap;
-use reqwest::{Client, Request, Url};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Method, Request, StatusCode, Url};
 use secrecy::SecretString;
 use serde::Serialize;
 
@@ -18,13 +20,25 @@ pub(in crate::agent) struct Call {
     /// Whether the model was given tools.
     pub(super) offers_tools: bool,
     template: Request,
-    instead: Option<Instead>,
+    /// What is asked when the provider refuses the question for a certain reason.
+    instead: Vec<Instead>,
+    /// The first question, when what is asked is an answer that was begun before.
+    anew: Option<Request>,
 }
 
-/// What is asked when the provider refuses the first question for a certain reason.
 struct Instead {
-    reason: fn(&ProviderError) -> bool,
+    reason: fn(StatusCode, &ProviderError) -> bool,
     template: Request,
+}
+
+/// Where the rest of an answer can be had.
+pub(in crate::agent) struct Rest {
+    /// As a stream of events.
+    pub(in crate::agent) streamed: Url,
+    /// As the answer is at the time.
+    pub(in crate::agent) polled: Url,
+    /// How long to wait between two looks at it.
+    pub(in crate::agent) every: Duration,
 }
 
 impl Call {
@@ -51,7 +65,8 @@ impl Call {
             offers_tools: !request.tools.is_empty(),
             secrets: Secrets::new(settings.hidden().cloned().chain(key).collect(), request),
             template,
-            instead: None,
+            instead: Vec::new(),
+            anew: None,
         })
     }
 
@@ -59,12 +74,56 @@ impl Call {
     pub(in crate::agent) fn or_instead(
         mut self,
         body: &impl Serialize,
-        reason: fn(&ProviderError) -> bool,
+        reason: fn(StatusCode, &ProviderError) -> bool,
     ) -> Result<Self, ModelError> {
         let mut template = self.request()?;
         *template.body_mut() = Some(json(body)?.into());
-        self.instead = Some(Instead { reason, template });
+        self.instead.push(Instead { reason, template });
         Ok(self)
+    }
+
+    /// Looks first at an answer that an earlier attempt has asked for, and asks for a new one when the provider does not know
+    /// it any more.
+    pub(in crate::agent) fn picking_up(mut self, rest: Rest) -> Result<Self, ModelError> {
+        self.anew = Some(self.request()?);
+        self.template = self.get(rest.polled, "application/json")?;
+        Ok(self)
+    }
+
+    /// Whether an earlier attempt has asked the question, and it is not yet known what has come of it.
+    pub(super) const fn is_picking_up(&self) -> bool {
+        self.anew.is_some()
+    }
+
+    /// Forgets about the answer that was begun before; says whether there was one.
+    pub(super) fn ask_anew(&mut self) -> bool {
+        let Some(anew) = self.anew.take() else { return false };
+        self.template = anew;
+        true
+    }
+
+    /// Asks for the rest of an answer from now on: as a stream, unless it cannot be had as one.
+    pub(super) fn go_on(&mut self, rest: Rest, streamed: bool) -> Result<(), ModelError> {
+        self.anew = None;
+        let polled = self.get(rest.polled, "application/json")?;
+        if streamed {
+            self.template = self.get(rest.streamed, "text/event-stream")?;
+            self.instead = vec![Instead { reason: |status, _| status == StatusCode::BAD_REQUEST, template: polled }];
+        } else {
+            self.template = polled;
+            self.instead.clear();
+        }
+        Ok(())
+    }
+
+    fn get(&self, url: Url, accepted: &'static str) -> Result<Request, ModelError> {
+        let mut request = self.request()?;
+        *request.method_mut() = Method::GET;
+        *request.url_mut() = url;
+        *request.body_mut() = None;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accepted));
+        request.headers_mut().remove(CONTENT_TYPE);
+        Ok(request)
     }
 
     /// The request once more; its body is shared, not copied.
@@ -73,17 +132,13 @@ impl Call {
     }
 
     /// Whether there is something else to ask after this refusal, which is what is asked from now on.
-    pub(super) fn ask_instead(&mut self, refusal: &ProviderError) -> bool {
-        match self.instead.take() {
-            Some(instead) if (instead.reason)(refusal) => {
-                self.template = instead.template;
-                true
-            }
-            other => {
-                self.instead = other;
-                false
-            }
+    pub(super) fn ask_instead(&mut self, status: StatusCode, refusal: &ProviderError) -> bool {
+        if status == StatusCode::NOT_FOUND && self.ask_anew() {
+            return true;
         }
+        let Some(at) = self.instead.iter().position(|instead| (instead.reason)(status, refusal)) else { return false };
+        self.template = self.instead.swap_remove(at).template;
+        true
     }
 }
 

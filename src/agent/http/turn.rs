@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::bytes::Bytes;
 
 use super::body::{Events, lost, read_whole};
-use super::call::Call;
+use super::call::{Call, Rest};
 use super::failure::{Secrets, cut, protocol, read_refusal, silent};
 use super::retry::{self, Again};
 use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn};
@@ -30,7 +30,26 @@ pub(in crate::agent) trait Listener: Send + 'static {
     }
 
     /// Reads an answer that came as one JSON text.
-    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<ModelTurn, ModelError>;
+    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<Read, ModelError>;
+
+    /// Where the rest of the answer can be had when its connection is lost, or when it is not finished yet.
+    fn rest(&self) -> Option<Rest> {
+        None
+    }
+}
+
+/// What an answer that came as one JSON text is.
+pub(in crate::agent) enum Read {
+    /// The whole turn, and what of its text was not heard before although some of it was.
+    Whole { turn: ModelTurn, unheard: String },
+    /// An answer that goes on, and what is to be told about it.
+    Unfinished(Option<ModelEvent>),
+}
+
+impl From<ModelTurn> for Read {
+    fn from(turn: ModelTurn) -> Self {
+        Self::Whole { turn, unheard: String::new() }
+    }
 }
 
 /// The events of the turn that `call` asks for.
@@ -38,7 +57,7 @@ pub(in crate::agent) fn events<L: Listener>(
     call: Call,
     listener: L,
 ) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
-    let turn = Turn { call, listener, deadline: None, phase: Phase::Asking };
+    let turn = Turn { call, listener, deadline: None, phase: Phase::Asking, losses: 0 };
     stream::try_unfold(turn, |mut turn| async move {
         let event = turn.next_in_time().await?;
         Ok(event.map(|event| (event, turn)))
@@ -50,12 +69,16 @@ struct Turn<L> {
     listener: L,
     deadline: Option<Instant>,
     phase: Phase,
+    /// How many times in a row the connection was lost before anything was heard.
+    losses: u32,
 }
 
 enum Phase {
+    Waiting(Duration),
     Asking,
     Whole(Response),
     Streamed(Box<Streamed>),
+    Complete(ModelTurn),
     Over,
 }
 
@@ -81,31 +104,89 @@ impl<L: Listener> Turn<L> {
         loop {
             match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Asking => self.phase = ask(&mut self.call).await?,
-                Phase::Whole(response) => {
-                    let json = read_whole(response, self.call.limits.idle).await?;
-                    let turn = self.listener.read(&json, &self.call.secrets)?;
-                    return self.done(turn).map(Some);
+                Phase::Waiting(wait) => {
+                    tokio::time::sleep(wait).await;
+                    self.phase = Phase::Asking;
                 }
-                Phase::Streamed(mut answer) => {
-                    let event = match answer.first.take() {
-                        Some(event) => Some(event),
-                        None => answer.events.next().await?,
-                    };
-                    let event = match event {
-                        Some(event) => self.listener.hear(&event, &self.call.secrets)?,
-                        None => Some(ModelEvent::Done(self.listener.end().unwrap_or_else(|| Err(cut(None)))?)),
-                    };
-                    if let Some(ModelEvent::Done(turn)) = event {
-                        return self.done(turn).map(Some);
+                Phase::Complete(turn) => return self.done(turn).map(Some),
+                Phase::Whole(response) => {
+                    if let Some(event) = self.read(response).await? {
+                        return Ok(Some(event));
                     }
-                    self.phase = Phase::Streamed(answer);
-                    if event.is_some() {
-                        return Ok(event);
+                }
+                Phase::Streamed(answer) => {
+                    if let Some(event) = self.hear(answer).await? {
+                        return Ok(Some(event));
                     }
                 }
                 Phase::Over => return Ok(None),
             }
         }
+    }
+
+    async fn read(&mut self, response: Response) -> Result<Option<ModelEvent>, ModelError> {
+        let read = match read_whole(response, self.call.limits.idle).await {
+            Ok(json) => self.listener.read(&json, &self.call.secrets),
+            Err(error) => return self.go_on_after(error).map(|()| None),
+        };
+        match read {
+            Ok(Read::Whole { turn, unheard }) if unheard.is_empty() => self.done(turn).map(Some),
+            Ok(Read::Whole { turn, unheard }) => {
+                self.phase = Phase::Complete(turn);
+                Ok(Some(ModelEvent::Text(unheard)))
+            }
+            Ok(Read::Unfinished(event)) => {
+                let rest = self.listener.rest();
+                let rest = rest.ok_or_else(|| protocol("the provider sent an answer that it has not finished"))?;
+                // Whoever sends no stream when asked for one, will not send one the next time either.
+                let streamed = self.call.streaming && self.call.is_picking_up();
+                self.phase = if streamed { Phase::Asking } else { Phase::Waiting(rest.every) };
+                self.call.go_on(rest, streamed)?;
+                Ok(event)
+            }
+            // What an earlier attempt has asked for has failed meanwhile: this attempt is another try.
+            Err(error) if error.kind() == ModelErrorKind::Failed && self.call.ask_anew() => {
+                tracing::debug!(%error, "the model is asked anew");
+                self.phase = Phase::Asking;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn hear(&mut self, mut answer: Box<Streamed>) -> Result<Option<ModelEvent>, ModelError> {
+        let event = match answer.first.take() {
+            Some(event) => Ok(Some(event)),
+            None => answer.events.next().await,
+        };
+        let event = match event {
+            Ok(Some(event)) => {
+                self.losses = 0;
+                self.listener.hear(&event, &self.call.secrets)?
+            }
+            Ok(None) => match self.listener.end() {
+                Some(turn) => Some(ModelEvent::Done(turn?)),
+                None => return self.go_on_after(cut(None)).map(|()| None),
+            },
+            Err(error) => return self.go_on_after(error).map(|()| None),
+        };
+        if let Some(ModelEvent::Done(turn)) = event {
+            return self.done(turn).map(Some);
+        }
+        self.phase = Phase::Streamed(answer);
+        Ok(event)
+    }
+
+    /// Goes on with the rest of the answer after its connection was lost, if it can be had.
+    fn go_on_after(&mut self, error: ModelError) -> Result<(), ModelError> {
+        let is_lost = matches!(error.kind(), ModelErrorKind::Cut | ModelErrorKind::Timeout);
+        let Some(rest) = self.listener.rest().filter(|_| is_lost) else { return Err(error) };
+        let wait = usize::try_from(self.losses).ok().and_then(|losses| retry::waits(self.call.max_retries).nth(losses));
+        let Some(wait) = wait else { return Err(error) };
+        tracing::debug!(%error, ?wait, "the model is asked for the rest of its answer");
+        self.losses += 1;
+        self.phase = Phase::Waiting(wait);
+        self.call.go_on(rest, self.call.streaming)
     }
 
     fn done(&self, turn: ModelTurn) -> Result<ModelEvent, ModelError> {
@@ -194,9 +275,9 @@ async fn open(call: &mut Call) -> Result<Opened, Setback> {
         let again = retry::again(status, response.headers(), SystemTime::now());
         let said = read_refusal(response).await;
         let again = match again {
-            Again::Never if call.ask_instead(&said) => Again::Otherwise,
+            Again::Never if call.ask_instead(status, &said) => Again::Otherwise,
             _ if said.is_final() => Again::Never,
-            again => again,
+            Again::Never | Again::Later | Again::After(_) | Again::Otherwise => again,
         };
         return Err(Setback { error: said.of_refusal(status, &call.secrets), again });
     }

@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use crate::agent::context::Report;
+use crate::agent::note::Notes;
 use crate::agent::step::unless_over;
 use crate::agent::{AgentError, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, RunContext};
 use crate::run::RunEventKind;
@@ -15,11 +16,13 @@ const TURN: &str = "model turn";
 /// returns.
 pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunContext) -> Result<ModelTurn, AgentError> {
     let step = cx.steps().call(TURN)?;
+    let mut notes = Notes::recall(model, cx)?;
     if let Some(turn) = cx.steps().recall::<ModelTurn>(&step)? {
+        notes.close();
         cx.report(Report::Recalled { text: turn.text.clone(), usage: turn.usage }).await;
         return Ok(turn);
     }
-    let (turn, completed) = unless_over(cx, take(model, request.clone(), cx)).await??;
+    let (turn, completed) = unless_over(cx, take(model, request.clone(), notes, cx)).await??;
     match cx.steps().finish(&step, &turn) {
         // The calls must not begin before it is certain that no other attempt will be told to make other ones.
         Ok((record, _)) if !turn.tool_calls.is_empty() => cx.remember(record, Some(completed)).await?,
@@ -40,13 +43,14 @@ pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunCont
 async fn take(
     model: &dyn Model,
     request: ModelRequest,
+    mut notes: Notes<'_>,
     cx: &RunContext,
-) -> Result<(ModelTurn, RunEventKind), ModelError> {
+) -> Result<(ModelTurn, RunEventKind), AgentError> {
     let (mut id, mut provider) = (model.id().to_owned(), model.provider().to_owned());
     cx.say(RunEventKind::ModelRequestStarted { model: id.clone(), model_provider: provider.clone() }).await;
     let asked = Instant::now();
     let mut first_piece = None;
-    let mut answer = model.respond(request);
+    let mut answer = model.respond(ModelRequest { note: notes.latest(), ..request });
     let turn = loop {
         match answer.next().await {
             Some(Ok(ModelEvent::Text(text))) => {
@@ -54,16 +58,19 @@ async fn take(
                 cx.emit_text(text).await;
             }
             Some(Ok(ModelEvent::Done(turn))) => break turn,
+            Some(Ok(ModelEvent::Note(note))) => notes.remember(note).await?,
             Some(Ok(ModelEvent::Instead { model, provider: other })) => {
                 (id, provider) = (model.clone(), other.clone());
                 cx.say(RunEventKind::ModelRequestStarted { model, model_provider: other }).await;
             }
-            Some(Err(error)) => return Err(error),
+            Some(Err(error)) => return Err(error.into()),
             None => {
-                return Err(ModelError::new(ModelErrorKind::Cut, "the model's answer ended before it was complete"));
+                let message = "the model's answer ended before it was complete";
+                return Err(ModelError::new(ModelErrorKind::Cut, message).into());
             }
         }
     };
+    notes.close();
     if first_piece.is_none() && !turn.text.is_empty() {
         first_piece = Some(asked.elapsed());
         cx.emit_text(turn.text.as_str()).await;

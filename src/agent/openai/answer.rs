@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sse_stream::Sse;
 
+use super::background::Background;
 use super::history::Memory;
-use crate::agent::http::{LARGEST, Listener, ProviderError, Secrets, protocol, too_large, unreadable};
+use crate::agent::http::{LARGEST, Listener, ProviderError, Read, Rest, Secrets, protocol, too_large, unreadable};
 use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall};
 use crate::run::Usage;
 
@@ -13,7 +14,7 @@ use crate::run::Usage;
 #[derive(Deserialize)]
 #[serde(tag = "type")]
 enum Event {
-    #[serde(rename = "response.created")]
+    #[serde(rename = "response.created", alias = "response.queued", alias = "response.in_progress")]
     Created { response: Created },
     #[serde(rename = "response.output_text.delta", alias = "response.refusal.delta")]
     Delta { delta: String },
@@ -134,6 +135,7 @@ enum Part {
 pub(super) struct Heard {
     /// Whether the next turn is to refer to the answer by its id.
     chaining: bool,
+    background: Option<Background>,
     text: String,
     items: Vec<Value>,
     /// The bytes of both together.
@@ -142,8 +144,15 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    pub(super) fn new(chaining: bool) -> Self {
-        Self { chaining, ..Self::default() }
+    pub(super) fn new(chaining: bool, background: Option<Background>) -> Self {
+        Self { chaining, background, ..Self::default() }
+    }
+
+    /// What is to be remembered of an answer that goes on without this client, unless it was said before.
+    fn note(&mut self, id: Option<String>) -> Option<ModelEvent> {
+        self.response_id = id.or_else(|| self.response_id.take());
+        let id = self.response_id.as_deref()?;
+        self.background.as_mut()?.note(id).map(ModelEvent::Note)
     }
 
     fn grow(&mut self, bytes: usize) -> Result<(), ModelError> {
@@ -154,12 +163,14 @@ impl Heard {
 
 impl Listener for Heard {
     fn hear(&mut self, event: &Sse, secrets: &Secrets) -> Result<Option<ModelEvent>, ModelError> {
-        match parse_event(event)? {
+        let (number, known) = parse_event(event)?;
+        // Whoever asks for the rest of an answer may be told all of it.
+        if self.background.as_mut().is_some_and(|background| background.was_heard(number)) {
+            return Ok(None);
+        }
+        match known {
             Event::Other => Ok(None),
-            Event::Created { response } => {
-                self.response_id = response.id;
-                Ok(None)
-            }
+            Event::Created { response } => Ok(self.note(response.id)),
             Event::Delta { delta } if delta.is_empty() => Ok(None),
             Event::Delta { delta } => {
                 self.grow(delta.len())?;
@@ -186,13 +197,29 @@ impl Listener for Heard {
         }
     }
 
-    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<ModelTurn, ModelError> {
+    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<Read, ModelError> {
         let answer: Answer = serde_json::from_slice(json).map_err(|error| unreadable("the answer", &error))?;
         match answer.status.clone() {
-            Some(status) => answer.settle(&status, std::mem::take(self), secrets),
+            Some(status) if self.background.is_some() && matches!(status.as_str(), "queued" | "in_progress") => {
+                Ok(Read::Unfinished(self.note(answer.id)))
+            }
+            Some(status) => {
+                // Should the answer be asked for anew, that one goes on in the background too.
+                let (chaining, background) = (self.chaining, self.background.take());
+                let heard = std::mem::replace(self, Self::new(chaining, background));
+                let before = heard.text.clone();
+                let turn = answer.settle(&status, heard, secrets)?;
+                let unheard = turn.text.strip_prefix(&before).filter(|_| !before.is_empty()).unwrap_or_default();
+                let unheard = unheard.to_owned();
+                Ok(Read::Whole { turn, unheard })
+            }
             None if answer.error.is_some() => Err(answer.failed(secrets)),
             None => Err(protocol("the answer has no status")),
         }
+    }
+
+    fn rest(&self) -> Option<Rest> {
+        self.background.as_ref()?.rest()
     }
 }
 
@@ -220,7 +247,7 @@ impl Answer {
                     for part in content.into_iter().flatten() {
                         match part {
                             Part::OutputText { text: said } | Part::Refusal { refusal: said } => {
-                                turn.text.push_str(&said)
+                                turn.text.push_str(&said);
                             }
                             Part::Other => {}
                         }
@@ -265,15 +292,15 @@ fn cancelled() -> ModelError {
 }
 
 /// Reads an event, which is named in its data or, by some servers, in the frame alone.
-fn parse_event(event: &Sse) -> Result<Event, ModelError> {
+fn parse_event(event: &Sse) -> Result<(Option<u64>, Event), ModelError> {
     let data = event.data.as_deref().unwrap_or_default().trim();
     let named = event.event.as_deref().filter(|name| !name.is_empty() && *name != "message");
     if data.is_empty() || data == "[DONE]" {
-        return Ok(Event::Other);
+        return Ok((None, Event::Other));
     }
     // Whatever an event of another name holds is not for this client, JSON or not.
     if named.is_some_and(|name| name != "error" && !name.starts_with("response.")) {
-        return Ok(Event::Other);
+        return Ok((None, Event::Other));
     }
     let what = "an event of the answer";
     let mut value: Value = serde_json::from_str(data).map_err(|error| unreadable(what, &error))?;
@@ -284,5 +311,7 @@ fn parse_event(event: &Sse) -> Result<Event, ModelError> {
         let name = named.unwrap_or(if failed { "error" } else { "unknown" });
         fields.insert("type".to_owned(), name.into());
     }
-    serde_json::from_value(value).map_err(|error| unreadable(what, &error))
+    let number = value.get("sequence_number").and_then(Value::as_u64);
+    let event = serde_json::from_value(value).map_err(|error| unreadable(what, &error))?;
+    Ok((number, event))
 }

@@ -1,13 +1,17 @@
 //! What is sent: `POST {base_url}/responses`.
 
-use reqwest::header::{AUTHORIZATION, HeaderName};
-use secrecy::ExposeSecret;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use reqwest::{Request, Url};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::background::Background;
 use super::history::{input, since_latest_answer};
 use super::{ADDRESS, KEY, OpenAIResponses, Parameters};
-use crate::agent::http::{Call, Key, ProviderError, Settings, invalid, sensitive};
+use crate::agent::http::{Call, Key, Settings, invalid, sensitive};
 use crate::agent::{ModelError, ModelRequest, OutputSpec, ToolChoice, ToolSpec};
 
 /// Ids of models that reason start with one of these.
@@ -18,8 +22,15 @@ pub(in crate::agent) fn reasons(model: &str) -> bool {
     REASONING_FAMILIES.iter().any(|family| model.starts_with(family))
 }
 
-pub(super) fn call(model: &OpenAIResponses, request: ModelRequest) -> Result<Call, ModelError> {
-    let OpenAIResponses { model, settings, parameters } = model;
+/// A request without a body, to be sent to another path below.
+pub(super) fn cancel(model: &OpenAIResponses) -> Result<Request, ModelError> {
+    let (url, headers, _) = address(model)?;
+    let request = model.settings.client()?.post(url).headers(headers).build();
+    request.map_err(|error| invalid(format!("the request cannot be made: {}", error.without_url())))
+}
+
+fn address(model: &OpenAIResponses) -> Result<(Url, HeaderMap, SecretString), ModelError> {
+    let OpenAIResponses { settings, parameters, .. } = model;
     let url = settings.url(&ADDRESS, &["responses"])?;
     let key = settings.key(&KEY)?;
     let organization = parameters.organization.as_ref().map(|organization| {
@@ -28,10 +39,17 @@ pub(super) fn call(model: &OpenAIResponses, request: ModelRequest) -> Result<Cal
         Ok::<_, ModelError>((HeaderName::from_static("openai-organization"), value))
     });
     let own = [(AUTHORIZATION, Key::value("Bearer ", &key)?)].into_iter().chain(organization.transpose()?);
-    let headers = settings.headers(own)?;
+    Ok((url, settings.headers(own)?, key))
+}
+
+/// The request, and what will be known of its answer if that goes on in the background.
+pub(super) fn call(model: &OpenAIResponses, request: ModelRequest) -> Result<(Call, Option<Background>), ModelError> {
+    let (url, headers, key) = address(model)?;
+    let OpenAIResponses { model, settings, parameters } = model;
+    let every = parameters.poll_interval.unwrap_or(Duration::from_secs(2));
+    let background = parameters.background.then(|| Background::new(url.clone(), every, request.note.as_ref()));
     let whole = |stored| Body::new(model, settings, parameters, &request).with_input(input(&request.messages, stored));
-    let chained =
-        since_latest_answer(&request.messages).filter(|_| parameters.chaining && parameters.store != Some(false));
+    let chained = since_latest_answer(&request.messages).filter(|_| parameters.chaining && stores(parameters));
     let (first, instead) = match chained {
         Some((id, rest)) => {
             let body = Body::new(model, settings, parameters, &request).with_input(input(rest, true));
@@ -43,11 +61,21 @@ pub(super) fn call(model: &OpenAIResponses, request: ModelRequest) -> Result<Cal
             (first, differs.then_some(instead))
         }
     };
-    let call = Call::new(settings, Some(key), (url, headers), &first, request.clone())?;
-    match instead {
-        Some(body) => call.or_instead(&body, ProviderError::is_about_an_unknown_answer),
-        None => Ok(call),
-    }
+    let call = Call::new(settings, Some(key), (url, headers), &first, request)?;
+    let call = match instead {
+        Some(body) => call.or_instead(&body, |_, refusal| refusal.is_about_an_unknown_answer())?,
+        None => call,
+    };
+    let call = match background.as_ref().and_then(Background::rest) {
+        Some(rest) => call.picking_up(rest)?,
+        None => call,
+    };
+    Ok((call, background))
+}
+
+/// Whether the provider may keep its answers: in the background it must.
+fn stores(parameters: &Parameters) -> bool {
+    parameters.background || parameters.store != Some(false)
 }
 
 #[derive(Clone, Serialize)]
@@ -59,6 +87,8 @@ struct Body<'a> {
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<bool>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    background: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +120,7 @@ impl<'a> Body<'a> {
     fn new(model: &'a str, settings: &Settings, parameters: &'a Parameters, request: &ModelRequest) -> Self {
         let reasons = reasons(model);
         // What the provider does not store, it has to be told again, and only this makes it legible to it.
-        let include = (reasons && parameters.store == Some(false)).then_some("reasoning.encrypted_content");
+        let include = (reasons && !stores(parameters)).then_some("reasoning.encrypted_content");
         Self {
             model,
             input: Vec::new(),
@@ -99,7 +129,8 @@ impl<'a> Body<'a> {
                 summary: parameters.reasoning_summary.as_deref(),
             },
             stream: settings.streaming,
-            store: parameters.store.or(reasons.then_some(true)),
+            store: parameters.background.then_some(true).or(parameters.store).or(reasons.then_some(true)),
+            background: parameters.background,
             max_output_tokens: parameters.max_output_tokens,
             temperature: parameters.temperature,
             previous_response_id: None,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use sse_stream::Sse;
 use uuid::Uuid;
 
-use crate::agent::http::{LARGEST, Listener, ProviderError, Secrets, cut, protocol, too_large, unreadable};
+use crate::agent::http::{LARGEST, Listener, ProviderError, Read, Secrets, cut, protocol, too_large, unreadable};
 use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall};
 use crate::run::Usage;
 
@@ -111,10 +111,10 @@ impl Listener for Heard {
         Some(self.settle(&reason))
     }
 
-    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<ModelTurn, ModelError> {
+    fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<Read, ModelError> {
         let whole = serde_json::from_slice(json).map_err(|error| unreadable("the answer", &error))?;
         self.take_in(whole, secrets)?;
-        self.end().unwrap_or_else(|| Err(protocol("the answer has no finish reason")))
+        self.end().unwrap_or_else(|| Err(protocol("the answer has no finish reason"))).map(Read::from)
     }
 }
 

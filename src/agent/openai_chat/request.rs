@@ -17,7 +17,7 @@ pub(super) fn call(model: &OpenAIChat, request: ModelRequest) -> Result<Call, Mo
     let bearer = key.as_ref().map(|key| Key::value("Bearer ", key)).transpose()?;
     let headers = settings.headers(bearer.map(|bearer| (AUTHORIZATION, bearer)))?;
     let body = Body::new(model, settings, parameters, &request)?;
-    Call::new(settings, key, (url, headers), &body, request.clone())
+    Call::new(settings, key, (url, headers), &body, request)
 }
 
 #[derive(Serialize)]

@@ -6,11 +6,10 @@ use super::dialect::{Frame, Said};
 use super::reply::End;
 
 fn stop_reason(said: &Said, end: &End) -> &'static str {
-    match end {
-        End::Incomplete(_) => "max_tokens",
-        _ if said.calls.is_empty() => "end_turn",
-        _ => "tool_use",
+    if matches!(end, End::Incomplete(_)) {
+        return "max_tokens";
     }
+    if said.calls.is_empty() { "end_turn" } else { "tool_use" }
 }
 
 fn message(asked: &Value, content: &Value, stop_reason: &Value, output_tokens: u64) -> Value {

@@ -20,11 +20,10 @@ fn usage() -> Value {
 }
 
 fn finish_reason(said: &Said, end: &End) -> &'static str {
-    match end {
-        End::Incomplete(_) => "length",
-        _ if said.calls.is_empty() => "stop",
-        _ => "tool_calls",
+    if matches!(end, End::Incomplete(_)) {
+        return "length";
     }
+    if said.calls.is_empty() { "stop" } else { "tool_calls" }
 }
 
 fn error(code: &str, message: &str) -> Value {

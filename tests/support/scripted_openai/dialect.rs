@@ -81,7 +81,7 @@ impl Frame {
     }
 
     pub(super) fn text(mut self, number: usize) -> String {
-        if self.numbered {
+        if self.numbered && self.data["sequence_number"].is_null() {
             self.data["sequence_number"] = number.into();
         }
         let name = self.name.map(|name| format!("event: {name}\n")).unwrap_or_default();

@@ -1,0 +1,57 @@
+//! What a model notes of a turn that goes on elsewhere, so that another attempt can take it up again.
+
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use super::{AgentError, Model, RunContext};
+
+/// The name of the steps that are notes. They follow upon the turn that they belong to.
+const NOTE: &str = "model note";
+
+/// The latest note of a turn. When the run ends early and for good, the model is told to abandon what was noted.
+pub(super) struct Notes<'a> {
+    model: &'a dyn Model,
+    cx: &'a RunContext,
+    latest: Option<Value>,
+}
+
+impl<'a> Notes<'a> {
+    /// What earlier attempts have noted of the turn that was called last.
+    pub(super) fn recall(model: &'a dyn Model, cx: &'a RunContext) -> Result<Self, AgentError> {
+        let mut notes = Self { model, cx, latest: None };
+        while cx.steps().is_next(NOTE) {
+            let step = cx.steps().call(NOTE)?;
+            notes.latest = cx.steps().recall(&step)?;
+        }
+        Ok(notes)
+    }
+
+    pub(super) fn latest(&self) -> Option<Value> {
+        self.latest.clone()
+    }
+
+    /// Waits until the note is durable.
+    pub(super) async fn remember(&mut self, note: Value) -> Result<(), AgentError> {
+        let step = self.cx.steps().call(NOTE)?;
+        let (record, note) = self.cx.steps().finish(&step, &note)?;
+        // From here on there is something to abandon, durable or not.
+        self.latest = Some(note);
+        self.cx.remember(record, None).await
+    }
+
+    /// The turn is complete: nothing of it goes on.
+    pub(super) fn close(&mut self) {
+        self.latest = None;
+    }
+}
+
+impl Drop for Notes<'_> {
+    fn drop(&mut self) {
+        if let Some(note) = self.latest.take()
+            && self.cx.ends_for_good()
+            && let Ok(threads) = Handle::try_current()
+        {
+            threads.spawn(self.model.abandon(note));
+        }
+    }
+}
