@@ -11,6 +11,7 @@ use super::{
     AgentError, Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role, RunContext, Work,
 };
 use crate::run::{Content, RunEventKind};
+use crate::telemetry;
 
 pub(crate) struct ModelWork {
     model: Arc<dyn Model>,
@@ -90,6 +91,7 @@ async fn take_turn(model: &dyn Model, request: ModelRequest, cx: &RunContext) ->
         first_piece = Some(asked.elapsed());
         cx.emit_text(turn.text.as_str()).await;
     }
+    telemetry::tokens_used(cx.agent(), turn.usage.input_tokens, turn.usage.output_tokens);
     let (id, provider) = names();
     cx.say(RunEventKind::ModelRequestCompleted {
         model: id,

@@ -331,6 +331,16 @@ pub(crate) enum Takeover {
     Cancel,
 }
 
+impl Takeover {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Requeue => "requeued",
+            Self::Fail(_) => "failed",
+            Self::Cancel => "cancelled",
+        }
+    }
+}
+
 /// Decides what becomes of an unsettled run whose process died.
 pub(crate) fn take_over(row: &RowFacts, on_crash: CrashPolicy) -> Takeover {
     use FailureKind::{AttemptsExhausted, ProcessDied};

@@ -30,6 +30,10 @@ pub(super) struct SubmitBody {
     /// How long one attempt may run, in seconds.
     #[cfg_attr(feature = "openapi", schema(minimum = 0.001, maximum = 31_622_400))]
     pub(super) timeout: Option<f64>,
+    /// A URL that is told when the run settles, by `http` or `https`; at most 2,048 bytes.
+    #[cfg(feature = "webhooks")]
+    #[cfg_attr(feature = "openapi", schema(format = "uri", max_length = 2048))]
+    pub(super) webhook: Option<String>,
 }
 
 /// Nothing can be said about a cancel.
