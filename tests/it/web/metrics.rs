@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Answer, Service, submitted};
 use crate::postgres::fresh_database;
-use crate::support::{Gate, LONG, has_spoken, settled, soon};
+use crate::support::{Gate, LONG, has_spoken, idle, settled, soon};
 
 mod exposition;
 
@@ -138,12 +138,12 @@ async fn a_life_is_told_in_numbers() {
 async fn a_lease_and_what_follows_from_its_end_are_told_in_numbers() {
     let database = fresh_database().await;
     let gate = Gate::new();
-    let start = |gate: &Gate| {
-        let agent = gated("metered-rescued", gate).on_crash(CrashPolicy::Restart);
+    let start = |agent: AgentBuilder| {
         builder(Store::postgres(database.url())).agent(agent).lease_ttl(Duration::from_millis(900)).start()
     };
-    let first = start(&gate).await.unwrap();
-    let second = start(&Gate::new()).await.unwrap();
+    let first = start(gated("metered-rescued", &gate).on_crash(CrashPolicy::Restart)).await.unwrap();
+    // It takes over what others leave, and knows no agent that could run it.
+    let second = start(idle()).await.unwrap();
     let service = Service::behind(Door::new(second.clone()).metrics(prometheus()));
     let rescued = [("outcome", "requeued")];
     let before = scrape(&service).await.value("greenroom_rescues_total", &rescued).unwrap_or_default();
