@@ -51,6 +51,7 @@ pub(super) struct RunParameters {
     /// The run is found in this session only.
     pub(super) session_id: Option<SessionId>,
     /// How many seconds to wait for the run to settle.
+    #[cfg_attr(feature = "openapi", param(format = "uint32", minimum = 0))]
     pub(super) wait: Option<u32>,
 }
 
@@ -97,6 +98,7 @@ pub(super) struct CountsParameters {}
 #[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(super) struct EventsParameters {
     /// The seq after which to go on.
+    #[cfg_attr(feature = "openapi", param(format = "uint64", minimum = 0))]
     pub(super) after: Option<u64>,
     /// Whether the run is cancelled when the reader goes before its end.
     pub(super) cancel_on_disconnect: Option<bool>,

@@ -4,7 +4,7 @@ use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, KnownFormat, Required, ResponseBuilder, SchemaFormat};
+use utoipa::openapi::{Content, Required, ResponseBuilder, SchemaFormat};
 
 use super::parts::{body, header, in_header, in_path, in_path_as, in_query, json, operation, refused, text};
 use crate::run::{RunId, SessionId};
@@ -132,17 +132,20 @@ fn follow_run() -> Operation {
     let last = "The seq after which to go on, as an `EventSource` says it; it comes before `after`.";
     let seq = ObjectBuilder::new()
         .schema_type(SchemaType::new(Type::Integer))
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        .format(Some(SchemaFormat::Custom("uint64".to_owned())))
         .minimum(Some(0));
     let stream = "An event stream: `id` is the event's seq, `data` a `RunEvent` as one line of JSON. A comment comes every \
         15 s, and the stream closes after the last event of the run.";
+    // Without a type: some take it for the whole stream, and some for each of its events.
+    let frames =
+        ObjectBuilder::new().schema_type(SchemaType::AnyValue).content_media_type("text/event-stream".to_owned());
     let follow = operation("follow_run", "The events of a run, as they happen")
         .parameter(in_path::<RunId>("run_id", "The run."))
         .parameter(in_header("Last-Event-ID", last, seq))
         .parameters(Some(in_query::<EventsParameters>()))
         .response(
             "200",
-            ResponseBuilder::new().description(stream).content("text/event-stream", Content::new(Some(text()))),
+            ResponseBuilder::new().description(stream).content("text/event-stream", Content::new(Some(frames))),
         )
         .response("204", ResponseBuilder::new().description("There is nothing after that seq, and never will be."));
     refused(follow, &[ASKS, &[Kind::UnknownRun]])

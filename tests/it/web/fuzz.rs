@@ -1,8 +1,8 @@
 //! The door under requests that a machine makes up from the document.
 //!
 //! [Schemathesis](https://schemathesis.readthedocs.io) makes them. It is installed once, into the target directory; where
-//! there is no Python, or nothing to install it from, the test says so and passes. `GREENROOM_FUZZ_SEED` and
-//! `GREENROOM_FUZZ_EXAMPLES` choose another run than the usual one.
+//! there is no Python, or nothing to install it from, the test says so and passes. `GREENROOM_FUZZ_SEED`,
+//! `GREENROOM_FUZZ_EXAMPLES` and `GREENROOM_FUZZ_SECONDS` choose another run than the usual one.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -105,7 +105,8 @@ async fn requests_made_up_from_the_document_find_neither_a_server_error_nor_an_a
     });
     let seed = env::var("GREENROOM_FUZZ_SEED").unwrap_or_else(|_| "20261122".to_owned());
     let examples = env::var("GREENROOM_FUZZ_EXAMPLES").unwrap_or_else(|_| "5".to_owned());
-    println!("GREENROOM_FUZZ_SEED={seed} GREENROOM_FUZZ_EXAMPLES={examples}");
+    let seconds = env::var("GREENROOM_FUZZ_SECONDS").unwrap_or_else(|_| "30".to_owned());
+    println!("GREENROOM_FUZZ_SEED={seed} GREENROOM_FUZZ_EXAMPLES={examples} GREENROOM_FUZZ_SECONDS={seconds}");
     let document = service.url("/api/openapi.json");
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("openapi.json");
@@ -119,7 +120,7 @@ async fn requests_made_up_from_the_document_find_neither_a_server_error_nor_an_a
             .args(["-m", "schemathesis.cli", "run", &document, "--checks", CHECKS, "--no-color"])
             .args(["--header", "Authorization: Bearer secret", "--seed", &seed, "--max-examples", &examples])
             .args(["--request-timeout", "20", "--generation-database", "none", "--suppress-health-check", "all"])
-            .args(["--warnings", "off", "--continue-on-failure"])
+            .args(["--warnings", "off", "--continue-on-failure", "--max-time", &seconds])
             .output()
             .unwrap();
         (valid, fuzzed)
