@@ -13,10 +13,9 @@ use crate::actors::manager::Agents;
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::run::{NewRun, Run, UserId};
-#[cfg(feature = "web")]
-pub(crate) use crate::store::Cursor;
 use crate::store::RunStore;
-pub(crate) use crate::store::{Page, RunCounts, RunQuery, StoreError};
+#[cfg(feature = "web")]
+pub(crate) use crate::store::{Cursor, Page, RunCounts, RunQuery, StoreError};
 
 use self::admission::Admissions;
 

@@ -67,7 +67,10 @@ const fn seconds(name: &'static str, labels: &'static [&'static str], help: &'st
 
 macro_rules! all {
     ($($metric:ident = $made:expr;)*) => {
-        $(const $metric: Metric = $made;)*
+        $(
+            #[allow(dead_code, reason = "some are told by what another feature brings")]
+            const $metric: Metric = $made;
+        )*
 
         /// Every metric.
         #[cfg(any(test, feature = "metrics"))]

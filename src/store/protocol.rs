@@ -149,6 +149,7 @@ impl Change {
     }
 
     /// How long the run waits after this change before it may be taken up, when that is for the change to say.
+    #[cfg(any(test, feature = "postgres"))]
     pub(crate) const fn delay(&self) -> Option<Duration> {
         match self {
             Self::Retry { after } => Some(*after),

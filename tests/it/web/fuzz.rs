@@ -105,7 +105,7 @@ async fn requests_made_up_from_the_document_find_neither_a_server_error_nor_an_a
     });
     let seed = env::var("GREENROOM_FUZZ_SEED").unwrap_or_else(|_| "20261122".to_owned());
     let examples = env::var("GREENROOM_FUZZ_EXAMPLES").unwrap_or_else(|_| "5".to_owned());
-    let seconds = env::var("GREENROOM_FUZZ_SECONDS").unwrap_or_else(|_| "30".to_owned());
+    let seconds = env::var("GREENROOM_FUZZ_SECONDS").unwrap_or_else(|_| "90".to_owned());
     println!("GREENROOM_FUZZ_SEED={seed} GREENROOM_FUZZ_EXAMPLES={examples} GREENROOM_FUZZ_SECONDS={seconds}");
     let document = service.url("/api/openapi.json");
     let folder = tempfile::tempdir().unwrap();
