@@ -13,7 +13,7 @@
 use std::{env, error::Error, time::Duration};
 
 use actix_web::{App, HttpServer};
-use greenroom::{Agent, AgentBuilder, AgentError, OpenAIResponses, RunContext, RunId, Runtime, Store, web};
+use greenroom::{Agent, AgentBuilder, AgentError, OpenAIResponses, Prometheus, RunContext, RunId, Runtime, Store, web};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[path = "support/capital_and_essay.rs"]
@@ -32,8 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let assistant = Agent::builder("assistant").model(model).description("A helpful assistant.").history(10);
     let runtime = Runtime::builder().store(store()).agent(assistant).agent(countdown()).start().await?;
 
-    let served = runtime.clone();
-    let server = HttpServer::new(move || App::new().service(web::scope("", served.clone())))
+    let door = web::Door::new(runtime.clone()).metrics(Prometheus::install()?);
+    let server = HttpServer::new(move || App::new().service(door.scope("")))
         .h1_allow_half_closed(false) // a reader that goes is noticed at once
         .disable_signals()
         .shutdown_timeout(5)

@@ -26,6 +26,8 @@ mod housekeeper;
 pub(crate) mod hub;
 pub(crate) mod lease;
 pub(crate) mod manager;
+#[cfg(feature = "metrics")]
+mod meter;
 pub(crate) mod persister;
 pub(crate) mod run_actor;
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //!   go on with the one `async fn` that is a run's whole life, in `actors/run_actor/life.rs`;
 //! - `agent`: what user code sees: [`Agent`], [`RunContext`], models;
 //! - `store`: what is read and written, on Postgres and SQLite; `store/protocol.rs` decides what a write may do to a run;
+//! - `telemetry`: what all of them tell in numbers;
 //! - `run`: what a run is: plain data.
 
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod error;
 mod run;
 mod runtime;
 mod store;
+mod telemetry;
 #[cfg(all(test, feature = "postgres"))]
 #[path = "../tests/support/postgres.rs"]
 mod test_postgres;
@@ -53,6 +55,8 @@ pub use crate::runtime::{
 #[cfg(feature = "postgres")]
 pub use crate::store::PostgresOptions;
 pub use crate::store::{Cursor, InvalidCursor, Page, RunCounts, RunQuery, Store, StoreError};
+#[cfg(feature = "prometheus")]
+pub use crate::telemetry::{OtherRecorder, Prometheus};
 
 /// For the `JsonSchema` of the arguments of [tools](Tool) and of [answers](AgentBuilder::output). Code that derives it has to
 /// have `schemars` among its own dependencies, or to say `#[schemars(crate = "greenroom::schemars")]`.

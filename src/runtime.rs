@@ -1,30 +1,26 @@
 //! The front door: submit, read, follow, cancel, shut down.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::actors::crew::Crew;
 use crate::actors::hub::Hub;
-use crate::actors::manager::cancel::{CancelAnswer, CancelReply, CancelRun};
-use crate::actors::manager::drain::Drain;
-use crate::actors::manager::{Agents, Reply};
+use crate::actors::manager::Agents;
 use crate::agent::Agent;
 use crate::error::Error;
-use crate::run::{NewRun, Run, RunId, RunOutput, SessionId, UserId};
-#[cfg(feature = "web")]
-pub(crate) use crate::store::Cursor;
+use crate::run::{NewRun, Run, UserId};
 use crate::store::RunStore;
-pub(crate) use crate::store::{Page, RunCounts, RunQuery, StoreError};
+#[cfg(feature = "web")]
+pub(crate) use crate::store::{Cursor, Page, RunCounts, RunQuery, StoreError};
 
 use self::admission::Admissions;
 
 pub use self::builder::RuntimeBuilder;
-pub use self::cancel_outcome::CancelOutcome;
+pub use self::cancel::CancelOutcome;
 pub use self::events::EventStream;
 pub use self::handle::{AgentHandle, RunHandle};
 pub use self::readiness::Readiness;
@@ -35,13 +31,15 @@ pub use crate::actors::manager::drain::Drained;
 
 mod admission;
 mod builder;
-mod cancel_outcome;
+mod cancel;
 mod context;
 mod counts;
 mod events;
 mod handle;
+mod read;
 mod readiness;
 mod resume;
+mod shutdown;
 #[cfg(unix)]
 mod sigterm;
 mod submit;
@@ -174,217 +172,6 @@ impl Runtime {
             Err(Error::Conflict(run_id)) if self.get(run_id).await?.is_none() => Err(Error::NotFound(run_id)),
             accepted => accepted,
         }
-    }
-
-    /// Cancels a run, also one that is not known yet, and says what that has done.
-    ///
-    /// A run that is live here stops at once: the connection to its model is closed, and what it has said so far is kept.
-    /// The answer comes when that is durable. Cancelling again is harmless.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TooManyIntents`] for an unknown run when as many cancels are kept as may be, [`Error::Overloaded`],
-    /// [`Error::ShuttingDown`], and [`Error::Store`] when the database did not answer in time. Asking again is right.
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped after its first poll, the run is cancelled all the same.
-    pub async fn cancel(&self, run_id: RunId) -> Result<CancelOutcome, Error> {
-        let (to, answer) = oneshot::channel();
-        let user_id = self.caller()?;
-        let reply = CancelReply { user_id, reply: Reply { to, admission: self.inner.admit(0)? } };
-        self.inner.manager.do_send(CancelRun { run_id, reply });
-        let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
-        let timeout = self.inner.limits.cancel_timeout;
-        let late = |_| StoreError::Unavailable(format!("no answer within {timeout:?}, though the cancel goes on"));
-        let answered =
-            context::anywhere(&self.inner.timers, async { tokio::time::timeout(timeout + ANSWER_SLACK, answer).await });
-        match answered.await.map_err(late)?.map_err(stopped)?? {
-            CancelAnswer::Cancelled => Ok(CancelOutcome::Cancelled),
-            CancelAnswer::Requested => Ok(CancelOutcome::Requested),
-            CancelAnswer::AlreadySettled(status) => Ok(CancelOutcome::AlreadySettled(status)),
-            CancelAnswer::IntentStored => Ok(CancelOutcome::IntentStored),
-            CancelAnswer::TooManyIntents => Err(Error::TooManyIntents(run_id)),
-        }
-    }
-
-    /// The run with this id, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`] when the database cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// The future can be dropped at any time.
-    pub async fn get(&self, run_id: RunId) -> Result<Option<Run>, Error> {
-        Ok(self.inner.store.get(run_id).await?.filter(|run| self.sees(&run.output)))
-    }
-
-    /// What has come of a run so far, if there is a run with this id in this session.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`] when the database cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// The future can be dropped at any time.
-    pub async fn get_run_output(
-        &self,
-        run_id: RunId,
-        session_id: impl Into<SessionId>,
-    ) -> Result<Option<RunOutput>, Error> {
-        let session_id = session_id.into();
-        Ok(self.get(run_id).await?.map(|run| run.output).filter(|output| output.session_id == session_id))
-    }
-
-    /// One page of the runs that `query` asks for, newest first.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] when the query asks for something impossible, [`Error::Store`] when the database cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// The future can be dropped at any time.
-    pub async fn list(&self, query: RunQuery) -> Result<Page, Error> {
-        let query = self.own_query(query)?;
-        query.check()?;
-        let size = query.page_size();
-        Ok(Page::cut(self.inner.store.list(query).await?, size))
-    }
-
-    /// Waits until a run settles, at most for `timeout`, and returns what has come of it by then; its status says whether
-    /// it has settled. One that is `PAUSED` is waited for as well.
-    ///
-    /// For a run that is live in this process, the wait is ended by the run itself. Others are looked at when their process
-    /// hints that something has happened, and once in each [poll interval](RuntimeBuilder::poll_interval): together, so that
-    /// it costs the same however many wait.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] when there is no such run, [`Error::Store`] when the database cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// The future can be dropped at any time.
-    pub async fn wait(&self, run_id: RunId, timeout: Duration) -> Result<RunOutput, Error> {
-        // Follow first, then look: what settles in between is told.
-        let mut follower = self.inner.hub.follow(run_id);
-        let look = async || Ok(self.get(run_id).await?.ok_or(Error::NotFound(run_id))?.output);
-        let settled = async {
-            loop {
-                let output: RunOutput = look().await?;
-                if output.status.is_terminal() {
-                    return Ok(output);
-                }
-                events::until_end(&mut follower).await?;
-            }
-        };
-        let settled = async { tokio::time::timeout(timeout, settled).await };
-        match context::anywhere(&self.inner.timers, settled).await {
-            Ok(output) => output,
-            Err(_) => look().await,
-        }
-    }
-
-    /// The events of a run: those after `after`, or all of them, then what happens from now on, each once and in order. The
-    /// stream ends with the terminal event.
-    ///
-    /// An event is told when it is durable: at once when the run is live in this process, else when its process hints at it,
-    /// and at the latest in the next [poll interval](RuntimeBuilder::poll_interval). A reader that is slow reads from the
-    /// store what it has missed and never slows the run down. After an error the stream can be polled on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] when there is no such run, [`Error::Store`] when the database cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// The future and the stream can be dropped at any time; subscribing again after the last seq that was seen goes on
-    /// from there.
-    pub async fn subscribe(&self, run_id: RunId, after: Option<u64>) -> Result<EventStream, Error> {
-        let follower = self.inner.hub.follow(run_id);
-        let settled = self.is_settled(run_id).await?;
-        let from = after.map_or(0, |seq| seq.saturating_add(1));
-        Ok(EventStream::new(events::Tail {
-            store: Arc::clone(&self.inner.store),
-            follower,
-            timers: self.inner.timers.clone(),
-            run_id,
-            next: from,
-            ready: VecDeque::new(),
-            behind: true,
-            settled,
-            ended: false,
-        }))
-    }
-
-    /// Refuses new runs from now on, lets live ones finish for `deadline`, and hands back the rest, as
-    /// [`shutdown`](Self::shutdown) does; but the store stays open, so that those who wait for a run, or follow it, are told
-    /// how it ended. To be followed by a shutdown, when they have been answered.
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped, the runtime goes on draining; calling it again waits for the same.
-    pub async fn drain(&self, deadline: Duration) -> Drained {
-        match self.drained(deadline).await {
-            Some(drained) => drained,
-            // The actors were stopped.
-            None => match &*self.inner.stage.lock().await {
-                Stage::Stopped(drained) => *drained,
-                Stage::AtWork(_) => Drained::default(),
-            },
-        }
-    }
-
-    async fn drained(&self, deadline: Duration) -> Option<Drained> {
-        let (reply, drained) = oneshot::channel();
-        // Time for user code to stop, and for a database that is just coming back.
-        let patience = self.inner.limits.call_timeout * 2;
-        self.inner.manager.do_send(Drain { deadline, patience, reply });
-        drained.await.ok()
-    }
-
-    /// Shuts down: refuses new runs from now on, lets live ones finish for `deadline`, hands back the rest, and closes the
-    /// store. Says what became of the runs that were live.
-    ///
-    /// A run that is handed back waits as `PENDING`, without having used up an attempt, when its agent may be run again;
-    /// else it settles as `ERROR`. Calling it again waits for the same shutdown.
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped, the runtime stays in shutdown; calling it again goes on.
-    pub async fn shutdown(&self, deadline: Duration) -> Drained {
-        let drained = self.drained(deadline).await;
-        // Whoever comes while the threads are being stopped waits here: afterwards the store is free for the next runtime.
-        let mut stage = self.inner.stage.lock().await;
-        match &mut *stage {
-            Stage::Stopped(drained) => *drained,
-            Stage::AtWork(crew) => {
-                crew.stop().await;
-                self.inner.store.close().await;
-                self.inner.hub.close();
-                let drained = drained.unwrap_or_default();
-                *stage = Stage::Stopped(drained);
-                self.inner.stopped.send_replace(Some(drained));
-                drained
-            }
-        }
-    }
-
-    /// Waits until a [shutdown](Self::shutdown) is over, whoever asked for it, and says what became of the runs that were
-    /// live. For the `main` of a process that ends by [SIGTERM](RuntimeBuilder::shutdown_on_sigterm).
-    ///
-    /// # Cancel safety
-    ///
-    /// The future can be dropped at any time.
-    pub async fn stopped(&self) -> Drained {
-        let mut stopped = self.inner.stopped.subscribe();
-        // An error would say that the sender is gone, which this runtime has.
-        let drained = stopped.wait_for(Option::is_some).await.ok().and_then(|drained| *drained);
-        drained.unwrap_or_default()
     }
 }
 

@@ -84,6 +84,16 @@ pub(crate) struct AgentRoom {
     pub(crate) everywhere: Option<usize>,
 }
 
+/// What waits of an agent.
+#[cfg(feature = "metrics")]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Backlog {
+    pub(crate) agent: String,
+    pub(crate) waiting: usize,
+    /// How long the oldest of them has been waiting.
+    pub(crate) oldest: Duration,
+}
+
 /// Which earlier runs a run gets to see.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
@@ -144,6 +154,11 @@ pub(crate) trait RunStore: Send + Sync + 'static {
 
     /// How many runs wait unowned, those for later included, counted up to `limit`.
     fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>>;
+
+    /// Of each of these agents, how many runs may start and wait unowned, counted up to `limit`, and for how long the oldest
+    /// of those that were counted. Each of them is answered.
+    #[cfg(feature = "metrics")]
+    fn backlogs(&self, agents: Vec<String>, limit: usize) -> BoxFuture<'_, StoreResult<Vec<Backlog>>>;
 
     /// The unsettled runs of `node` that another process wants cancelled.
     fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;

@@ -37,13 +37,14 @@
 //! | `GET /runs/{run_id}/events` | its events, as they happen |
 //! | `POST /runs/{run_id}/cancel` | cancels it |
 //! | `POST /runs/{run_id}/continue` | decides what a paused run waits for: 202, and the run |
+//! | `GET /metrics` | what the process has recorded, for Prometheus, where the door has [metrics](Door::metrics) (feature `prometheus`) |
 //! | `GET /` | a [page to look at](#a-page-to-look-at), with the feature `dashboard`; open to everybody |
 //! | `GET /healthz` | 200 while the process is alive; open to everybody |
 //! | `GET /readyz` | 200 while the runtime accepts and takes up runs, else 503; open to everybody |
-//! | `GET /openapi.json` | all of this as an OpenAPI 3.1 document (feature `openapi`); open to everybody |
+//! | `GET /openapi.json` | all of this as an OpenAPI 3.1 document (feature `openapi`); open to everybody, but it names the agents only to those who may ask for them |
 //!
 //! **Submit.** The body has `input` (a text or any JSON) and, if wanted, `session_id`, `run_id`, `user_id`, `metadata`,
-//! `priority`, `run_at` and `timeout`, as [`NewRun`](crate::NewRun) has them. The answer comes when the run is durable. With
+//! `priority`, `run_at`, `timeout` and `webhook`, as [`NewRun`](crate::NewRun) has them. The answer comes when the run is durable. With
 //! `Prefer: wait=N` it comes when the run has settled, and is 200 then, but after `N` seconds at the latest.
 //! `Idempotency-Key` makes a submit that can be repeated, and so does a `run_id` of the caller's own.
 //!
@@ -125,6 +126,8 @@ mod events;
 mod guard;
 mod header;
 mod health;
+#[cfg(feature = "prometheus")]
+mod metrics;
 #[cfg(feature = "openapi")]
 mod openapi;
 #[cfg(feature = "dashboard")]

@@ -15,10 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::post::{Answer, Post};
+use self::post::{Answer, Failure, Post};
 use super::hub::Hub;
 use crate::store::RunStore;
 use crate::store::delivery::{Collect, Delivery, Outcome};
+use crate::telemetry;
 
 pub use self::options::WebhookOptions;
 
@@ -206,31 +207,35 @@ impl Round {
             Ok(Some(run)) => run,
             // It was deleted since, and the delivery with it.
             Ok(None) => return Outcome::Over,
-            Err(error) => return self.again(delivery, &error.to_string()),
+            Err(error) => return self.again(delivery, &error.to_string().into()),
         };
         match self.post.tell(delivery, &run.output).await {
             Answer::Taken => {
+                telemetry::webhook_told("taken");
                 tracing::debug!(run.id = %run_id, attempt = delivery.attempt, "the webhook was told");
                 Outcome::Over
             }
             Answer::Gone => {
+                telemetry::webhook_told("gone");
                 let host = delivery.url.origin();
                 tracing::warn!(run.id = %run_id, host, "the webhook has answered 410: its URL is told nothing more");
                 Outcome::Gone
             }
-            Answer::Failed(problem) => self.again(delivery, &problem),
+            Answer::Failed(failure) => self.again(delivery, &failure),
         }
     }
 
-    fn again(&self, delivery: &Delivery, problem: &str) -> Outcome {
+    fn again(&self, delivery: &Delivery, Failure { problem, leave_alone }: &Failure) -> Outcome {
         let (run_id, host, attempt) = (delivery.run_id, delivery.url.origin(), delivery.attempt);
         let age = (delivery.taken_at - delivery.created_at).to_std().unwrap_or_default();
-        match self.post.next_try(attempt, age) {
+        match self.post.next_try(attempt, age, *leave_alone) {
             Some(after) => {
+                telemetry::webhook_told("again");
                 tracing::info!(run.id = %run_id, host, attempt, problem, ?after, "the webhook is tried again");
                 Outcome::Again(after)
             }
             None => {
+                telemetry::webhook_told("given_up");
                 tracing::warn!(run.id = %run_id, host, attempt, problem, "the webhook is given up");
                 Outcome::Over
             }

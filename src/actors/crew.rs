@@ -15,6 +15,8 @@ use super::housekeeper::Housekeeper;
 use super::hub::Hub;
 use super::lease::LeaseHandle;
 use super::manager::{Agents, ManagerLimits, RunManager, hints};
+#[cfg(feature = "metrics")]
+use super::meter::Meter;
 use super::persister::{Persister, Writer};
 use super::run_actor::life::Surroundings;
 use super::watch::Watch;
@@ -150,12 +152,16 @@ fn run_system(
     let threads = Threads { user_code: user_code.handle().clone(), cut_off, arbiters };
     let (store, hub) = (Arc::clone(&options.store), Arc::clone(&options.hub));
     let watch = Watch::new(Arc::clone(&hub), Arc::clone(&store), options.manager.poll_interval);
+    #[cfg(feature = "metrics")]
+    let meter = Meter::new(Arc::clone(&store), &options.agents, options.manager.poll_interval);
     #[cfg(feature = "webhooks")]
     let courier_arbiter = start_courier(&options);
     let manager = start_actors(options, node, threads, &persister_arbiter, &manager_arbiter);
     // This thread has nothing else to do.
     let here = System::current().arbiter().clone();
     here.spawn(watch.live());
+    #[cfg(feature = "metrics")]
+    here.spawn(meter.live());
     here.spawn(hints::hear(store, hub, manager.clone()));
     // Without a receiver the start was given up, and dropping the system's handle there does not stop it.
     if started.send((manager, System::current())).is_err() {

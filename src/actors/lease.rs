@@ -16,6 +16,7 @@ use crate::run::RunId;
 use crate::store::protocol::Takeover;
 use crate::store::protocol::lease::{Answer, Lease, Loss, Move, Terms, next_move};
 use crate::store::{NodeId, RunStore, StoreError, StoreResult, within};
+use crate::telemetry;
 
 /// The most runs that one sweep takes over.
 const SWEEP: usize = 500;
@@ -146,6 +147,7 @@ impl Keeper {
         loop {
             let node = *held;
             let loss = self.keep_one(node, lease).await;
+            telemetry::lease_lost();
             tracing::error!(node.id = %node, ?loss, "the lease is lost: every run of this process is stopped");
             let (stopped, all_stopped) = oneshot::channel();
             manager.do_send(LeaseNews::Lost { node, stopped });
@@ -178,6 +180,7 @@ impl Keeper {
                             Answer::None
                         }
                     };
+                    telemetry::lease_renewed(word(answer));
                     lease = lease.after(sent, self.origin.elapsed(), answer, self.terms);
                 }
             }
@@ -202,6 +205,7 @@ impl Keeper {
                 Ok(swept) => {
                     let more = swept.len() == SWEEP;
                     for (run_id, takeover) in &swept {
+                        telemetry::run_rescued(takeover.word());
                         tracing::warn!(run.id = %run_id, ?takeover, "the run was taken over from a process that is gone");
                     }
                     if !swept.is_empty() {
@@ -216,6 +220,14 @@ impl Keeper {
             // An error says that the time has passed.
             tokio::time::timeout(jittered(self.terms.beat()), self.sweep_now.notified()).await.ok();
         }
+    }
+}
+
+const fn word(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Granted => "granted",
+        Answer::Refused => "refused",
+        Answer::None => "unanswered",
     }
 }
 

@@ -81,6 +81,11 @@ impl RunContext {
         self.0.run.output.run_id
     }
 
+    /// The name of the agent.
+    pub(super) fn agent(&self) -> &str {
+        &self.0.run.output.agent
+    }
+
     /// The conversation that the run is part of.
     #[must_use]
     pub fn session_id(&self) -> &SessionId {

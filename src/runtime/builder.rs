@@ -20,6 +20,7 @@ use crate::actors::manager::{Agents, ManagerLimits};
 use crate::agent::AgentBuilder;
 use crate::error::Error;
 use crate::store::{Store, StoreLimits};
+use crate::telemetry;
 
 /// The largest limit for an input or a content: past it, one write would be too much for a message of the database.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -246,6 +247,7 @@ impl RuntimeBuilder {
     /// When the future is dropped, nothing is left running.
     pub async fn start(self) -> Result<Runtime, Error> {
         self.check()?;
+        telemetry::describe();
         let agents = Arc::new(registry(self.agents)?);
         #[cfg(feature = "webhooks")]
         let post = post(self.webhooks, &agents)?;

@@ -173,6 +173,10 @@ macro_rules! suite {
                     the_same_batch_again_gets_the_same_answers
                     one_impossible_write_keeps_all_others_out;
             }
+            #[cfg(feature = "metrics")]
+            each_case! { $store, LIMITS;
+                counts: what_may_start_and_waits_is_counted_by_agent;
+            }
             #[cfg(feature = "webhooks")]
             each_case! { $store, LIMITS;
                 deliveries:

@@ -11,6 +11,8 @@ use diesel_async::RunQueryDsl;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 
+#[cfg(feature = "metrics")]
+use self::backlog::{CountBacklogs, backlog};
 use self::claim::{CancelRequests, CountWaiting, UnstartedRuns};
 use self::connect::Connector;
 use self::connection::Connection;
@@ -21,6 +23,8 @@ use self::inserted::KnownRun;
 use self::pool::ReadPool;
 use self::read::{EventRow, GetEvents, GetHistory, GetMarks, GetRuns, GetSteps, GetTails, ListRuns, MarkRow, StepRow};
 use self::row::RunRow;
+#[cfg(feature = "metrics")]
+use super::Backlog;
 #[cfg(feature = "webhooks")]
 use super::delivery::Outbox;
 use super::hints::{Hint, Hints};
@@ -34,6 +38,8 @@ use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 pub use self::options::PostgresOptions;
 
 mod advance;
+#[cfg(feature = "metrics")]
+mod backlog;
 mod cancel;
 mod claim;
 mod connect;
@@ -161,6 +167,17 @@ impl RunStore for Postgres {
                 let waiting: i64 =
                     CountWaiting { limit: count(limit) }.get_result(conn).await.map_err(|error| from_diesel(&error))?;
                 row::unsigned(waiting, "count")
+            })
+        })
+    }
+
+    #[cfg(feature = "metrics")]
+    fn backlogs(&self, agents: Vec<String>, limit: usize) -> BoxFuture<'_, StoreResult<Vec<Backlog>>> {
+        self.read(move |conn| {
+            let statement = CountBacklogs { agents: agents.clone(), limit: count(limit) };
+            Box::pin(async move {
+                let rows: Vec<_> = statement.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+                rows.into_iter().map(backlog).collect()
             })
         })
     }

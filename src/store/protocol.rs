@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-pub(crate) use self::cancel::{CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, judge_cancel};
+pub(crate) use self::cancel::{CANCELLED_BY_CALLER, Cancel, CancelWritten};
+#[cfg(any(test, feature = "sqlite"))]
+pub(crate) use self::cancel::{CancelVerdict, judge_cancel};
 pub(crate) use self::pause::Pause;
 use self::pause::{Continue, ContinueRefusal};
 use super::NodeId;
@@ -165,6 +167,7 @@ impl Change {
     }
 
     /// How long the run waits after this change before it may be taken up, or settles, when that is for the change to say.
+    #[cfg(any(test, feature = "postgres"))]
     pub(crate) const fn delay(&self) -> Option<Duration> {
         match self {
             Self::Retry { after } => Some(*after),
@@ -287,6 +290,16 @@ pub(crate) enum Takeover {
     Fail(FailureKind),
     /// Somebody wanted the run cancelled, and nothing of it is running any more.
     Cancel,
+}
+
+impl Takeover {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Requeue => "requeued",
+            Self::Fail(_) => "failed",
+            Self::Cancel => "cancelled",
+        }
+    }
 }
 
 /// Decides what becomes of an unsettled run whose process died.

@@ -14,6 +14,8 @@ use futures_util::future::BoxFuture;
 
 use self::lock::Lock;
 use self::worker::Worker;
+#[cfg(feature = "metrics")]
+use super::Backlog;
 #[cfg(feature = "webhooks")]
 use super::delivery::Outbox;
 use super::protocol::{RowFacts, Write, Written};
@@ -22,6 +24,8 @@ use super::{
 };
 use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 
+#[cfg(feature = "metrics")]
+mod backlog;
 mod connection;
 mod count;
 #[cfg(feature = "webhooks")]
@@ -88,6 +92,14 @@ impl RunStore for Sqlite {
 
     fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
         Box::pin(self.reader.run(move |conn| read::count_waiting(conn, limit)))
+    }
+
+    #[cfg(feature = "metrics")]
+    fn backlogs(&self, agents: Vec<String>, limit: usize) -> BoxFuture<'_, StoreResult<Vec<Backlog>>> {
+        Box::pin(self.reader.run(move |conn| {
+            let now = now();
+            agents.into_iter().map(|agent| backlog::backlog(conn, agent, limit, now)).collect()
+        }))
     }
 
     fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {

@@ -30,6 +30,10 @@ pub(super) struct SubmitBody {
     /// How long one attempt may run, in seconds.
     #[cfg_attr(feature = "openapi", schema(minimum = 0.001, maximum = 31_622_400))]
     pub(super) timeout: Option<f64>,
+    /// A URL that is told when the run settles, by `http` or `https`; at most 2,048 bytes.
+    #[cfg(feature = "webhooks")]
+    #[cfg_attr(feature = "openapi", schema(format = "uri", max_length = 2048))]
+    pub(super) webhook: Option<String>,
 }
 
 /// Nothing can be said about a cancel.
@@ -47,6 +51,7 @@ pub(super) struct RunParameters {
     /// The run is found in this session only.
     pub(super) session_id: Option<SessionId>,
     /// How many seconds to wait for the run to settle.
+    #[cfg_attr(feature = "openapi", param(format = "uint32", minimum = 0))]
     pub(super) wait: Option<u32>,
 }
 
@@ -93,6 +98,7 @@ pub(super) struct CountsParameters {}
 #[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(super) struct EventsParameters {
     /// The seq after which to go on.
+    #[cfg_attr(feature = "openapi", param(format = "uint64", minimum = 0))]
     pub(super) after: Option<u64>,
     /// Whether the run is cancelled when the reader goes before its end.
     pub(super) cancel_on_disconnect: Option<bool>,

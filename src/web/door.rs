@@ -14,6 +14,8 @@ use super::problem::{Kind, Problem};
 use super::routes;
 use crate::run::UserId;
 use crate::runtime::Runtime;
+#[cfg(feature = "prometheus")]
+use crate::telemetry::Prometheus;
 
 /// How many bytes of bodies may be read at the same time, all requests together.
 const BODY_ROOM: usize = 256 * 1024 * 1024;
@@ -47,6 +49,8 @@ pub struct Door {
     origins: Vec<String>,
     max_body: usize,
     max_wait: Duration,
+    #[cfg(feature = "prometheus")]
+    metrics: Option<Prometheus>,
     body_room: Arc<Semaphore>,
 }
 
@@ -61,6 +65,8 @@ impl Door {
             origins: Vec::new(),
             max_body,
             max_wait: Duration::from_secs(60),
+            #[cfg(feature = "prometheus")]
+            metrics: None,
             body_room: Arc::new(Semaphore::new(BODY_ROOM)),
         }
     }
@@ -112,6 +118,18 @@ impl Door {
         self
     }
 
+    /// Tells what the process has recorded at `/metrics`, to whoever has the [token](Self::bearer_token), or to everybody where
+    /// there is none; when left out, that is a 404.
+    ///
+    /// The numbers are those of all users together, so a door with a [user hook](Self::user) tells nobody: for operators, mount
+    /// another scope behind a guard of theirs. [The metrics](https://docs.rs/crate/greenroom/latest/source/docs/metrics.md) are
+    /// those of this crate, and whatever else speaks to the recorder of the process.
+    #[cfg(feature = "prometheus")]
+    pub fn metrics(mut self, metrics: Prometheus) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// The routes, under `path`, to be given to [`App::service`](actix_web::App::service). What comes under `path` and is no
     /// route is answered by 404, so give other services to the app first when `path` is empty.
     ///
@@ -133,6 +151,12 @@ impl Door {
     /// The runtime, of which only its own condition may be told.
     pub(super) const fn runtime_for_anybody(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// What is told at `/metrics`, if anything is.
+    #[cfg(feature = "prometheus")]
+    pub(super) fn told_metrics(&self) -> Option<&Prometheus> {
+        self.metrics.as_ref().filter(|_| self.user.is_none())
     }
 
     pub(super) const fn tokens(&self) -> &Tokens {

@@ -68,7 +68,7 @@ impl Tokens {
         self.asked
     }
 
-    fn admit(&self, request: &HttpRequest) -> bool {
+    pub(super) fn admit(&self, request: &HttpRequest) -> bool {
         !self.asked || token_of(request).is_some_and(|token| self.know(token))
     }
 

@@ -1,8 +1,8 @@
 //! What the door speaks, as an [OpenAPI 3.1](https://spec.openapis.org/oas/v3.1.0) document.
 //!
-//! Schemas come from the types that go over the wire, operations from [`operations`]; tests hold both against what is served.
+//! It is open to everybody, but names the agents only to those who may ask for them. Schemas come from the types that go over the wire, operations from [`operations`]; tests hold both against what is served.
 
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{CACHE_CONTROL, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::schema::Components;
@@ -17,6 +17,7 @@ use super::body::{
 use super::door::Door;
 use super::resume::ContinueBody;
 use crate::run::RunEvent;
+use crate::runtime::Runtime;
 
 mod operations;
 mod parts;
@@ -30,19 +31,28 @@ const DESCRIPTION: &str = "Durable background runs of agents. Durations are seco
 /// The document of this scope: its servers entry is where the scope is mounted.
 pub(super) async fn serve(door: Data<Door>, request: HttpRequest) -> HttpResponse {
     let mounted_at = request.path().strip_suffix("/openapi.json").unwrap_or_default();
-    let mut document = document();
+    let mut document = document(&known_agents(&door, &request));
     if !mounted_at.is_empty() {
         document.servers = Some(vec![Server::new(mounted_at)]);
     }
     if door.tokens().are_asked() {
         document.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
     }
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-cache")).json(document)
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-cache")).insert_header((VARY, "authorization")).json(document)
 }
 
-fn document() -> OpenApi {
+/// The agents that there are, as far as whoever asks may ask for them; by name.
+fn known_agents(door: &Door, request: &HttpRequest) -> Vec<String> {
+    let runtime = door.runtime_for(request).ok().filter(|_| door.tokens().admit(request));
+    let mut agents: Vec<String> =
+        runtime.iter().flat_map(Runtime::agents).map(|agent| agent.name().to_owned()).collect();
+    agents.sort_unstable();
+    agents
+}
+
+fn document(agents: &[String]) -> OpenApi {
     let mut paths = Paths::new();
-    for (path, method, operation) in operations::all() {
+    for (path, method, operation) in operations::all(agents) {
         paths.add_path_operation(path, vec![method], operation);
     }
     let info =

@@ -43,6 +43,8 @@ pub(super) const GUARDED: &[Endpoint] = &[
     post("/runs/{run_id}/continue", || to(resume::resume)),
     stream("/runs/{run_id}/events", || to(events::follow)),
     get("/sessions/{session_id}/runs", || to(runs::list_of_session)),
+    #[cfg(feature = "prometheus")]
+    get("/metrics", || to(super::metrics::serve)),
 ];
 
 /// The routes that everybody may ask.

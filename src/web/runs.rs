@@ -76,6 +76,10 @@ fn new_run(agent: String, body: SubmitBody) -> Result<NewRun, Problem> {
         let impossible = |_| Problem::field("timeout", "must be between 1 ms and 366 days, in seconds");
         run = run.timeout(Duration::try_from_secs_f64(seconds).map_err(impossible)?);
     }
+    #[cfg(feature = "webhooks")]
+    if let Some(url) = body.webhook {
+        run = run.webhook(url);
+    }
     Ok(run)
 }
 

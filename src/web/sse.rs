@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::error::Error;
 use crate::run::{RunEvent, RunId};
 use crate::runtime::{EventStream, Runtime};
+use crate::telemetry::EventReader;
 
 /// The first thing that is said: it opens the line at once, and tells a reader that is cut off when to come back.
 const OPENING: &str = "retry: 1000\n\n";
@@ -28,12 +29,13 @@ pub(super) struct Feed<E = EventStream> {
     keep_alive: Duration,
     cancel: Option<CancelOnDrop>,
     opened: bool,
+    _counted: EventReader,
 }
 
 impl<E: Stream<Item = Result<RunEvent, Error>> + Unpin> Feed<E> {
     /// `first` comes before `events`.
-    pub(super) const fn new(events: E, first: Option<RunEvent>, keep_alive: Duration) -> Self {
-        Self { events, first, keep_alive, cancel: None, opened: false }
+    pub(super) fn new(events: E, first: Option<RunEvent>, keep_alive: Duration) -> Self {
+        Self { events, first, keep_alive, cancel: None, opened: false, _counted: EventReader::begin() }
     }
 
     pub(super) fn cancel_on_drop(self, cancel: CancelOnDrop) -> Self {

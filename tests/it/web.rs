@@ -22,12 +22,14 @@ mod events;
 mod example;
 mod fuzz;
 mod lists;
+mod metrics;
 mod mounts;
 mod page;
 mod processes;
 mod readers;
 mod storms;
 mod submits;
+mod webhooks;
 
 /// A server on a port of its own, which ends with the test.
 pub(crate) struct Service {

@@ -12,7 +12,7 @@ use self::receiver::{Receiver, Told};
 use crate::postgres::fresh_database;
 use crate::support::{Gate, LONG, gated, on_each_store, settled, soon};
 
-mod receiver;
+pub(crate) mod receiver;
 
 on_each_store!(
     a_receiver_is_told_once_and_signed_how_a_run_has_settled,

@@ -38,7 +38,8 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// options: **at least once**, each time with the same body and the same `webhook-id`, by which a receiver can tell what it
 /// has had already. Events of different runs come in any order.
 ///
-/// Any status from 200 to 299 is a success. Everything else, redirects among it, is tried again, later and later. A URL that
+/// Any status from 200 to 299 is a success. Everything else, redirects among it, is tried again, later and later, and when it is 429
+/// or 503 with `Retry-After`, not before that, up to a day. A URL that
 /// answers 410 is told nothing more for 30 days, for no run. A run that is [deleted](crate::RuntimeBuilder::retention) is not
 /// told of any more. All processes on one database that have these options should have the same.
 ///

@@ -7,6 +7,7 @@ use super::{LiveRun, Reply, RunManager};
 use crate::run::{Run, RunId, RunStatus};
 use crate::store::protocol::{InsertRun, Inserted};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
+use crate::telemetry;
 
 /// Submits a run; `insert.node` is for the manager to fill in.
 #[derive(Message)]
@@ -184,5 +185,6 @@ impl RunManager {
 
 fn log_accepted(run: &Run) {
     let output = &run.output;
+    telemetry::run_accepted(&output.agent);
     tracing::info!(run.id = %output.run_id, run.agent = output.agent, run.status = %output.status, "run accepted");
 }

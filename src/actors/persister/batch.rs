@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::WriteRun;
 use crate::store::protocol::Write;
 use crate::store::{RunStore, StoreError};
+use crate::telemetry;
 
 /// How long a write is tried again while the database is away.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +45,11 @@ pub(super) fn write(
             if batch.is_empty() {
                 return;
             }
+            let tried = Instant::now();
             let writes: Arc<[Write]> = batch.iter().map(|one| one.write.clone()).collect();
             let error = match store.write(lane, writes).await {
                 Ok(written) => {
+                    telemetry::batch_written(batch.len(), tried.elapsed());
                     for (one, written) in batch.into_iter().zip(written) {
                         // Whoever asked may have gone; the write stands all the same.
                         one.reply.send(Ok(written)).ok();
@@ -55,6 +58,7 @@ pub(super) fn write(
                 }
                 Err(error) => error,
             };
+            telemetry::batch_failed();
             if !error.is_retryable() {
                 return isolate(store, lane, batch, retry, error).await;
             }

@@ -22,6 +22,21 @@ pub(crate) enum Ending {
     Unstored(StoreError),
 }
 
+impl Ending {
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Settled(RunStatus::Completed) => "completed",
+            Self::Settled(RunStatus::Cancelled) => "cancelled",
+            Self::Settled(RunStatus::Error | RunStatus::Pending | RunStatus::Running | RunStatus::Paused) => "error",
+            Self::Paused => "paused",
+            Self::HandedBack => "handed_back",
+            Self::Retrying(_) => "retrying",
+            Self::Fenced => "lost",
+            Self::Unstored(_) => "unstored",
+        }
+    }
+}
+
 /// The event that says how a run settles.
 pub(crate) fn last_event(status: RunStatus, error: Option<&RunFailure>, metrics: Metrics) -> RunEventKind {
     match (status, error) {

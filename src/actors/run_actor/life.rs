@@ -21,6 +21,7 @@ use crate::agent::{Agent, CancelSignal, Needs, RunContext, RunContextParts, Step
 use crate::run::{Content, FailureKind, OpenRequirement, Run, RunEventKind, RunFailure, RunId, RunStatus};
 use crate::store::protocol::{Change, Pause, Refusal, Settlement};
 use crate::store::{RunStore, StoreResult, TakenRun};
+use crate::telemetry::{self, Running};
 
 /// How many reports user code may be ahead of the run's log before it has to wait.
 const REPORTS_AHEAD: usize = 32;
@@ -130,6 +131,14 @@ impl Life {
         }
         tracing::info!(run.status = %RunStatus::Running, "run started");
         self.journal.start_clock();
+        let running = Running::begin(&self.agent.name, &self.run);
+        let ended = self.run_code(past).await;
+        running.end(ended.as_ref().map_or("unstored", Ending::word));
+        ended
+    }
+
+    /// Runs user code, to whichever end.
+    async fn run_code(&mut self, past: Past) -> StoreResult<Ending> {
         let mut work = self.set_to_work(past);
         let finish = match self.follow(&mut work).await? {
             Ok(finish) => finish,
@@ -266,7 +275,10 @@ impl Life {
         {
             let after = policy.delay(self.run.starts.saturating_add(1));
             match self.retry(error.failure(), after).await? {
-                Ok(()) => return Ok(Ending::Retrying(after)),
+                Ok(()) => {
+                    telemetry::run_retried(&self.agent.name);
+                    return Ok(Ending::Retrying(after));
+                }
                 Err(Refusal::CancelWanted) => finish = Finish::Stopped(Stop::Cancel),
                 Err(Refusal::Exhausted) => {}
                 Err(refusal) => return Ok(ending_of(refusal)),

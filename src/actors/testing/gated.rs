@@ -267,6 +267,11 @@ impl RunStore for Gated {
         self.inner.count_waiting(limit)
     }
 
+    #[cfg(feature = "metrics")]
+    fn backlogs(&self, agents: Vec<String>, limit: usize) -> BoxFuture<'_, StoreResult<Vec<crate::store::Backlog>>> {
+        self.inner.backlogs(agents, limit)
+    }
+
     fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
         self.inner.cancel_requests(node)
     }

@@ -8,6 +8,7 @@ use crate::agent::note::Notes;
 use crate::agent::step::unless_over;
 use crate::agent::{AgentError, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, RunContext};
 use crate::run::RunEventKind;
+use crate::telemetry;
 
 /// The name of the steps that are turns.
 const TURN: &str = "model turn";
@@ -75,6 +76,7 @@ async fn take(
         first_piece = Some(asked.elapsed());
         cx.emit_text(turn.text.as_str()).await;
     }
+    telemetry::tokens_used(cx.agent(), turn.usage.input_tokens, turn.usage.output_tokens);
     let completed = RunEventKind::ModelRequestCompleted {
         model: id,
         model_provider: provider,

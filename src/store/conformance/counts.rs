@@ -63,3 +63,34 @@ pub(super) async fn no_more_are_counted_than_the_limit(store: &dyn RunStore) {
         assert_eq!(counted(store, None, limit).await, [(Pending, count)]);
     }
 }
+
+#[cfg(feature = "metrics")]
+pub(super) async fn what_may_start_and_waits_is_counted_by_agent(store: &dyn RunStore) {
+    let of = |agent: &str| with(unowned(), |run| run.output.agent = agent.to_owned());
+    for agent in ["ada", "ada", "bob"] {
+        submit(store, &of(agent)).await;
+    }
+    // None of these waits for room.
+    let later = chrono::Utc::now() + chrono::TimeDelta::days(1);
+    submit(store, &InsertRun { delayed: true, ..with(of("ada"), |run| run.run_at = later) }).await;
+    submit(store, &with(owned(), |run| run.output.agent = "bob".to_owned())).await;
+    settled(store, with(owned(), |run| run.output.agent = "ada".to_owned()), Completed).await;
+
+    let agents = || ["ada", "bob", "eve"].map(str::to_owned).to_vec();
+    let counted = |backlogs: Vec<crate::store::Backlog>| -> Vec<(String, usize)> {
+        assert!(backlogs.iter().all(|one| one.waiting > 0 || one.oldest.is_zero()), "{backlogs:?}");
+        let mut counted: Vec<_> = backlogs.into_iter().map(|one| (one.agent, one.waiting)).collect();
+        counted.sort();
+        counted
+    };
+    let expected = |ada| [("ada".to_owned(), ada), ("bob".to_owned(), 1), ("eve".to_owned(), 0)];
+    assert_eq!(counted(store.backlogs(agents(), 10).await.unwrap()), expected(2));
+    assert_eq!(counted(store.backlogs(agents(), 1).await.unwrap()), expected(1));
+    assert_eq!(store.backlogs(Vec::new(), 10).await.unwrap(), []);
+    loop {
+        let backlogs = store.backlogs(agents(), 10).await.unwrap();
+        if backlogs.iter().all(|one| one.waiting == 0 || !one.oldest.is_zero()) {
+            break;
+        }
+    }
+}

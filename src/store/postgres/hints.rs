@@ -14,6 +14,7 @@ use uuid::Uuid;
 use self::outbox::Outbox;
 use self::payload::Message;
 use crate::store::hints::{Hint, Hints, Named};
+use crate::telemetry;
 
 pub(super) use self::listener::Listener;
 
@@ -103,6 +104,7 @@ impl Switchboard {
         if sender == self.me {
             return Some(number);
         }
+        telemetry::hint_heard();
         let was_alone = self.is_alone();
         let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.others_heard.store(now.max(1), Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! Work with a connection: on which threads, within what time, and what becomes of the connection when it fails.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use deadpool::managed::Object;
 use diesel::QueryResult;
@@ -12,6 +13,7 @@ use super::error::from_diesel;
 use super::pool::Readers;
 use super::{Inner, Kept, Postgres};
 use crate::store::{StoreError, StoreResult, within};
+use crate::telemetry;
 
 impl Postgres {
     /// Runs `work` on the store's own threads. Dropping the future does not stop the work.
@@ -75,10 +77,11 @@ impl Inner {
     where
         F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, StoreResult<T>>,
     {
-        let mut conn = within(self.connect_timeout, async {
+        let asked = Instant::now();
+        let given = within(self.connect_timeout, async {
             self.reads.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))
-        })
-        .await?;
+        });
+        let mut conn = given.await.inspect(|_| telemetry::pool_waited(asked.elapsed()))?;
         within(self.connector.patience(), read(&mut conn)).await.inspect_err(|error| {
             if error.is_retryable() {
                 // The pool would hand it out again: it only knows of connections that closed in good order.

@@ -43,7 +43,8 @@ pub(crate) enum CancelWritten {
     TooManyIntents,
 }
 
-/// What a cancel by a write does.
+/// What a cancel by a write does. On Postgres, its statements decide the same.
+#[cfg(any(test, feature = "sqlite"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CancelVerdict {
     /// Nobody has the run: it settles as `CANCELLED`.
@@ -57,6 +58,7 @@ pub(crate) enum CancelVerdict {
 }
 
 /// Decides what a cancel does to a run of which the store knows `row`.
+#[cfg(any(test, feature = "sqlite"))]
 pub(crate) fn judge_cancel(row: Option<&RowFacts>) -> CancelVerdict {
     match row {
         None => CancelVerdict::StoreIntent,

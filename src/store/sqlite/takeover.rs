@@ -12,6 +12,7 @@ use super::{now, read, row};
 use crate::run::{CrashPolicy, FailureKind, Metrics, RunEventKind, RunFailure, RunId, RunStatus};
 use crate::store::protocol::{RowFacts, Settlement, Takeover, take_over, takeover_message, time_out};
 use crate::store::{Claim, StoreResult, TakenRun};
+use crate::telemetry;
 
 /// Takes up runs that wait, in the order in which they are to start.
 pub(super) fn claim(conn: &mut SqliteConnection, claim: &Claim) -> StoreResult<Vec<TakenRun>> {
@@ -53,7 +54,9 @@ pub(super) fn take_over_all(conn: &mut SqliteConnection) -> StoreResult<()> {
         for row in read::taken_up(conn, now)? {
             let run_id: RunId = row.run_id.parse().map_err(unreadable("run_id"))?;
             let facts = row.read()?;
-            match take_over(&facts, CrashPolicy::from_word(&row.on_crash)) {
+            let takeover = take_over(&facts, CrashPolicy::from_word(&row.on_crash));
+            telemetry::run_rescued(takeover.word());
+            match takeover {
                 Takeover::Requeue => requeue(conn, run_id, &facts)?,
                 Takeover::Fail(kind) => fail(conn, run_id, &facts, kind, now)?,
                 Takeover::Cancel => cancel_unowned(conn, run_id, &facts, now)?,

@@ -1,11 +1,12 @@
 //! The operations: what each route takes, and every answer that it can give.
 
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
+use utoipa::openapi::link::Link;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, KnownFormat, Required, ResponseBuilder, SchemaFormat};
+use utoipa::openapi::{Content, Required, ResponseBuilder, SchemaFormat};
 
-use super::parts::{body, header, in_header, in_path, in_query, json, operation, refused, text};
+use super::parts::{body, header, in_header, in_path, in_path_as, in_query, json, operation, refused, text};
 use crate::run::{RunId, SessionId};
 use crate::web::body::{
     AgentBody, AgentsBody, CancelBody, CancelledBody, CountsBody, EventsParameters, HealthBody, ListParameters,
@@ -14,12 +15,20 @@ use crate::web::body::{
 use crate::web::problem::Kind;
 use crate::web::resume::ContinueBody;
 
-/// Every operation, with its path and method.
-pub(super) fn all() -> [(&'static str, HttpMethod, Operation); 13] {
-    [
+/// What any route may refuse that asks the runtime.
+const ASKS: &[Kind] =
+    &[Kind::InvalidParameter, Kind::Unauthorized, Kind::Internal, Kind::Unavailable, Kind::ShuttingDown];
+
+/// What any route may refuse besides that takes a body.
+const TAKES_BODY: &[Kind] =
+    &[Kind::MalformedJson, Kind::CrossSite, Kind::BodyTooLarge, Kind::UnsupportedMediaType, Kind::InvalidField];
+
+/// Every operation, with its path and method, where there are these agents.
+pub(super) fn all(agents: &[String]) -> Vec<(&'static str, HttpMethod, Operation)> {
+    vec![
         ("/agents", HttpMethod::Get, list_agents()),
-        ("/agents/{agent}", HttpMethod::Get, get_agent()),
-        ("/agents/{agent}/runs", HttpMethod::Post, submit_run()),
+        ("/agents/{agent}", HttpMethod::Get, get_agent(agents)),
+        ("/agents/{agent}/runs", HttpMethod::Post, submit_run(agents)),
         ("/runs", HttpMethod::Get, list_runs()),
         ("/runs/counts", HttpMethod::Get, count_runs()),
         ("/runs/{run_id}", HttpMethod::Get, get_run()),
@@ -27,6 +36,8 @@ pub(super) fn all() -> [(&'static str, HttpMethod, Operation); 13] {
         ("/runs/{run_id}/continue", HttpMethod::Post, continue_run()),
         ("/runs/{run_id}/events", HttpMethod::Get, follow_run()),
         ("/sessions/{session_id}/runs", HttpMethod::Get, list_runs_of_session()),
+        #[cfg(feature = "prometheus")]
+        ("/metrics", HttpMethod::Get, metrics()),
         ("/healthz", HttpMethod::Get, healthz()),
         ("/readyz", HttpMethod::Get, readyz()),
         ("/openapi.json", HttpMethod::Get, document()),
@@ -35,57 +46,45 @@ pub(super) fn all() -> [(&'static str, HttpMethod, Operation); 13] {
 
 fn list_agents() -> Operation {
     let agents = operation("list_agents", "The agents, by name").response("200", json::<AgentsBody>("The agents."));
-    refused(agents, &[Kind::Unauthorized])
+    refused(agents, &[&[Kind::Unauthorized]])
 }
 
-fn get_agent() -> Operation {
+fn get_agent(agents: &[String]) -> Operation {
     let agent = operation("get_agent", "One agent")
-        .parameter(in_path::<String>("agent", "The name of the agent."))
+        .parameter(agent_of(agents))
         .response("200", json::<AgentBody>("The agent."));
-    refused(agent, &[Kind::Unauthorized, Kind::UnknownAgent])
+    refused(agent, &[&[Kind::Unauthorized, Kind::UnknownAgent]])
 }
 
-fn submit_run() -> Operation {
+fn submit_run(agents: &[String]) -> Operation {
     let location = || header("The path of the run.");
     let waited = || header("How long was waited at most: `wait=` and seconds.");
     let key = "Makes a submit that can be repeated: 1 to 255 characters, in double quotes or as a bare token.";
     let prefer = "`wait=` and the seconds to wait for the run to settle. Other preferences mean nothing here.";
-    let accepted = json::<RunBody>("The run is accepted, and durable.")
+    let accepted = links(json::<RunBody>("The run is accepted, and durable."))
         .header("Location", location())
         .header("Preference-Applied", waited());
-    let settled = json::<RunBody>("The run has settled while it was waited for.")
+    let settled = links(json::<RunBody>("The run has settled while it was waited for."))
         .header("Location", location())
         .header("Content-Location", location())
         .header("Preference-Applied", waited());
     let submit = operation("submit_run", "Submits a run")
-        .parameter(in_path::<String>("agent", "The name of the agent."))
+        .parameter(agent_of(agents))
         .parameter(in_header("Idempotency-Key", key, text().min_length(Some(1))))
         .parameter(in_header("Prefer", prefer, text()))
         .request_body(Some(body::<SubmitBody>(Required::True)))
         .response("200", settled)
         .response("202", accepted);
-    refused(
-        submit,
-        &[
-            Kind::MalformedJson,
-            Kind::InvalidParameter,
-            Kind::Unauthorized,
-            Kind::CrossSite,
-            Kind::UnknownAgent,
-            Kind::UnknownRun,
-            Kind::Conflict,
-            Kind::SessionBusy,
-            Kind::BodyTooLarge,
-            Kind::UnsupportedMediaType,
-            Kind::InvalidField,
-            Kind::KeyReused,
-            Kind::Full,
-            Kind::Overloaded,
-            Kind::Internal,
-            Kind::Unavailable,
-            Kind::ShuttingDown,
-        ],
-    )
+    let kinds = [
+        Kind::UnknownAgent,
+        Kind::UnknownRun,
+        Kind::Conflict,
+        Kind::SessionBusy,
+        Kind::KeyReused,
+        Kind::Full,
+        Kind::Overloaded,
+    ];
+    refused(submit, &[ASKS, TAKES_BODY, &kinds])
 }
 
 fn list_runs() -> Operation {
@@ -101,24 +100,14 @@ fn list_runs_of_session() -> Operation {
 }
 
 fn page(list: OperationBuilder) -> Operation {
-    refused(
-        list.response("200", json::<PageBody>("The page.")),
-        &[
-            Kind::InvalidParameter,
-            Kind::Unauthorized,
-            Kind::InvalidField,
-            Kind::Internal,
-            Kind::Unavailable,
-            Kind::ShuttingDown,
-        ],
-    )
+    refused(list.response("200", json::<PageBody>("The page.")), &[ASKS, &[Kind::InvalidField]])
 }
 
 fn count_runs() -> Operation {
     let bounds = "All unsettled runs up to 10,000, and the settled ones among the newest 10,000.";
     let count =
         operation("count_runs", "How many runs there are of each status").response("200", json::<CountsBody>(bounds));
-    refused(count, &[Kind::InvalidParameter, Kind::Unauthorized, Kind::Internal, Kind::Unavailable, Kind::ShuttingDown])
+    refused(count, &[ASKS])
 }
 
 fn get_run() -> Operation {
@@ -126,17 +115,7 @@ fn get_run() -> Operation {
         .parameter(in_path::<RunId>("run_id", "The run."))
         .parameters(Some(in_query::<RunParameters>()))
         .response("200", json::<RunBody>("The run."));
-    refused(
-        get,
-        &[
-            Kind::InvalidParameter,
-            Kind::Unauthorized,
-            Kind::UnknownRun,
-            Kind::Internal,
-            Kind::Unavailable,
-            Kind::ShuttingDown,
-        ],
-    )
+    refused(get, &[ASKS, &[Kind::UnknownRun]])
 }
 
 fn cancel_run() -> Operation {
@@ -148,23 +127,7 @@ fn cancel_run() -> Operation {
             "202",
             json::<CancelledBody>("The run will be cancelled: by the process that has it, or when it comes."),
         );
-    refused(
-        cancel,
-        &[
-            Kind::MalformedJson,
-            Kind::InvalidParameter,
-            Kind::Unauthorized,
-            Kind::CrossSite,
-            Kind::BodyTooLarge,
-            Kind::UnsupportedMediaType,
-            Kind::InvalidField,
-            Kind::Overloaded,
-            Kind::TooManyIntents,
-            Kind::Internal,
-            Kind::Unavailable,
-            Kind::ShuttingDown,
-        ],
-    )
+    refused(cancel, &[ASKS, TAKES_BODY, &[Kind::Overloaded, Kind::TooManyIntents]])
 }
 
 fn continue_run() -> Operation {
@@ -179,54 +142,40 @@ fn continue_run() -> Operation {
         .request_body(Some(body::<ContinueBody>(Required::True)))
         .response("200", settled)
         .response("202", goes_on);
-    refused(
-        resume,
-        &[
-            Kind::MalformedJson,
-            Kind::InvalidParameter,
-            Kind::Unauthorized,
-            Kind::CrossSite,
-            Kind::UnknownRun,
-            Kind::NotPaused,
-            Kind::BodyTooLarge,
-            Kind::UnsupportedMediaType,
-            Kind::InvalidField,
-            Kind::Overloaded,
-            Kind::Internal,
-            Kind::Unavailable,
-            Kind::ShuttingDown,
-        ],
-    )
+    refused(resume, &[ASKS, TAKES_BODY, &[Kind::UnknownRun, Kind::NotPaused, Kind::Overloaded]])
 }
 
 fn follow_run() -> Operation {
     let last = "The seq after which to go on, as an `EventSource` says it; it comes before `after`.";
     let seq = ObjectBuilder::new()
         .schema_type(SchemaType::new(Type::Integer))
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        .format(Some(SchemaFormat::Custom("uint64".to_owned())))
         .minimum(Some(0));
     let stream = "An event stream: `id` is the event's seq, `data` a `RunEvent` as one line of JSON. A comment comes every \
         15 s, and the stream closes after the last event of the run.";
+    // Without a type: some take it for the whole stream, and some for each of its events.
+    let frames =
+        ObjectBuilder::new().schema_type(SchemaType::AnyValue).content_media_type("text/event-stream".to_owned());
     let follow = operation("follow_run", "The events of a run, as they happen")
         .parameter(in_path::<RunId>("run_id", "The run."))
         .parameter(in_header("Last-Event-ID", last, seq))
         .parameters(Some(in_query::<EventsParameters>()))
         .response(
             "200",
-            ResponseBuilder::new().description(stream).content("text/event-stream", Content::new(Some(text()))),
+            ResponseBuilder::new().description(stream).content("text/event-stream", Content::new(Some(frames))),
         )
         .response("204", ResponseBuilder::new().description("There is nothing after that seq, and never will be."));
-    refused(
-        follow,
-        &[
-            Kind::InvalidParameter,
-            Kind::Unauthorized,
-            Kind::UnknownRun,
-            Kind::Internal,
-            Kind::Unavailable,
-            Kind::ShuttingDown,
-        ],
-    )
+    refused(follow, &[ASKS, &[Kind::UnknownRun]])
+}
+
+#[cfg(feature = "prometheus")]
+fn metrics() -> Operation {
+    let told = "What the process has recorded, in the text format of Prometheus. 404 where the door tells no metrics.";
+    let metrics = operation("metrics", "The metrics of the process").response(
+        "200",
+        ResponseBuilder::new().description(told).content(crate::web::metrics::TEXT, Content::new(Some(text()))),
+    );
+    refused(metrics, &[&[Kind::Unauthorized, Kind::NotFound]])
 }
 
 fn healthz() -> Operation {
@@ -237,7 +186,7 @@ fn healthz() -> Operation {
 fn readyz() -> Operation {
     let ready = operation("readyz", "Whether the runtime accepts and takes up runs")
         .response("200", json::<HealthBody>("It does."));
-    refused(open(ready), &[Kind::NotReady])
+    refused(open(ready), &[&[Kind::NotReady]])
 }
 
 fn document() -> Operation {
@@ -245,6 +194,20 @@ fn document() -> Operation {
     let response =
         ResponseBuilder::new().description("The document.").content("application/json", Content::new(Some(object)));
     refused(open(operation("openapi", "This document").response("200", response)), &[])
+}
+
+/// The agent in the path: one of these, where they may be told.
+fn agent_of(agents: &[String]) -> Parameter {
+    let name = if agents.is_empty() { text() } else { text().enum_values(Some(agents.iter().cloned())) };
+    in_path_as("agent", "The name of the agent.", name)
+}
+
+/// What can be done next with the run in this answer.
+fn links(answer: ResponseBuilder) -> ResponseBuilder {
+    ["get_run", "cancel_run", "follow_run"].into_iter().fold(answer, |answer, operation| {
+        let link = Link::builder().operation_id(operation).parameter("run_id", "$response.body#/run_id");
+        answer.link(operation, link.build())
+    })
 }
 
 /// Everybody may ask for it, whatever the others want.

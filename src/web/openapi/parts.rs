@@ -26,8 +26,12 @@ pub(super) fn body<T: ToSchema>(required: Required) -> RequestBody {
 }
 
 pub(super) fn in_path<T: PartialSchema>(name: &str, description: &str) -> Parameter {
+    in_path_as(name, description, T::schema())
+}
+
+pub(super) fn in_path_as(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
-    parameter.description(Some(description)).schema(Some(T::schema())).build()
+    parameter.description(Some(description)).schema(Some(schema)).build()
 }
 
 pub(super) fn in_header(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
@@ -53,8 +57,9 @@ pub(super) fn json<T: ToSchema>(description: &str) -> ResponseBuilder {
     ResponseBuilder::new().description(description).content("application/json", content)
 }
 
-/// Adds the refusals of these kinds, one answer for each status.
-pub(super) fn refused(mut operation: OperationBuilder, kinds: &[Kind]) -> Operation {
+/// Adds the refusals of all these kinds, one answer for each status.
+pub(super) fn refused(mut operation: OperationBuilder, kinds: &[&[Kind]]) -> Operation {
+    let kinds = kinds.concat();
     let mut statuses: Vec<StatusCode> = kinds.iter().map(|kind| kind.row().2).collect();
     statuses.sort_unstable();
     statuses.dedup();

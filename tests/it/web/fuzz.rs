@@ -1,14 +1,18 @@
 //! The door under requests that a machine makes up from the document.
 //!
 //! [Schemathesis](https://schemathesis.readthedocs.io) makes them. It is installed once, into the target directory; where
-//! there is no Python, or nothing to install it from, the test says so and passes. `GREENROOM_FUZZ_SEED` and
-//! `GREENROOM_FUZZ_EXAMPLES` choose another run than the usual one.
+//! there is no Python, or nothing to install it from, the test says so and passes. `GREENROOM_FUZZ_SEED`,
+//! `GREENROOM_FUZZ_EXAMPLES` and `GREENROOM_FUZZ_SECONDS` choose another run than the usual one.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use actix_web::dev::Service as _;
 
 use greenroom::web::Door;
 use greenroom::{Agent, AgentError, RunContext, RunQuery, RunStatus, Runtime, ScriptedModel, Store};
@@ -51,6 +55,31 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// How often each route has given which status.
+#[derive(Clone, Default)]
+struct Answered(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Answered {
+    /// Serves the door and counts.
+    fn service(&self, door: Door) -> Service {
+        let all = self.clone();
+        Service::start(move |app| {
+            let all = all.clone();
+            app.service(door.scope("/api").wrap_fn(move |request, scope| {
+                let all = all.clone();
+                let answer = scope.call(request);
+                async move {
+                    let answer = answer.await?;
+                    let (asked, status) = (answer.request(), answer.status().as_u16());
+                    let route = format!("{} {} {status}", asked.method(), asked.match_pattern().unwrap_or_default());
+                    *all.0.lock().unwrap().entry(route).or_default() += 1;
+                    Ok(answer)
+                }
+            }));
+        })
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_made_up_from_the_document_find_neither_a_server_error_nor_an_answer_that_it_does_not_know() {
     let python = match tokio::task::spawn_blocking(python).await.unwrap() {
@@ -62,7 +91,8 @@ async fn requests_made_up_from_the_document_find_neither_a_server_error_nor_an_a
         Agent::builder("fails").code(|_: RunContext| async { Err::<(), _>(AgentError::new("broken").permanent()) });
     let runtime = Runtime::builder().store(Store::sqlite_in_memory()).agent(echo).agent(fails).start().await.unwrap();
     let door = Door::new(runtime.clone()).bearer_token("secret".to_owned()).max_wait(Duration::from_millis(100));
-    let service = Service::behind(door);
+    let answered = Answered::default();
+    let service = answered.service(door);
     // The events of a run that is to start next year would not end before the year has.
     let sweeper = tokio::spawn(async move {
         loop {
@@ -75,7 +105,8 @@ async fn requests_made_up_from_the_document_find_neither_a_server_error_nor_an_a
     });
     let seed = env::var("GREENROOM_FUZZ_SEED").unwrap_or_else(|_| "20261122".to_owned());
     let examples = env::var("GREENROOM_FUZZ_EXAMPLES").unwrap_or_else(|_| "5".to_owned());
-    println!("GREENROOM_FUZZ_SEED={seed} GREENROOM_FUZZ_EXAMPLES={examples}");
+    let seconds = env::var("GREENROOM_FUZZ_SECONDS").unwrap_or_else(|_| "90".to_owned());
+    println!("GREENROOM_FUZZ_SEED={seed} GREENROOM_FUZZ_EXAMPLES={examples} GREENROOM_FUZZ_SECONDS={seconds}");
     let document = service.url("/api/openapi.json");
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("openapi.json");
@@ -89,7 +120,7 @@ async fn requests_made_up_from_the_document_find_neither_a_server_error_nor_an_a
             .args(["-m", "schemathesis.cli", "run", &document, "--checks", CHECKS, "--no-color"])
             .args(["--header", "Authorization: Bearer secret", "--seed", &seed, "--max-examples", &examples])
             .args(["--request-timeout", "20", "--generation-database", "none", "--suppress-health-check", "all"])
-            .args(["--warnings", "off", "--continue-on-failure"])
+            .args(["--warnings", "off", "--continue-on-failure", "--max-time", &seconds])
             .output()
             .unwrap();
         (valid, fuzzed)
@@ -101,4 +132,14 @@ async fn requests_made_up_from_the_document_find_neither_a_server_error_nor_an_a
     assert!(valid.status.success(), "the document is not valid:\n{}", said(&valid));
     println!("{}", said(&fuzzed));
     assert!(fuzzed.status.success(), "{}", said(&fuzzed));
+    let answered = answered.0.lock().unwrap();
+    println!("{answered:#?}");
+    for route in [
+        "POST /api/agents/{agent}/runs 202",
+        "GET /api/runs/{run_id} 200",
+        "GET /api/runs/{run_id}/events 200",
+        "POST /api/runs/{run_id}/cancel 200",
+    ] {
+        assert!(answered.contains_key(route), "never answered: {route}");
+    }
 }

@@ -12,6 +12,7 @@ use crate::support::{Gate, gated, soon, start};
 mod browser;
 mod looks;
 mod use_of;
+mod users;
 
 async fn runtime() -> Runtime {
     start(Store::sqlite_in_memory(), gated(&Gate::new())).await

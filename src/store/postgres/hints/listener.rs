@@ -16,6 +16,7 @@ use super::{CHECK, Switchboard};
 use crate::store::hints::Hints;
 use crate::store::postgres::connect::{Connector, Transport, unreachable};
 use crate::store::{StoreError, StoreResult, within};
+use crate::telemetry;
 
 /// How long a message of this process may take to come back to it. Together with [`CHECK`] this is less than 10 s, in which
 /// a connection that hears nothing any more is noticed.
@@ -38,6 +39,7 @@ impl Listener {
         loop {
             let listened = self.listen().await;
             let has_listened = self.switchboard.listening.send_replace(false);
+            telemetry::hints_are_heard(false);
             let Err(error) = listened else { return };
             tracing::warn!(%error, "hints of other processes are not heard just now, only looked for in each poll interval");
             if has_listened {
@@ -79,6 +81,7 @@ impl Listener {
         let listen = format!("LISTEN \"{}\"", self.channel);
         within(ECHO, async { client.batch_execute(&listen).await.map_err(|error| unreachable(&error)) }).await?;
         self.switchboard.listening.send_replace(true);
+        telemetry::hints_are_heard(true);
         // Nothing is missed from now on; what was told before, in either direction, may have been.
         self.switchboard.deliver(Hints::everything());
         let mut next = Some(Hints { work: true, news: Hints::everything().news, ..self.switchboard.outbox.take() });

@@ -103,6 +103,12 @@ async fn every_statement_goes_by_index() {
         assert_goes_by_index("overdue", conn, LockOverdue { limit: 10 }).await;
         assert_goes_by_index("unstarted", conn, UnstartedRuns { node: uuid }).await;
         assert_goes_by_index("cancel requests", conn, CancelRequests { node: uuid }).await;
+        #[cfg(feature = "metrics")]
+        {
+            use crate::store::postgres::backlog::CountBacklogs;
+            let agents = vec![AGENT.to_owned(), "another".to_owned()];
+            assert_goes_by_index("backlogs", conn, CountBacklogs { agents, limit: 100 }).await;
+        }
         assert_goes_by_index("count", conn, CountWaiting { limit: 100 }).await;
         let query = RunQuery::new().session_id("session 7").limit(20);
         assert_goes_by_index("list by session", conn, ListRuns(query)).await;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use greenroom::web::Door;
 use greenroom::{
-    Agent, AgentError, InputKind, Question, RunContext, RunId, Runtime, ScriptedModel, SessionPolicy, Store, UserId,
+    Agent, AgentError, InputKind, Prometheus, Question, RunContext, RunId, Runtime, ScriptedModel, SessionPolicy,
+    Store, UserId,
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -36,7 +37,8 @@ impl<'a> Asker<'a> {
     async fn ask(&self, method: Method, path: &str, with: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Answer {
         let request = with(self.service.ask(method.clone(), path));
         let response = soon(request.send()).await.unwrap();
-        let answer = if response.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream") {
+        let is_text = |kind: &reqwest::header::HeaderValue| kind.as_bytes().starts_with(b"text/");
+        let answer = if response.headers().get("content-type").is_some_and(is_text) {
             let (status, headers) = (response.status(), response.headers().clone());
             Answer { status, headers, body: json!(soon(response.text()).await.unwrap()) }
         } else {
@@ -59,7 +61,9 @@ impl<'a> Asker<'a> {
 
     /// Everything that can be asked of a run.
     async fn gets(&self, run_id: &str) {
-        for path in ["/agents", "/agents/echo", "/runs", "/runs/counts", "/healthz", "/readyz", "/openapi.json"] {
+        for path in
+            ["/agents", "/agents/echo", "/runs", "/runs/counts", "/healthz", "/readyz", "/openapi.json", "/metrics"]
+        {
             self.get(path).await;
         }
         self.get(&format!("/runs/{run_id}")).await;
@@ -122,7 +126,8 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     let builder = Runtime::builder().store(store).agent(echo).agent(fails).agent(busy).agent(asks);
     let runtime = builder.max_running(3).max_waiting(1).max_intents(1).start().await.unwrap();
     let door = Door::new(runtime.clone());
-    let (open, small) = (Service::behind(door.clone()), Service::behind(door.clone().max_body(50)));
+    let told = door.clone().metrics(Prometheus::install().unwrap());
+    let (open, small) = (Service::behind(told), Service::behind(door.clone().max_body(50)));
     let guarded = Service::behind(door.clone().bearer_token("secret".to_owned()));
     let owned = Service::behind(door.user(|_: &HttpRequest| Ok::<_, actix_web::Error>(Some(UserId::from("ann")))));
     let seen = Mutex::new(BTreeSet::new());
@@ -155,6 +160,7 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
         asker.get(path).await;
     }
     let unknown = RunId::new();
+    Asker::new(&small, &seen).await.get("/metrics").await;
     for path in ["/agents/nobody", "/runs/x/events", &format!("/runs/{unknown}"), &format!("/runs/{unknown}/events")] {
         asker.get(path).await;
     }

@@ -1,0 +1,76 @@
+//! How a runtime comes to its end.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Runtime, Stage};
+use crate::actors::manager::drain::{Drain, Drained};
+
+impl Runtime {
+    /// Refuses new runs from now on, lets live ones finish for `deadline`, and hands back the rest, as
+    /// [`shutdown`](Self::shutdown) does; but the store stays open, so that those who wait for a run, or follow it, are told
+    /// how it ended. To be followed by a shutdown, when they have been answered.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the runtime goes on draining; calling it again waits for the same.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        match self.drained(deadline).await {
+            Some(drained) => drained,
+            // The actors were stopped.
+            None => match &*self.inner.stage.lock().await {
+                Stage::Stopped(drained) => *drained,
+                Stage::AtWork(_) => Drained::default(),
+            },
+        }
+    }
+
+    async fn drained(&self, deadline: Duration) -> Option<Drained> {
+        let (reply, drained) = oneshot::channel();
+        // Time for user code to stop, and for a database that is just coming back.
+        let patience = self.inner.limits.call_timeout * 2;
+        self.inner.manager.do_send(Drain { deadline, patience, reply });
+        drained.await.ok()
+    }
+
+    /// Shuts down: refuses new runs from now on, lets live ones finish for `deadline`, hands back the rest, and closes the
+    /// store. Says what became of the runs that were live.
+    ///
+    /// A run that is handed back waits as `PENDING`, without having used up an attempt, when its agent may be run again;
+    /// else it settles as `ERROR`. Calling it again waits for the same shutdown.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the runtime stays in shutdown; calling it again goes on.
+    pub async fn shutdown(&self, deadline: Duration) -> Drained {
+        let drained = self.drained(deadline).await;
+        // Whoever comes while the threads are being stopped waits here: afterwards the store is free for the next runtime.
+        let mut stage = self.inner.stage.lock().await;
+        match &mut *stage {
+            Stage::Stopped(drained) => *drained,
+            Stage::AtWork(crew) => {
+                crew.stop().await;
+                self.inner.store.close().await;
+                self.inner.hub.close();
+                let drained = drained.unwrap_or_default();
+                *stage = Stage::Stopped(drained);
+                self.inner.stopped.send_replace(Some(drained));
+                drained
+            }
+        }
+    }
+
+    /// Waits until a [shutdown](Self::shutdown) is over, whoever asked for it, and says what became of the runs that were
+    /// live. For the `main` of a process that ends by [SIGTERM](RuntimeBuilder::shutdown_on_sigterm).
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn stopped(&self) -> Drained {
+        let mut stopped = self.inner.stopped.subscribe();
+        // An error would say that the sender is gone, which this runtime has.
+        let drained = stopped.wait_for(Option::is_some).await.ok().and_then(|drained| *drained);
+        drained.unwrap_or_default()
+    }
+}
