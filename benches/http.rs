@@ -40,6 +40,9 @@ const CLIENTS: usize = 64;
 /// What is submitted, for later, so that only its acceptance is measured.
 const INPUT: &str = "What is the capital of France?";
 
+/// How long a poller waits between two polls: it is there to look, not to load.
+const POLL: Duration = Duration::from_millis(5);
+
 /// When it is to start.
 fn later() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now() + chrono::TimeDelta::days(30)
@@ -123,14 +126,15 @@ async fn load(server: &Server, time: Duration) -> Load {
     let p99 = |path: String| {
         let address = address.clone();
         std::thread::spawn(move || {
-            let get = Request { method: "GET", path: &path, body: "", expected: 200 };
+            let get = Request { method: "GET", path: &path, body: "", expected: 200, pause: POLL };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             share(&runtime.block_on(client::repeat(&address, 1, get, time)), 0.99) * 1000.0
         })
     };
     let (poll, health) = (p99(format!("/runs/{run_id}")), p99("/healthz".to_owned()));
     let body = json!({"input": INPUT, "run_at": later()}).to_string();
-    let submit = Request { method: "POST", path: "/agents/idle/runs", body: &body, expected: 202 };
+    let submit =
+        Request { method: "POST", path: "/agents/idle/runs", body: &body, expected: 202, pause: Duration::ZERO };
     let submits = client::repeat(&address, CLIENTS, submit, time).await.len() as f64 / time.as_secs_f64();
     Load { submits, poll: poll.join().unwrap(), health: health.join().unwrap() }
 }
@@ -150,7 +154,7 @@ async fn readers(server: &Server, size: Size) -> f64 {
             before = process.resident();
         }
         let mut client = Client::connect(&address).await;
-        client.send(Request { method: "GET", path: &path, body: "", expected: 200 }).await;
+        client.send(Request { method: "GET", path: &path, body: "", expected: 200, pause: Duration::ZERO }).await;
         client.until(b"retry: 1000\n\n").await;
         open.push(client);
     }

@@ -13,6 +13,8 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a str,
     /// The status of its answer.
     pub(crate) expected: u16,
+    /// How long to wait after the answer before it is asked again.
+    pub(crate) pause: Duration,
 }
 
 pub(crate) struct Client {
@@ -79,6 +81,9 @@ pub(crate) async fn repeat(address: &str, clients: usize, request: Request<'_>, 
             client.send(request).await;
             assert_eq!(client.answer().await, request.expected);
             times.push(asked.elapsed().as_secs_f64());
+            if !request.pause.is_zero() {
+                tokio::time::sleep(request.pause).await;
+            }
         }
         times
     };
