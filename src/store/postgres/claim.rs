@@ -131,7 +131,7 @@ impl QueryFragment<Pg> for ClaimRuns {
                          ORDER BY priority DESC, run_at, run_id LIMIT CASE WHEN a.everywhere IS NULL THEN a.room ELSE LEAST(a.room, GREATEST(0, a.everywhere - ( \
                             SELECT COALESCE(sum(live), 0) FROM nodes n, LATERAL ( \
                                SELECT count(*) AS live FROM runs o \
-                               WHERE o.node_id = n.node_id AND o.settled_at IS NULL AND o.agent = a.name) l))) END \
+                               WHERE o.node_id = n.node_id AND o.settled_at IS NULL AND o.paused_at IS NULL AND o.agent = a.name) l))) END \
                          FOR UPDATE SKIP LOCKED) w), \
              next AS MATERIALIZED ( \
                 SELECT * FROM unlimited UNION ALL SELECT * FROM limited \

@@ -5,7 +5,7 @@
 //! [`judge_cancel`](super::judge_cancel), [`judge_continue`](super::pause::judge_continue),
 //! [`take_over`](super::take_over), [`next_move`](super::lease::next_move) and the table of transitions. Around them:
 //!
-//! - [`tables`], [`row`]: the database. Each of its transactions is one step, so that two of them come in either order;
+//! - [`tables`], [`arrivals`], [`row`]: the database. Each of its transactions is one step, so that two of them come in either order;
 //! - [`process`], [`keeper`], [`lives`]: a process with its lease, and the runs that are live in it, each a writer that
 //!   waits for its answers;
 //! - [`callers`], [`calls`]: who submits, who cancels and who decides, and what they were told;
@@ -26,6 +26,7 @@ use self::steps::Step;
 use super::lease::Terms;
 use crate::run::CrashPolicy;
 
+mod arrivals;
 mod callers;
 mod calls;
 mod faults;
