@@ -25,7 +25,7 @@ impl QueryFragment<Pg> for CountBacklogs {
             "SELECT a.name, counted.waiting, counted.oldest FROM unnest(", &self.agents => Array<Text>, ") AS a (name), \
              LATERAL (SELECT count(*) AS waiting, \
                     coalesce(extract(epoch FROM now() - min(run_at)), 0)::float8 AS oldest \
-                FROM (SELECT run_at FROM runs WHERE settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' \
+                FROM (SELECT run_at FROM runs WHERE settled_at IS NULL AND paused_at IS NULL AND node_id IS NULL AND status = 'PENDING' \
                     AND agent = a.name AND run_at <= now() LIMIT ", &self.limit => BigInt, ") AS w) AS counted"
         );
         Ok(())

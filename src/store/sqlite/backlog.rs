@@ -22,7 +22,7 @@ pub(super) fn backlog(conn: &mut SqliteConnection, agent: String, limit: usize, 
     // Diesel has no `FROM (SELECT …)`, and the limit has to be within it to save the work.
     let counted: Counted = diesel::sql_query(
         "SELECT count(*) AS waiting, min(run_at) AS oldest FROM (SELECT run_at FROM runs \
-         WHERE settled_at IS NULL AND node_id IS NULL AND status = 'PENDING' AND agent = ? AND run_at <= ? LIMIT ?)",
+         WHERE settled_at IS NULL AND paused_at IS NULL AND node_id IS NULL AND status = 'PENDING' AND agent = ? AND run_at <= ? LIMIT ?)",
     )
     .bind::<Text, _>(&agent)
     .bind::<BigInt, _>(now)
