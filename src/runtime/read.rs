@@ -62,7 +62,7 @@ impl Runtime {
     /// it has settled. One that is `PAUSED` is waited for as well.
     ///
     /// For a run that is live in this process, the wait is ended by the run itself. Others are looked at when their process
-    /// hints that something has happened, and once in each [poll interval](RuntimeBuilder::poll_interval): together, so that
+    /// hints that something has happened, and once in each [poll interval](crate::RuntimeBuilder::poll_interval): together, so that
     /// it costs the same however many wait.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Runtime {
     /// stream ends with the terminal event.
     ///
     /// An event is told when it is durable: at once when the run is live in this process, else when its process hints at it,
-    /// and at the latest in the next [poll interval](RuntimeBuilder::poll_interval). A reader that is slow reads from the
+    /// and at the latest in the next [poll interval](crate::RuntimeBuilder::poll_interval). A reader that is slow reads from the
     /// store what it has missed and never slows the run down. After an error the stream can be polled on.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ impl Runtime {
     }
 
     /// Waits until a [shutdown](Self::shutdown) is over, whoever asked for it, and says what became of the runs that were
-    /// live. For the `main` of a process that ends by [SIGTERM](RuntimeBuilder::shutdown_on_sigterm).
+    /// live. For the `main` of a process that ends by [SIGTERM](crate::RuntimeBuilder::shutdown_on_sigterm).
     ///
     /// # Cancel safety
     ///
