@@ -1,5 +1,6 @@
 //! What a cancel does to a run that is not live in the process that is asked.
 
+#[cfg(any(test, feature = "sqlite"))]
 use super::RowFacts;
 use crate::run::{RunId, RunStatus, UserId};
 use crate::store::NodeId;
