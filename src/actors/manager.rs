@@ -12,11 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use self::cancel::CancelReply;
 use self::drain::Draining;
+use self::live::{LiveRun, LiveRuns};
 use super::arbiters::Arbiters;
 use super::run_actor::life::{Life, Surroundings};
 use super::run_actor::{RunActor, Stop};
 use crate::agent::Agent;
-use crate::run::{RunId, SessionPolicy, UserId};
+use crate::run::{RunId, SessionPolicy};
 use crate::store::{NodeId, TakenRun};
 
 pub(crate) mod cancel;
@@ -26,6 +27,7 @@ pub(crate) mod drain;
 mod ended;
 pub(crate) mod hints;
 mod lease;
+mod live;
 pub(crate) mod resume;
 mod room;
 pub(crate) mod submit;
@@ -55,7 +57,7 @@ pub(crate) struct RunManager {
     around: Arc<Surroundings>,
     arbiters: Arbiters,
     limits: ManagerLimits,
-    live: HashMap<RunId, LiveRun>,
+    live: LiveRuns,
     /// How many runs wait unowned in the store, as far as this process knows.
     waiting: usize,
     /// Runs whose inserts are under way and that are to wait there as well.
@@ -78,35 +80,6 @@ pub(crate) struct RunManager {
     /// Whoever waits for the runs of a lost lease to have stopped.
     stopping: Option<oneshot::Sender<()>>,
     ticks: u64,
-}
-
-/// A run that is this node's: submitted and not yet durable, or with an actor of its own.
-struct LiveRun {
-    agent: Arc<str>,
-    /// Whom the run belongs to.
-    user_id: Option<UserId>,
-    actor: Option<Addr<RunActor>>,
-    /// The attempt that the actor plays.
-    attempt: u32,
-    /// A later attempt that is this node's as well, taken up before the actor was heard to be gone.
-    next: Option<TakenRun>,
-    /// Somebody wants it cancelled; those who wait for the answer are in `cancels`.
-    cancel_wanted: bool,
-    cancels: Vec<CancelReply>,
-}
-
-impl LiveRun {
-    fn of(agent: &Agent, user_id: Option<UserId>) -> Self {
-        Self {
-            agent: Arc::clone(&agent.name),
-            user_id,
-            actor: None,
-            attempt: 0,
-            next: None,
-            cancel_wanted: false,
-            cancels: Vec::new(),
-        }
-    }
 }
 
 /// A reply that is owed, and the admission that its caller holds until then.
@@ -143,7 +116,7 @@ impl RunManager {
             around,
             arbiters,
             limits,
-            live: HashMap::new(),
+            live: LiveRuns::default(),
             waiting: 0,
             arriving: HashSet::new(),
             behind: true,
@@ -189,7 +162,7 @@ impl RunManager {
             return;
         };
         let user_id = taken.run.output.user_id.clone();
-        let live = self.live.entry(run_id).or_insert_with(|| LiveRun::of(&agent, user_id.clone()));
+        let live = self.live.get_or_insert(run_id, LiveRun::of(&agent, user_id.clone()));
         if live.actor.is_some() {
             if taken.run.attempt > live.attempt {
                 live.next = Some(taken);

@@ -61,7 +61,7 @@ impl Handler<CancelRun> for RunManager {
 impl RunManager {
     /// Cancels a run that is live here; the answer comes when it has ended.
     pub(super) fn cancel_live(&mut self, run_id: RunId, reply: Option<CancelReply>) {
-        let Some(live) = self.live.get_mut(&run_id) else { return };
+        let Some(live) = self.live.get_mut(run_id) else { return };
         live.cancels.extend(reply);
         live.cancel_wanted = true;
         if let Some(actor) = &live.actor {

@@ -37,7 +37,7 @@ impl RunManager {
         self.lost_answers = false;
         let mut replies = Vec::new();
         self.live.retain(|run_id, live| {
-            replies.extend(live.cancels.drain(..).map(|reply| (*run_id, reply)));
+            replies.extend(live.cancels.drain(..).map(|reply| (run_id, reply)));
             let actor = live.actor.as_ref().filter(|actor| actor.connected());
             if let Some(actor) = actor {
                 actor.do_send(Stop::Abandon);

@@ -1,9 +1,9 @@
 //! How many more runs may be live here, in all and of each agent.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{LiveRun, RunManager};
+use super::RunManager;
+use super::live::LiveRun;
 use crate::agent::Agent;
 use crate::run::{RunId, SessionPolicy};
 use crate::store::{AgentRoom, Claim, NodeId};
@@ -16,10 +16,8 @@ impl RunManager {
 
     /// Whether a new run of `agent` can be this node's at once: there is room, and it need not wait for its session.
     pub(super) fn can_begin(&self, agent: &Agent) -> bool {
-        let of_agent = |most: usize| {
-            let live = self.live.values().filter(|live| live.agent == agent.name).count();
-            live + self.claiming_of.get(&agent.name).copied().unwrap_or_default() < most
-        };
+        let claiming = || self.claiming_of.get(&agent.name).copied().unwrap_or_default();
+        let of_agent = |most: usize| self.live.of(&agent.name) + claiming() < most;
         // How many there are elsewhere is only known by a claim.
         let is_alone = agent.sessions != SessionPolicy::InOrder && agent.max_running_everywhere.is_none();
         self.room() > 0 && is_alone && agent.max_running.is_none_or(of_agent)
@@ -28,17 +26,13 @@ impl RunManager {
     /// The claim of as many runs as there is room for, at most `most`; `None` when there is no room, or no agent.
     pub(super) fn claim_of(&self, node: NodeId, most: usize) -> Option<Claim> {
         let limit = self.room().min(most);
-        let mut live: HashMap<&str, usize> = HashMap::new();
-        for run in self.live.values() {
-            *live.entry(&run.agent).or_default() += 1;
-        }
         let mut claim = Claim { node, agents: Vec::new(), limited: Vec::new(), limit };
         for agent in self.agents.values() {
             let name = agent.name.to_string();
             match agent.most_here() {
                 None => claim.agents.push(name),
                 Some(most) => {
-                    let runs = most.saturating_sub(live.get(&*agent.name).copied().unwrap_or_default()).min(limit);
+                    let runs = most.saturating_sub(self.live.of(&agent.name)).min(limit);
                     let everywhere = agent.max_running_everywhere;
                     claim.limited.extend((runs > 0).then_some(AgentRoom { agent: name, runs, everywhere }));
                 }
@@ -62,7 +56,7 @@ impl RunManager {
 
     /// Forgets a run that is not live any more. Where its agent has limits, another one may have waited for this.
     pub(super) fn forget(&mut self, run_id: RunId) -> Option<LiveRun> {
-        let forgotten = self.live.remove(&run_id)?;
+        let forgotten = self.live.remove(run_id)?;
         let agent = self.agents.get(&forgotten.agent);
         self.behind |= agent.is_some_and(Agent::holds_back);
         if agent.is_some_and(|agent| agent.max_running_everywhere.is_some()) {

@@ -3,7 +3,8 @@
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use super::{LiveRun, Reply, RunManager};
+use super::live::LiveRun;
+use super::{Reply, RunManager};
 use crate::run::{Run, RunId, RunStatus};
 use crate::store::protocol::{InsertRun, Inserted};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
@@ -77,7 +78,7 @@ impl Handler<SubmitRun> for RunManager {
         }
         insert.node = reserved;
         if let Some(live) = live {
-            self.live.insert(run_id, live);
+            self.live.get_or_insert(run_id, live);
         } else {
             self.arriving.insert(run_id);
         }
@@ -115,15 +116,14 @@ impl Handler<InsertDone> for RunManager {
             Ok(Inserted::New { run, cancel_wanted }) => {
                 log_accepted(&run);
                 self.waiting += usize::from(arrived);
-                self.behind |= !delayed;
-                if !delayed && self.room() == 0 {
-                    self.offer_work();
-                }
                 if cancel_wanted {
                     // It must not wait for room only to find out that it is cancelled.
                     self.cancel_in_store(run_id, None, ctx);
                 }
-                self.claim(ctx);
+                // A run for later is found by the ticks.
+                if !delayed {
+                    self.claim_what_came(ctx);
+                }
                 reply.send(Ok(*run));
             }
             Ok(Inserted::Existing { run, node }) => {
@@ -155,6 +155,15 @@ impl Handler<InsertDone> for RunManager {
 }
 
 impl RunManager {
+    /// Takes up what has come to wait, or leaves it to whoever has room.
+    fn claim_what_came(&mut self, ctx: &Context<Self>) {
+        self.behind = true;
+        if self.room() == 0 {
+            self.offer_work();
+        }
+        self.claim(ctx);
+    }
+
     /// Answers a submit that did not come to a run, and gives up the place that was kept for it.
     fn refuse(
         &mut self,

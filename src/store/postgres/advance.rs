@@ -138,6 +138,7 @@ statement!(AdvanceRuns -> SqlUuid);
 
 impl QueryFragment<Pg> for AdvanceRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // `IS TRUE` keeps the planner from making joins, which would compare each row with each.
         push!(out,
             "WITH asked AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
             ", ", &self.attempts => Array<Integer>,
@@ -186,7 +187,8 @@ impl QueryFragment<Pg> for AdvanceRuns {
             ", ", &self.event_seqs => Array<BigInt>,
             ", ", &self.event_times => Array<Timestamptz>,
             ", ", &self.events => Array<Text>,
-            ") AS e (run_id, seq, created_at, event) JOIN done USING (run_id)), \
+            ") AS e (run_id, seq, created_at, event) \
+                WHERE (e.run_id IN (SELECT run_id FROM done)) IS TRUE), \
              steps AS ( \
                 INSERT INTO run_steps (run_id, position, first_attempt, name, result, created_at) \
                 SELECT s.run_id, s.position, s.first_attempt, s.name, s.result::json, now() \
@@ -195,13 +197,14 @@ impl QueryFragment<Pg> for AdvanceRuns {
             ", ", &self.step_first_attempts => Array<Integer>,
             ", ", &self.step_names => Array<Text>,
             ", ", &self.step_results => Array<Text>,
-            ") AS s (run_id, position, first_attempt, name, result) JOIN done USING (run_id) \
+            ") AS s (run_id, position, first_attempt, name, result) \
+                WHERE (s.run_id IN (SELECT run_id FROM done)) IS TRUE \
                 ON CONFLICT (run_id, position) DO UPDATE SET first_attempt = excluded.first_attempt, \
                     name = excluded.name, result = excluded.result, created_at = excluded.created_at), \
              outputs AS ( \
                 INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics, requirements) \
-                SELECT a.run_id, a.content::json, a.error_kind, a.error_message, a.metrics::json, a.requirements::json \
-                FROM asked a JOIN done USING (run_id) WHERE a.metrics IS NOT NULL) \
+                SELECT run_id, content::json, error_kind, error_message, metrics::json, requirements::json \
+                FROM asked WHERE metrics IS NOT NULL AND (run_id IN (SELECT run_id FROM done)) IS TRUE) \
              SELECT run_id FROM done"
         );
         Ok(())

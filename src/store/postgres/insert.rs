@@ -74,6 +74,7 @@ statement!(InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<Timestampt
 
 impl QueryFragment<Pg> for InsertRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
         push!(out,
             "WITH asked AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
             ", ", &self.session_ids => Array<Text>,
@@ -104,7 +105,8 @@ impl QueryFragment<Pg> for InsertRuns {
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              inputs AS ( \
                 INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook) \
-                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook FROM asked a JOIN new USING (run_id)) \
+                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook FROM asked a \
+                WHERE (a.run_id IN (SELECT run_id FROM new)) IS TRUE) \
              SELECT run_id, created_at, run_at, start_by, EXISTS ( \
                 SELECT FROM cancel_intents c \
                 WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new"

@@ -177,7 +177,8 @@ impl QueryFragment<Pg> for ResumeRuns {
             ", ", &self.step_first_attempts => Array<Integer>,
             ", ", &self.step_names => Array<Text>,
             ", ", &self.step_results => Array<Text>,
-            ") AS s (run_id, position, first_attempt, name, result) JOIN done USING (run_id) \
+            ") AS s (run_id, position, first_attempt, name, result) \
+                WHERE (s.run_id IN (SELECT run_id FROM done)) IS TRUE \
                 ON CONFLICT (run_id, position) DO UPDATE SET first_attempt = excluded.first_attempt, \
                     name = excluded.name, result = excluded.result, created_at = excluded.created_at) \
              SELECT run_id FROM done"

@@ -76,14 +76,14 @@ impl QueryFragment<Pg> for SettleRuns {
              done AS ( \
                 UPDATE runs r SET status = a.status, settled_at = now(), next_seq = r.next_seq + 1, node_id = NULL, \
                     paused_at = NULL \
-                FROM asked a WHERE r.run_id = a.run_id RETURNING r.run_id, r.user_id, r.status, r.next_seq), \
+                FROM asked a WHERE r.run_id = a.run_id \
+                RETURNING r.run_id, r.user_id, r.status, r.next_seq, a.event, a.error_kind, a.error_message), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \
-                SELECT d.run_id, d.next_seq - 1, now(), a.event::json FROM done d JOIN asked a USING (run_id)), \
+                SELECT run_id, next_seq - 1, now(), event::json FROM done), \
              outputs AS ( \
                 INSERT INTO run_outputs (run_id, error_kind, error_message, metrics) \
-                SELECT a.run_id, a.error_kind, a.error_message, ", &self.metrics => Text, "::json \
-                FROM asked a JOIN done USING (run_id) \
+                SELECT run_id, error_kind, error_message, ", &self.metrics => Text, "::json FROM done \
                 ON CONFLICT (run_id) DO UPDATE SET error_kind = excluded.error_kind, \
                     error_message = excluded.error_message), \
              spent AS ( \
