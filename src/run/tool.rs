@@ -22,9 +22,22 @@ pub struct ToolExecution {
     /// What the tool returned, unless that is larger than 64 KiB; set when the call has completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Content>,
-    /// How long it took; set when the call has ended.
+    /// How long it took; set when the call has been executed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<ToolMetrics>,
+    /// Whether people have confirmed the call; set when they were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<bool>,
+    /// What they had to say about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation_note: Option<String>,
+    /// What people have added to the arguments; the model does not get to see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_input: Option<Content>,
+    /// Whether the call was executed elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    pub external_execution: bool,
 }
 
 /// What a call cost.
@@ -51,6 +64,10 @@ impl ToolExecution {
             tool_call_error: false,
             result: None,
             metrics: None,
+            confirmed: None,
+            confirmation_note: None,
+            user_input: None,
+            external_execution: false,
         }
     }
 
@@ -67,8 +84,10 @@ impl ToolExecution {
 
     /// About how many bytes the call brings along.
     pub(crate) fn weight(&self) -> usize {
-        let result = self.result.as_ref().map_or(0, Content::size);
-        self.tool_call_id.len() + self.tool_name.len() + self.tool_args.size() + result
+        let said = self.confirmation_note.as_ref().map_or(0, String::len);
+        let contents = [self.result.as_ref(), self.user_input.as_ref(), Some(&self.tool_args)];
+        let contents: usize = contents.into_iter().flatten().map(Content::size).sum();
+        self.tool_call_id.len() + self.tool_name.len() + said + contents
     }
 }
 
