@@ -16,6 +16,7 @@ use crate::support::{Gate, LONG, log, names, on_each_store, pieces, settled, soo
 
 mod again;
 mod cancel;
+mod history;
 mod people;
 
 on_each_store!(

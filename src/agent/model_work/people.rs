@@ -118,7 +118,7 @@ pub(super) async fn verdict<'c>(placed: &mut Placed<'c>, cx: &RunContext) -> Res
 /// What people get to see of a call.
 fn details(call: &ToolCall, question: Option<&String>) -> Value {
     let ToolExecution { tool_call_id, tool_name, tool_args, .. } =
-        ToolExecution::begun(&call.id, &call.name, &call.arguments);
+        ToolExecution::begun(&call.id, &call.name, &call.arguments, 1);
     let mut details = json!({ "tool_call_id": tool_call_id, "tool_name": tool_name, "tool_args": tool_args });
     if let Some(question) = question {
         details["question"] = question.as_str().into();

@@ -4,7 +4,6 @@ use greenroom::{CancelOutcome, Decision, Error, InputKind, Question, Requirement
 
 use super::*;
 use crate::people::{id, paused};
-use crate::steps::on_each_lasting_store;
 
 on_each_store!(
     calls_that_need_nobody_are_made_before_a_pause_and_the_others_as_people_decide,
@@ -14,7 +13,8 @@ on_each_store!(
     a_tool_of_a_run_that_is_cancelled_while_it_waits_is_never_called,
     of_two_who_confirm_at_the_same_time_one_makes_the_call,
 );
-on_each_lasting_store!(what_was_decided_and_done_is_neither_asked_nor_done_again);
+
+mod again;
 
 /// The numbers that a tool was called with.
 type Called = Arc<Mutex<Vec<u64>>>;
@@ -57,7 +57,7 @@ async fn calls_that_need_nobody_are_made_before_a_pause_and_the_others_as_people
     assert_eq!(asked, [("delete", RequirementKind::Confirmation); 2]);
     let details = json!({ "tool_call_id": "call_1_3", "tool_name": "delete", "tool_args": { "number": 3 } });
     assert_eq!(output.requirements[1].details.as_json(), &details);
-    assert_eq!(text(&output), "Well. ");
+    assert_eq!((text(&output), output.tools.len()), ("Well. ", 2));
 
     let [first, third] = [0, 1].map(|place| output.requirements[place].requirement_id);
     let refused = run.continue_run([Decision::confirm(first), Decision::answer(third, 3)]).await.unwrap_err();
@@ -68,6 +68,10 @@ async fn calls_that_need_nobody_are_made_before_a_pause_and_the_others_as_people
     let told = json!([1, 2, "the call of `delete` was rejected: we need it", 4]);
     assert_eq!(text(&output), format!("Well. {told}"), "{:?}", output.error);
     assert_eq!((calls(&looked), calls(&deleted)), (vec![2, 4], vec![1]));
+    let made: Vec<_> = output.tools.iter().map(|call| (&*call.tool_call_id, call.confirmed)).collect();
+    let expected = [("call_1_2", None), ("call_1_4", None), ("call_1_1", Some(true)), ("call_1_3", Some(false))];
+    assert_eq!(made, expected, "those that are remembered first");
+    assert!(output.tools[3].tool_call_error && output.tools[..3].iter().all(|call| call.metrics.is_some()));
     assert_eq!(model.requests().len(), 2, "the first turn is not asked for again");
     let log = log(&runtime, run.run_id()).await;
     let turn = ["ModelRequestStarted", "RunContent", "ModelRequestCompleted"];
@@ -176,39 +180,4 @@ async fn of_two_who_confirm_at_the_same_time_one_makes_the_call(store: Store) {
         assert_eq!(text(&settled(&run).await), "Well. [1]");
         assert_eq!(calls(&deleted).len(), round);
     }
-}
-
-async fn what_was_decided_and_done_is_neither_asked_nor_done_again(store: &dyn Fn() -> Store) {
-    let (looked, deleted): (Called, Called) = Default::default();
-    let agent = |stalls: bool| {
-        // It is asked again after the calls, and says nothing in the first process.
-        let model = ScriptedModel::answering(move |request| match outputs(request) {
-            outputs if outputs.is_empty() => {
-                ScriptedTurn::default().then_call("look", number(1)).then_call("delete", number(2))
-            }
-            _ if stalls => ScriptedTurn::default().then_stall(),
-            outputs => ScriptedTurn::text(Value::from(outputs).to_string()),
-        });
-        let tools = [noting("look", &looked), noting("delete", &deleted).requires_confirmation()];
-        (model.clone(), tools.into_iter().fold(Agent::builder("a").model(model), AgentBuilder::tool))
-    };
-    let (model, first) = agent(true);
-    let runtime = start(store(), first).await;
-    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
-    run.continue_run([Decision::confirm(id(&paused(&run).await))]).await.unwrap();
-    soon(async {
-        while model.requests().len() < 2 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-    let run_id = run.run_id();
-    drop(run);
-    soon(runtime.shutdown(Duration::ZERO)).await;
-
-    let (model, second) = agent(false);
-    let runtime = start(store(), second).await;
-    let output = runtime.wait(run_id, LONG).await.unwrap();
-    assert_eq!((output.status, text(&output)), (RunStatus::Completed, "[1,2]"), "{:?}", output.error);
-    assert_eq!((calls(&looked), calls(&deleted), model.requests().len()), (vec![1], vec![2], 1));
 }
