@@ -20,7 +20,7 @@ fn looking(history_tokens: Option<u64>) -> (ScriptedModel, AgentBuilder) {
 }
 
 async fn a_model_is_told_of_earlier_calls_with_their_outputs_as_far_as_the_budget_goes(store: Store) {
-    let (model, agent) = looking(Some(100));
+    let (model, agent) = looking(Some(40));
     let runtime = start(store, agent).await;
     for asked in ["one", "two"] {
         let output = settled(&runtime.submit(NewRun::new("a", asked).session_id("s")).await.unwrap()).await;

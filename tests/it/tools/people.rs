@@ -66,7 +66,7 @@ async fn calls_that_need_nobody_are_made_before_a_pause_and_the_others_as_people
 
     let output = settled(&run).await;
     let told = json!([1, 2, "the call of `delete` was rejected: we need it", 4]);
-    assert_eq!(text(&output), format!("Well. {told}"), "{:?}", output.error);
+    assert_eq!(text(&output), told.to_string(), "{:?}", output.error);
     assert_eq!((calls(&looked), calls(&deleted)), (vec![2, 4], vec![1]));
     let made: Vec<_> = output.tools.iter().map(|call| (&*call.tool_call_id, call.confirmed)).collect();
     let expected = [("call_1_2", None), ("call_1_4", None), ("call_1_1", Some(true)), ("call_1_3", Some(false))];
@@ -114,7 +114,7 @@ async fn what_people_fill_in_goes_to_the_tool_and_not_to_the_model(store: Store)
     }
     run.continue_run([Decision::answer(id(&output), json!({ "account": "secret" }))]).await.unwrap();
 
-    assert_eq!(text(&settled(&run).await), r#"Well. [["tea",6,null]]"#);
+    assert_eq!(text(&settled(&run).await), r#"[["tea",6,null]]"#);
     let heard = serde_json::to_string(&format!("{:?}", model.requests()[1].messages.last())).unwrap();
     assert!(!heard.contains("secret"));
     let calls = &model.requests()[1].messages[1].tool_calls;
@@ -140,7 +140,7 @@ async fn what_was_executed_elsewhere_is_the_output_of_the_call(store: Store) {
     assert!(partial.to_string().contains(&other.to_string()), "{partial}");
     let result = json!({ "posted": "at noon" });
     run.continue_run([Decision::answer(other, result.clone()), Decision::answer(one, "lost")]).await.unwrap();
-    assert_eq!(text(&settled(&run).await), format!("Well. {}", json!(["lost", result])));
+    assert_eq!(text(&settled(&run).await), json!(["lost", result]).to_string());
 }
 
 async fn nobody_is_asked_about_a_call_that_cannot_be(store: Store) {
@@ -177,7 +177,7 @@ async fn of_two_who_confirm_at_the_same_time_one_makes_the_call(store: Store) {
         let confirm = Decision::confirm(id(&paused(&run).await));
         let (one, other) = tokio::join!(run.continue_run([confirm.clone()]), run.continue_run([confirm]));
         assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
-        assert_eq!(text(&settled(&run).await), "Well. [1]");
+        assert_eq!(text(&settled(&run).await), "[1]");
         assert_eq!(calls(&deleted).len(), round);
     }
 }
