@@ -112,13 +112,17 @@ impl AgentBuilder {
 
     /// How many earlier runs of the session the agent gets to see, the latest completed ones of the same user; 0 when left
     /// out, at most 100.
+    ///
+    /// A model is told of each what was asked, which tools were called and what came of it, and what was answered. A call is told
+    /// together with its output, or not at all: not when the agent does not have the tool. What the model said before
+    /// it called tools, and what people have filled in, is not told. Outputs of more than 64 KiB are not kept.
     pub const fn history(mut self, runs: usize) -> Self {
         self.history = runs;
         self
     }
 
     /// How many tokens the [history](Self::history) may have together; no limit when left out. The latest runs that fit are
-    /// kept, each with its question and its answer or not at all.
+    /// kept, each with its question, its tool calls and its answer or not at all.
     ///
     /// It is an estimate, which takes 4 bytes of text for a token: about right for English, too many for most other scripts.
     pub const fn history_tokens(mut self, tokens: u64) -> Self {

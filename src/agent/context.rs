@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::AgentError;
 use super::memory::StepMemory;
 use super::needs::Needs;
-use crate::run::{Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, StepRecord, Usage, UserId};
+use crate::run::{
+    Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, StepRecord, ToolExecution, Usage, UserId,
+};
 
 /// A run, as the code that executes it sees it. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ pub(crate) enum Report {
         event: Option<RunEventKind>,
         durable: Option<oneshot::Sender<()>>,
     },
+    /// An earlier attempt has made this call, and its events tell of it.
+    Called(ToolExecution),
     /// An earlier attempt has said so at this cost, and its events tell of it.
     Recalled {
         text: String,

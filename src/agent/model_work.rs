@@ -14,7 +14,9 @@ use crate::run::Content;
 
 mod calls;
 mod form;
+mod history;
 mod limits;
+mod people;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -68,7 +70,7 @@ impl Parts {
                 request.messages.extend([turn.to_message(), Message::new(Role::User, misfit.to_model())]);
             } else {
                 spent.allows_more(&self.limits)?;
-                let outputs = self.tools.call_all(&turn.tool_calls, cx).await?;
+                let outputs = self.tools.call_all(&turn.tool_calls, spent.turns(), cx).await?;
                 request.messages.push(turn.to_message());
                 request.messages.extend(outputs);
             }
@@ -78,12 +80,8 @@ impl Parts {
     /// What the model is asked first.
     fn request(&self, cx: &RunContext) -> ModelRequest {
         let system = self.system.iter().map(|system| Message::new(Role::System, system.as_str()));
-        let history = cx.history().iter().flat_map(|earlier| {
-            [
-                Message::new(Role::User, earlier.input.to_string()),
-                Message::new(Role::Assistant, earlier.content.to_string()),
-            ]
-        });
+        let known = |name: &str| self.tools.find(name).is_some();
+        let history = cx.history().iter().flat_map(|earlier| history::messages(earlier, known));
         let question = Message::new(Role::User, cx.input().clone());
         ModelRequest {
             messages: system.chain(history).chain([question]).collect(),

@@ -104,7 +104,8 @@ impl Drop for Open {
 }
 
 impl RunContext {
-    /// Notes that a step is under way, so that the run is not paused before it is finished.
+    /// Notes that a step is under way, so that the run is not paused before it is finished. In between, the code that waits for
+    /// people may be looked at any time: what is about to begin is under way as well.
     pub(crate) fn begin_step(&self) -> UnderWay {
         self.needs().present().steps_under_way += 1;
         UnderWay(self.clone())

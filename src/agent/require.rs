@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::memory::StepError;
+use super::memory::{CalledStep, StepError};
 use super::{AgentError, RunContext};
 use crate::run::{Confirmation, Content, InputField, OpenRequirement, Question, Requirement, RequirementKind};
 
@@ -148,15 +149,26 @@ impl RunContext {
             if let Some(result) = cx.steps().recall(&step)? {
                 return Ok(result);
             }
-            let requirement = Requirement {
-                requirement_id: step.key(cx.run_id()),
-                name: step.name().to_owned(),
-                kind,
-                details: Content::from(details?).without_nul(),
-                fields,
-            };
-            let (position, first_attempt) = cx.steps().place(&step);
-            Err(cx.wait_for(OpenRequirement { position, first_attempt, requirement }).await)
+            Err(cx.wait_for(cx.requirement_of(&step, kind, details?, fields)).await)
         }
+    }
+
+    /// The requirement that `step` is.
+    pub(super) fn requirement_of(
+        &self,
+        step: &CalledStep,
+        kind: RequirementKind,
+        details: Value,
+        fields: Vec<InputField>,
+    ) -> OpenRequirement {
+        let requirement = Requirement {
+            requirement_id: self.key_of(step),
+            name: step.name().to_owned(),
+            kind,
+            details: Content::from(details).without_nul(),
+            fields,
+        };
+        let (position, first_attempt) = self.steps().place(step);
+        OpenRequirement { position, first_attempt, requirement }
     }
 }

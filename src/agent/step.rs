@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::context::Report;
+use super::memory::CalledStep;
 use super::{AgentError, RunContext};
 use crate::run::{RunEventKind, StepKey, StepRecord};
 
@@ -110,11 +111,16 @@ impl RunContext {
                 return Err(over());
             }
             let _under_way = cx.begin_step();
-            let result = work(step.key(cx.run_id())).await?;
+            let result = work(cx.key_of(&step)).await?;
             let (record, result) = cx.steps().finish(&step, &result)?;
             cx.remember(record, None).await?;
             Ok(result)
         }
+    }
+
+    /// What the step is called in the outside world.
+    pub(super) fn key_of(&self, step: &CalledStep) -> StepKey {
+        step.key(self.run_id())
     }
 
     /// Waits until a finished step is durable, together with the event that tells of it.

@@ -11,11 +11,13 @@ use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::context::ToolContext;
+use self::people::Needed;
 use super::schema::{LONGEST_NAME, ModelSchema, is_of_names, is_of_objects, schema_of};
 use super::{AgentError, RetryPolicy, ToolSpec};
 use crate::run::{Content, check_timeout};
 
 mod context;
+pub(crate) mod people;
 
 /// A function that a model may call; given to an agent by [`AgentBuilder::tool`](crate::AgentBuilder::tool).
 ///
@@ -50,12 +52,18 @@ pub struct Tool {
     description: String,
     schema: Arc<ModelSchema>,
     call: Arc<Call>,
+    reads: Arc<Reads>,
     timeout: Option<Duration>,
     retries: Option<(u32, RetryPolicy)>,
+    /// What its calls need from people: one thing at most, when it is a tool that can be.
+    needed: Vec<Needed>,
 }
 
 /// What a call does, once its arguments are read; the one place where the types of a tool are erased.
 type Call = dyn Fn(ToolContext, &str) -> Result<Execution, String> + Send + Sync;
+
+/// Whether arguments can be read. The error says why they cannot.
+type Reads = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
 /// A call under way.
 pub(crate) type Execution = BoxFuture<'static, Result<Content, AgentError>>;
@@ -107,7 +115,7 @@ impl Tool {
         })
     }
 
-    fn erased<A: JsonSchema>(
+    fn erased<A: DeserializeOwned + JsonSchema>(
         name: String,
         description: String,
         call: impl Fn(ToolContext, &str) -> Result<Execution, String> + Send + Sync + 'static,
@@ -117,8 +125,10 @@ impl Tool {
             description,
             schema: Arc::new(schema_of::<A>()),
             call: Arc::new(call),
+            reads: Arc::new(|arguments| read::<A>(arguments).map(drop)),
             timeout: None,
             retries: None,
+            needed: Vec::new(),
         }
     }
 
@@ -145,7 +155,7 @@ impl Tool {
     pub(crate) fn spec(&self) -> ToolSpec {
         ToolSpec {
             strict: self.schema.strict,
-            ..ToolSpec::new(&*self.name, self.description.as_str(), self.schema.schema.clone())
+            ..ToolSpec::new(&*self.name, self.description.as_str(), self.parameters())
         }
     }
 
@@ -160,6 +170,9 @@ impl Tool {
         }
         if !is_of_objects(&self.schema.schema) {
             return Some("the arguments must be a struct with named fields, or an empty one".to_owned());
+        }
+        if let Some(problem) = self.problem_with_people() {
+            return Some(problem);
         }
         let limits = check_timeout("timeout", self.timeout);
         limits.and_then(|()| self.retries.map_or(Ok(()), |(_, policy)| policy.check())).err().map(|e| e.to_string())

@@ -153,6 +153,7 @@ impl RunEventKind {
             Self::RunContent { content } => content.size(),
             Self::CustomEvent { name, data } => name.len() + data.size(),
             Self::ToolCallStarted { tool } | Self::ToolCallCompleted { tool } => tool.weight(),
+            // The error is the result as well.
             Self::ToolCallError { tool, error } => tool.weight() + error.size(),
             Self::RunPaused { requirements } => requirements.iter().map(Requirement::weight).sum(),
             Self::RunRetrying { content, .. } | Self::RunError { content, .. } => content.len(),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Content, Requirement, RunId, RunStatus, SessionId, UserId};
+use super::{Content, Requirement, RunId, RunStatus, SessionId, ToolExecution, UserId};
 
 /// What has come of a run so far.
 ///
@@ -29,6 +29,12 @@ pub struct RunOutput {
     /// Why the run failed; set exactly when the status is `ERROR`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunFailure>,
+    /// The tool calls that the run has made, those of its last attempt with those that it remembers of earlier ones, in the order
+    /// in which they began. A call without a result and metrics had not ended. Set as the content is; empty when nobody was left who
+    /// could tell. Together they are at most as large as the runtime's [`max_output`](crate::RuntimeBuilder::max_output): of calls
+    /// that come when that is reached, results are left out, then arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolExecution>,
     /// What people have to decide before the run goes on; empty unless the status is `PAUSED`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requirements: Vec<Requirement>,

@@ -100,6 +100,7 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent, webhook: Option<WebhookUrl>)
         status: RunStatus::Pending,
         content: None,
         error: None,
+        tools: Vec::new(),
         requirements: Vec::new(),
         metrics: Metrics::default(),
         created_at: now,

@@ -21,7 +21,9 @@ use self::error::from_diesel;
 use self::hints::{Listener, Switchboard};
 use self::inserted::KnownRun;
 use self::pool::ReadPool;
-use self::read::{EventRow, GetEvents, GetHistory, GetMarks, GetRuns, GetSteps, GetTails, ListRuns, MarkRow, StepRow};
+use self::read::{
+    EventRow, ExchangeRow, GetEvents, GetHistory, GetMarks, GetRuns, GetSteps, GetTails, ListRuns, MarkRow, StepRow,
+};
 use self::row::RunRow;
 #[cfg(feature = "metrics")]
 use super::Backlog;
@@ -278,13 +280,8 @@ impl RunStore for Postgres {
         self.read(move |conn| {
             let history = GetHistory::from(history.clone());
             Box::pin(async move {
-                let rows: Vec<(String, String)> =
-                    history.get_results(conn).await.map_err(|error| from_diesel(&error))?;
-                rows.iter()
-                    .map(|(input, content)| {
-                        Ok(Exchange { input: row::json(input, "input")?, content: row::json(content, "content")? })
-                    })
-                    .collect()
+                let rows: Vec<ExchangeRow> = history.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+                rows.into_iter().map(ExchangeRow::into_exchange).collect()
             })
         })
     }

@@ -14,7 +14,7 @@ use super::NodeId;
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
     Content, CrashPolicy, Decision, FailureKind, Metrics, Run, RunEvent, RunFailure, RunId, RunStatus, SessionPolicy,
-    StepRecord, WebhookUrl,
+    StepRecord, ToolExecution, WebhookUrl,
 };
 
 mod cancel;
@@ -57,10 +57,16 @@ impl Write {
             }
             Self::Advance(advance) => {
                 let content = match &advance.change {
-                    Change::Settle(settlement) => settlement.content.as_ref().map_or(0, Content::size),
+                    Change::Settle(settlement) => {
+                        let tools = settlement.tools.iter().map(ToolExecution::weight);
+                        settlement.content.as_ref().map_or(0, Content::size) + tools.sum::<usize>()
+                    }
                     Change::Pause(pause) => {
                         let requirements = pause.requirements.iter().map(|open| open.requirement.weight());
-                        pause.content.as_ref().map_or(0, Content::size) + requirements.sum::<usize>()
+                        let tools = pause.tools.iter().map(ToolExecution::weight);
+                        pause.content.as_ref().map_or(0, Content::size)
+                            + requirements.sum::<usize>()
+                            + tools.sum::<usize>()
                     }
                     Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => 0,
                 };
@@ -152,6 +158,7 @@ pub(crate) struct Settlement {
     pub(crate) content: Option<Content>,
     pub(crate) error: Option<RunFailure>,
     pub(crate) metrics: Metrics,
+    pub(crate) tools: Vec<ToolExecution>,
 }
 
 impl Change {

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::run::{Content, Metadata, Metrics, Requirement, Run, RunFailure, RunId, RunStatus, SessionId, UserId};
+use crate::run::{
+    Content, Metadata, Metrics, Requirement, Run, RunFailure, RunId, RunStatus, SessionId, ToolExecution, UserId,
+};
 use crate::runtime::{CancelOutcome, Cursor, Page, RunCounts};
 
 /// A run to be submitted.
@@ -151,6 +153,10 @@ pub(super) struct RunBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     error: Option<RunFailure>,
+    /// The tool calls that the run has made; left out when there are none, and where the content is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    tools: Vec<ToolExecution>,
     /// What people have to decide before a paused run goes on; left out when there is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(required = false))]
@@ -195,6 +201,7 @@ impl From<Run> for RunBody {
             input: Some(input),
             content: output.content,
             error: output.error,
+            tools: output.tools,
             requirements: output.requirements,
             metadata,
             metrics: output.metrics,
@@ -229,7 +236,10 @@ impl PageBody {
         let mut runs: Vec<RunBody> = page.runs.into_iter().map(RunBody::from).collect();
         for run in &mut runs {
             run.input = run.input.take().filter(|_| include.input);
-            run.content = run.content.take().filter(|_| include.content);
+            if !include.content {
+                run.content = None;
+                run.tools.clear();
+            }
         }
         Self { runs, next: page.next }
     }

@@ -54,7 +54,7 @@ fn janitor(counts: &Counts) -> AgentBuilder {
 }
 
 /// Waits until the run is paused.
-async fn paused(run: &RunHandle) -> RunOutput {
+pub(crate) async fn paused(run: &RunHandle) -> RunOutput {
     let mut events = run.subscribe(None).await.unwrap();
     loop {
         let event = soon(events.next()).await.expect("it ended without a pause").unwrap();
@@ -65,7 +65,7 @@ async fn paused(run: &RunHandle) -> RunOutput {
     }
 }
 
-fn id(output: &RunOutput) -> StepKey {
+pub(crate) fn id(output: &RunOutput) -> StepKey {
     output.requirements[0].requirement_id
 }
 

@@ -16,6 +16,8 @@ use crate::support::{Gate, LONG, log, names, on_each_store, pieces, settled, soo
 
 mod again;
 mod cancel;
+mod history;
+mod people;
 
 on_each_store!(
     the_model_is_told_what_its_calls_came_to_and_those_who_follow_see_each,

@@ -90,9 +90,11 @@ CREATE TABLE run_outputs (
     error_kind    text,
     error_message text,
     metrics       json NOT NULL,
+    tools         json,
     requirements  json
 );
 
+COMMENT ON COLUMN run_outputs.tools IS 'The tool calls of the run; null when there were none.';
 COMMENT ON COLUMN run_outputs.requirements IS 'What a paused run waits for.';
 
 -- The event logs; append-only.

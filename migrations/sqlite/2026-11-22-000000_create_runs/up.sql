@@ -59,6 +59,7 @@ CREATE TABLE run_outputs (
     error_kind    TEXT,
     error_message TEXT,
     metrics       TEXT NOT NULL,
+    tools         TEXT,
     requirements  TEXT
 );
 

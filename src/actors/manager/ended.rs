@@ -134,7 +134,13 @@ async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId, why: &s
         }
         let metrics = Metrics::default();
         let event = RunEvent::new(run_id, row.next_seq, last_event(RunStatus::Error, Some(&error), metrics));
-        let settlement = Settlement { status: RunStatus::Error, content: None, error: Some(error.clone()), metrics };
+        let settlement = Settlement {
+            status: RunStatus::Error,
+            content: None,
+            error: Some(error.clone()),
+            metrics,
+            tools: Vec::new(),
+        };
         let advance = Advance {
             run_id,
             attempt: row.attempt,

@@ -7,12 +7,15 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::calls::Calls;
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
 use crate::agent::Report;
-use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, StepRecord, Usage};
+use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, StepRecord, ToolExecution, Usage};
 use crate::store::StoreResult;
 use crate::store::protocol::{Advance, Change, Refusal};
+
+mod calls;
 
 /// Pieces of text that come within this time are joined into one event.
 const JOIN_WITHIN: Duration = Duration::from_millis(40);
@@ -40,6 +43,7 @@ pub(crate) struct Journal {
     writer: Writer,
     hub: Arc<Hub>,
     said: Said,
+    calls: Calls,
 }
 
 /// A write that is not answered yet.
@@ -85,6 +89,7 @@ impl Journal {
             writer,
             hub,
             said,
+            calls: Calls::new(max_text),
         }
     }
 
@@ -103,6 +108,7 @@ impl Journal {
                 }
                 self.note_step(step, durable);
             }
+            Report::Called(call) => self.calls.end(call),
             Report::Recalled { text, usage } => {
                 self.said.usage += usage;
                 self.said.add(Content::from(text));
@@ -133,6 +139,7 @@ impl Journal {
             | RunEventKind::ToolCallStarted { .. }
             | RunEventKind::ToolCallCompleted { .. }
             | RunEventKind::ToolCallError { .. } => {
+                self.note_call(&kind);
                 let bytes = kind.weight();
                 self.push(kind, bytes, Duration::ZERO);
             }
@@ -144,6 +151,14 @@ impl Journal {
             | RunEventKind::RunCompleted { .. }
             | RunEventKind::RunCancelled { .. }
             | RunEventKind::RunError { .. } => {}
+        }
+    }
+
+    fn note_call(&mut self, kind: &RunEventKind) {
+        if let RunEventKind::ToolCallStarted { tool } = kind {
+            self.calls.begin(tool.clone());
+        } else if let RunEventKind::ToolCallCompleted { tool } | RunEventKind::ToolCallError { tool, .. } = kind {
+            self.calls.end(tool.clone());
         }
     }
 
@@ -195,6 +210,11 @@ impl Journal {
     /// The text that the present attempt has said so far, as far as it may.
     pub(crate) fn text(&self) -> &str {
         &self.said.text
+    }
+
+    /// The tool calls of the present attempt, with those that it remembers.
+    pub(crate) fn tools(&self) -> Vec<ToolExecution> {
+        self.calls.list()
     }
 
     pub(crate) fn metrics(&self) -> Metrics {

@@ -331,7 +331,7 @@ impl Life {
     ) -> StoreResult<Ending> {
         let metrics = self.journal.metrics();
         let last = last_event(status, error.as_ref(), metrics);
-        let settlement = Settlement { status, content, error, metrics };
+        let settlement = Settlement { status, content, error, metrics, tools: self.journal.tools() };
         match self.journal.commit(Change::Settle(settlement), Some(last)).await? {
             Ok(()) => Ok(Ending::Settled(status)),
             Err(refusal) => Ok(ending_of(refusal)),
@@ -355,7 +355,8 @@ impl Life {
             requirements: requirements.iter().map(|open| open.requirement.clone()).collect(),
         };
         let metrics = self.journal.metrics();
-        let pause = Pause { requirements, timeout: self.agent.pause_timeout, content, metrics };
+        let tools = self.journal.tools();
+        let pause = Pause { requirements, timeout: self.agent.pause_timeout, content, metrics, tools };
         self.journal.commit(Change::Pause(pause), Some(paused)).await
     }
 

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::people::{self, Asked, Verdict};
+use crate::agent::context::Report;
 use crate::agent::memory::{CalledStep, StepError};
+use crate::agent::needs::UnderWay;
 use crate::agent::schema::{LONGEST_NAME, is_of_names};
 use crate::agent::step::{over, unless_over};
 use crate::agent::{AgentError, Message, RunContext, Tool, ToolCall, ToolContext, ToolSpec};
@@ -20,11 +23,24 @@ pub(crate) struct Tools {
 
 /// How a call ended, as it is remembered.
 #[derive(Serialize, Deserialize)]
-struct Outcome {
+pub(super) struct Outcome {
     /// What the model is told.
     output: Content,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     failed: bool,
+    /// How long it took, if anything was executed here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
+/// A call that has its place among the steps of the run.
+pub(super) struct Placed<'a> {
+    pub(super) call: &'a ToolCall,
+    turn: u32,
+    pub(super) asked: Option<Asked<'a>>,
+    step: CalledStep,
+    /// Unless it waits for people.
+    pub(super) under_way: Option<UnderWay>,
 }
 
 /// Why a try of a call failed.
@@ -38,57 +54,83 @@ impl Tools {
         Self { tools, parallel }
     }
 
+    pub(super) fn find(&self, name: &str) -> Option<&Tool> {
+        self.tools.iter().find(|tool| tool.name() == name)
+    }
+
     pub(super) fn specs(&self) -> Vec<ToolSpec> {
         self.tools.iter().map(Tool::spec).collect()
     }
 
     /// Makes the calls of a turn, and returns their outputs in the order of the calls. All of them are durable then.
-    pub(super) async fn call_all(&self, calls: &[ToolCall], cx: &RunContext) -> Result<Vec<Message>, AgentError> {
-        // Each has its place among the steps before the first one begins, whichever ends first.
-        let steps = calls.iter().map(|call| cx.steps().call(&step_name(&call.name)));
-        let steps = steps.collect::<Result<Vec<_>, _>>()?;
+    pub(super) async fn call_all(
+        &self,
+        calls: &[ToolCall],
+        turn: u32,
+        cx: &RunContext,
+    ) -> Result<Vec<Message>, AgentError> {
+        // Each has its place among the steps before the first one begins, whichever ends first. And each is under way, so
+        // that the run is not paused before all that need nobody have ended.
+        let placed = calls.iter().map(|call| self.place(call, turn, cx)).collect::<Result<Vec<_>, _>>()?;
         let room = Semaphore::new(self.parallel);
-        let outputs = calls.iter().zip(steps).map(async |(call, step)| {
-            let output = self.call(call, step, &room, cx).await?;
-            Ok(Message::tool_output(call.id.as_str(), output))
+        let outputs = placed.into_iter().map(async |placed| {
+            let call_id = placed.call.id.as_str();
+            Ok(Message::tool_output(call_id, self.call(placed, &room, cx).await?))
         });
         // Also when the run is to end: tools that clean up are waited for.
         join_all(outputs).await.into_iter().collect()
     }
 
+    fn place<'a>(&'a self, call: &'a ToolCall, turn: u32, cx: &RunContext) -> Result<Placed<'a>, StepError> {
+        let asked = Asked::about(self.find(&call.name), cx)?;
+        let step = cx.steps().call(&step_name(&call.name))?;
+        Ok(Placed { call, turn, asked, step, under_way: Some(cx.begin_step()) })
+    }
+
     /// The output of a call: the one that an earlier attempt has had, or a new one.
-    async fn call(
-        &self,
-        call: &ToolCall,
-        step: CalledStep,
-        room: &Semaphore,
-        cx: &RunContext,
-    ) -> Result<Content, AgentError> {
-        if let Some(Outcome { output, .. }) = cx.steps().recall(&step)? {
-            return Ok(output);
+    async fn call(&self, mut placed: Placed<'_>, room: &Semaphore, cx: &RunContext) -> Result<Content, AgentError> {
+        let call = placed.call;
+        let tool = ToolExecution::begun(&call.id, &call.name, &call.arguments, placed.turn);
+        let tool = match &placed.asked {
+            Some(asked) => asked.noted(tool, cx)?,
+            None => tool,
+        };
+        if let Some(outcome) = cx.steps().recall::<Outcome>(&placed.step)? {
+            cx.report(Report::Called(outcome.noted(tool))).await;
+            return Ok(outcome.output);
         }
+        let verdict = people::verdict(&mut placed, cx).await?;
         let _room = unless_over(cx, room.acquire()).await??;
-        let key = step.key(cx.run_id());
-        let tool = ToolExecution::begun(&call.id, &call.name, &call.arguments);
         cx.say(RunEventKind::ToolCallStarted { tool: tool.clone() }).await;
-        let started = Instant::now();
-        let outcome = self.execute(call, key, cx).await?;
-        let tool = tool.ended(started.elapsed().as_secs_f64());
-        let (record, outcome) = finish(call, &step, &outcome, cx)?;
+        let outcome = match verdict {
+            Verdict::Execute(arguments) => {
+                let started = Instant::now();
+                let outcome = self.execute(call, &arguments, cx.key_of(&placed.step), cx).await?;
+                Outcome { seconds: Some(started.elapsed().as_secs_f64()), ..outcome }
+            }
+            Verdict::Ended(outcome) => outcome,
+        };
+        let (record, outcome) = finish(call, &placed.step, &outcome, cx)?;
         cx.remember(record, Some(outcome.event(tool))).await?;
         Ok(outcome.output)
     }
 
     /// Executes a call, and tries it again where the tool wants that. An error means that the run is to end.
-    async fn execute(&self, call: &ToolCall, key: StepKey, cx: &RunContext) -> Result<Outcome, AgentError> {
-        let Some(tool) = self.tools.iter().find(|tool| tool.name() == call.name) else {
+    async fn execute(
+        &self,
+        call: &ToolCall,
+        arguments: &str,
+        key: StepKey,
+        cx: &RunContext,
+    ) -> Result<Outcome, AgentError> {
+        let Some(tool) = self.find(&call.name) else {
             return Ok(Outcome::failed(self.unknown(&call.name)));
         };
         let mut failed = 0;
         loop {
             let tool_cx = ToolContext::new(cx.clone(), &call.id, key);
-            let failure = match execute_once(tool, &call.arguments, tool_cx, cx).await? {
-                Ok(output) => return Ok(Outcome { output, failed: false }),
+            let failure = match execute_once(tool, arguments, tool_cx, cx).await? {
+                Ok(output) => return Ok(Outcome::returned(output)),
                 Err(failure) => failure,
             };
             failed += 1;
@@ -118,8 +160,7 @@ async fn execute_once(
     let work = match tool.begin(tool_cx.clone(), arguments) {
         Ok(work) => work,
         Err(problem) => {
-            let message = format!("bad arguments for `{name}`: {problem}");
-            return Ok(Err(Failure { message, may_pass: false }));
+            return Ok(Err(Failure { message: bad_arguments(name, &problem), may_pass: false }));
         }
     };
     let work = in_time(tool, work);
@@ -131,6 +172,10 @@ async fn execute_once(
     }
     // What was finished in spite of the cancel need not be done again; what was given up is.
     if tool_cx.is_heeded() { Ok(Ok(work.await.map_err(|_| over())?)) } else { Err(over()) }
+}
+
+fn bad_arguments(tool: &str, problem: &str) -> String {
+    format!("bad arguments for `{tool}`: {problem}")
 }
 
 /// Waits for a try of a call, as long as one may take.
@@ -158,24 +203,42 @@ fn finish(
     match cx.steps().finish(step, outcome) {
         Err(StepError::TooLarge { size, most, .. }) => {
             let problem = format!("its output has {size} bytes, of {most} at most");
-            Ok(cx.steps().finish(step, &Outcome::failed(format!("tool `{}` failed: {problem}", call.name)))?)
+            let failed = Outcome::failed(format!("tool `{}` failed: {problem}", call.name));
+            Ok(cx.steps().finish(step, &Outcome { seconds: outcome.seconds, ..failed })?)
         }
         finished => Ok(finished?),
     }
 }
 
 impl Outcome {
-    fn failed(message: String) -> Self {
-        Self { output: Content::from(message).without_nul(), failed: true }
+    pub(super) const fn returned(output: Content) -> Self {
+        Self { output, failed: false, seconds: None }
+    }
+
+    pub(super) fn failed(message: String) -> Self {
+        Self { output: Content::from(message).without_nul(), failed: true, seconds: None }
+    }
+
+    pub(super) fn bad_arguments(tool: &str, problem: &str) -> Self {
+        Self::failed(bad_arguments(tool, problem))
+    }
+
+    /// The call as those who follow the run see it at its end.
+    fn noted(&self, tool: ToolExecution) -> ToolExecution {
+        let tool = ToolExecution { tool_call_error: self.failed, ..tool }.with_result(&self.output);
+        match self.seconds {
+            Some(seconds) => tool.ended(seconds),
+            None => tool,
+        }
     }
 
     /// The event that tells of the call's end.
     fn event(&self, tool: ToolExecution) -> RunEventKind {
+        let tool = self.noted(tool);
         if self.failed {
-            let tool = ToolExecution { tool_call_error: true, ..tool };
             RunEventKind::ToolCallError { tool, error: self.output.clone() }
         } else {
-            RunEventKind::ToolCallCompleted { tool: tool.with_result(&self.output) }
+            RunEventKind::ToolCallCompleted { tool }
         }
     }
 }

@@ -45,6 +45,10 @@ impl Spent {
         self.tokens = self.tokens.saturating_add(tokens(turn.usage));
     }
 
+    pub(super) const fn turns(&self) -> u32 {
+        self.turns
+    }
+
     /// Whether the run may go on after a turn that was not an answer.
     pub(super) fn allows_more(&self, limits: &Limits) -> Result<(), AgentError> {
         let over = |kind, message: String| Err(AgentError::of_kind(kind, message));

@@ -69,6 +69,7 @@ impl Scene {
                         told.steps.push(step);
                         durable.map(|waits| waits.send(()));
                     }
+                    Report::Called(_) => {}
                     Report::Recalled { text, .. } => told.recalled.push(text),
                 }
             }

@@ -23,6 +23,7 @@ pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunCont
         cx.report(Report::Recalled { text: turn.text.clone(), usage: turn.usage }).await;
         return Ok(turn);
     }
+    let _under_way = cx.begin_step();
     let (turn, completed) = unless_over(cx, take(model, request.clone(), notes, cx)).await??;
     match cx.steps().finish(&step, &turn) {
         // The calls must not begin before it is certain that no other attempt will be told to make other ones.

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::people::filled_in;
 use super::{Tool, ToolContext, read};
 use crate::agent::{
     Agent, AgentBuilder, CancelSignal, InvalidAgent, Needs, RetryPolicy, RunContext, RunContextParts, ScriptedModel,
     StepMemory,
 };
+use crate::run::{InputKind, Question};
 use crate::store::conformance::samples::unowned;
 
 #[derive(Deserialize, JsonSchema)]
@@ -37,6 +39,8 @@ fn agent() -> AgentBuilder {
 #[test]
 fn a_tool_that_cannot_be_is_refused_by_its_name() {
     let long = "x".repeat(65);
+    let items = || Question::new("?").field("items", InputKind::Json);
+    let twice = items().field("items", InputKind::Json);
     let bad_retry = RetryPolicy::new(std::time::Duration::ZERO).factor(0.0);
     for (tools, name, problem) in [
         (vec![tool("", "d")], "", "1 to 64"),
@@ -47,6 +51,11 @@ fn a_tool_that_cannot_be_is_refused_by_its_name() {
         (vec![tool("a", "d"), tool("b", "d"), tool("a", "e")], "a", "another tool"),
         (vec![tool("a", "d").timeout(std::time::Duration::ZERO)], "a", "timeout"),
         (vec![tool("a", "d").retries(1, bad_retry)], "a", "retry"),
+        (vec![tool("a", "d").requires_confirmation().requires_confirmation()], "a", "not two of them"),
+        (vec![Tool::executed_elsewhere::<Order>("a", "d").requires_confirmation()], "a", "not two of them"),
+        (vec![tool("a", "d").requires_input(Question::new("?"))], "a", "must have a field"),
+        (vec![tool("a", "d").requires_input(twice)], "a", "the field `items` twice"),
+        (vec![tool("a", "d").requires_input(items())], "a", "`items`, which is no argument"),
         (vec![Tool::new("a", "d", |_: ToolContext, _: Vec<u8>| async { Ok(()) })], "a", "struct"),
         (vec![Tool::new("a", "d", |_: ToolContext, (): ()| async { Ok(()) })], "a", "struct"),
     ] {
@@ -55,8 +64,36 @@ fn a_tool_that_cannot_be_is_refused_by_its_name() {
         assert!(agent == "a" && tool == name && found.contains(problem), "{error}");
         assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
     }
-    let fine = agent().tool(tool(&"x".repeat(64), "d")).tool(tool("Aa_0-", "d"));
+    let elsewhere = Tool::executed_elsewhere::<Order>("elsewhere", "d");
+    let fine = agent().tool(tool(&"x".repeat(64), "d")).tool(tool("Aa_0-", "d")).tool(elsewhere);
     fine.build().unwrap();
+}
+
+#[test]
+fn the_model_is_not_told_of_arguments_that_people_fill_in() {
+    #[derive(Deserialize, JsonSchema)]
+    #[allow(dead_code, reason = "only its form matters")]
+    struct Payment {
+        purpose: String,
+        account: String,
+        code: Option<u32>,
+    }
+    let pay = Tool::new("pay", "d", |_: ToolContext, _: Payment| async { Ok(()) });
+    let asks = Question::new("?").field("account", InputKind::Text).optional("code", InputKind::Integer);
+    let asking = pay.clone().requires_input(asks);
+    let names = |tool: &Tool| {
+        let parameters = tool.spec().parameters;
+        let properties: Vec<String> = parameters["properties"].as_object().unwrap().keys().cloned().collect();
+        (properties, parameters["required"].as_array().unwrap().len(), tool.spec().strict)
+    };
+    assert_eq!(names(&pay).1, 3);
+    assert_eq!(names(&asking), (vec!["purpose".to_owned()], 1, true));
+    assert_eq!(asking.check(r#"{"purpose": 1}"#), Ok(()), "what is left is read with what is filled in");
+    assert!(asking.check("[]").is_err() && pay.check(r#"{"purpose": "a"}"#).is_err());
+    let added = serde_json::json!({"account": "b", "purpose": "c"}).as_object().cloned().unwrap();
+    let all = filled_in(r#"{"purpose": "a", "more": 1}"#, added).unwrap();
+    let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+    assert_eq!(all, serde_json::json!({"purpose": "c", "more": 1, "account": "b"}), "people have the last word");
 }
 
 #[test]

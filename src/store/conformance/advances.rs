@@ -30,6 +30,7 @@ pub(super) async fn a_life_is_written_step_by_step(store: &dyn RunStore) {
     let settled = get(store, run_id).await.output;
     assert_eq!((settled.status, settled.content, settled.error), (Completed, Some("Paris".into()), None));
     assert_eq!((settled.metrics, settled.started_at), (metrics, run.output.started_at));
+    assert_eq!(settled.tools, [looked()]);
     assert!(settled.settled_at.unwrap() >= settled.started_at.unwrap());
 
     let seqs: Vec<u64> = events(store, run_id).await.iter().map(|event| event.seq).collect();

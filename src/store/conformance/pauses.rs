@@ -28,7 +28,7 @@ pub(super) async fn a_paused_run_is_nobodys_and_says_what_it_waits_for(store: &d
     let run = get(store, attempt.run_id).await;
     let facts = facts(store, attempt.run_id).await;
     assert_eq!((facts.status, facts.node, facts.starts, facts.attempt), (Paused, None, 0, 1));
-    assert_eq!(run.output.requirements, [needed(2, 1).requirement]);
+    assert_eq!((run.output.requirements, run.output.tools), (vec![needed(2, 1).requirement], vec![looked()]));
     assert_eq!((run.output.content, run.output.metrics.usage.total_tokens), (Some("Par".into()), 7));
     assert!(run.output.paused_at.unwrap() >= run.output.started_at.unwrap());
     assert_eq!((run.output.settled_at, run.start_by), (None, None));
@@ -50,7 +50,8 @@ pub(super) async fn a_run_that_is_continued_waits_for_anybody_with_what_was_deci
 
     let run = get(store, attempt.run_id).await;
     assert_eq!((run.output.status, run.output.started_at, run.output.paused_at), (Pending, None, None));
-    assert_eq!((run.output.requirements, run.output.content, run.output.metrics), (vec![], None, Metrics::default()));
+    assert_eq!((run.output.requirements, run.output.tools), (vec![], vec![]));
+    assert_eq!((run.output.content, run.output.metrics), (None, Metrics::default()));
     let decided = StepRecord { result: r#"{"confirmed":true}"#.to_owned(), ..finished(2) };
     assert_eq!(store.steps(attempt.run_id).await.unwrap(), [decided]);
     let log = events(store, attempt.run_id).await;
@@ -103,6 +104,7 @@ pub(super) async fn a_paused_run_is_cancelled_at_once_and_keeps_what_it_said(sto
     let output = get(store, attempt.run_id).await.output;
     assert_eq!((output.status, output.paused_at, output.requirements), (Cancelled, None, vec![]));
     assert_eq!((output.content, output.metrics.usage.total_tokens), (Some("Par".into()), 7));
+    assert_eq!(output.tools, [looked()]);
     assert_eq!(events(store, attempt.run_id).await.last().unwrap().kind.settles_as(), Some(Cancelled));
     let refused = resume(store, &confirmed(attempt.run_id)).await;
     assert_eq!(refused, Err(ContinueRefusal::NotPaused(Cancelled)));
@@ -129,6 +131,7 @@ pub(super) async fn a_paused_run_that_nobody_continues_in_time_settles(store: &d
         assert_eq!((output.status, output.paused_at), (Error, None));
         assert_eq!(output.error, Some(RunFailure::new(FailureKind::PauseTimeout, message)));
         assert_eq!((output.content, output.metrics.usage.total_tokens), (Some("Par".into()), 7));
+        assert_eq!(output.tools, [looked()]);
         let last = RunEventKind::RunError { error_type: FailureKind::PauseTimeout, content: message.to_owned() };
         assert_eq!(events(store, run_id).await.last().unwrap().kind, last);
     }

@@ -98,7 +98,10 @@ async fn ran(store: &dyn RunStore, asked: &str, user: Option<&str>, status: RunS
 
 async fn history(store: &dyn RunStore, before: RunId, user: Option<&str>, limit: usize) -> Vec<(String, String)> {
     let asked = History { before, session_id: "s".into(), user_id: user.map(Into::into), limit };
-    let text = |Exchange { input, content }| (input.to_string(), content.to_string());
+    let text = |Exchange { input, content, tools }| {
+        assert_eq!(tools, [looked()]);
+        (input.to_string(), content.to_string())
+    };
     store.history(asked).await.unwrap().into_iter().map(text).collect()
 }
 

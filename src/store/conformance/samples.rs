@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use crate::run::fingerprint::Fingerprint;
 use crate::run::{
     Content, CrashPolicy, Decision, FailureKind, Metadata, Metrics, OpenRequirement, Requirement, RequirementKind, Run,
-    RunEvent, RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, Usage,
+    RunEvent, RunEventKind, RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, ToolExecution,
+    Usage,
 };
 use crate::store::protocol::pause::{Continue, ContinueRefusal};
 use crate::store::protocol::{
@@ -30,6 +31,7 @@ pub(crate) fn unowned() -> InsertRun {
         status: RunStatus::Pending,
         content: None,
         error: None,
+        tools: Vec::new(),
         requirements: Vec::new(),
         metrics: Metrics::default(),
         created_at: DateTime::UNIX_EPOCH,
@@ -92,7 +94,7 @@ pub(crate) fn id(insert: &InsertRun) -> RunId {
 
 pub(crate) fn settlement(status: RunStatus) -> Settlement {
     let error = (status == RunStatus::Error).then(|| RunFailure::new(FailureKind::AgentError, "it broke"));
-    Settlement { status, content: Some("Paris".into()), error, metrics: Metrics::default() }
+    Settlement { status, content: Some("Paris".into()), error, metrics: Metrics::default(), tools: vec![looked()] }
 }
 
 pub(crate) fn settle(status: RunStatus) -> Change {
@@ -112,11 +114,22 @@ pub(in crate::store) fn needed(position: u32, first_attempt: u32) -> OpenRequire
     OpenRequirement { position, first_attempt, requirement }
 }
 
+/// A tool call that has ended.
+pub(crate) fn looked() -> ToolExecution {
+    ToolExecution::begun("call_1", "look", r#"{"at": "it"}"#, 1).with_result(&"nothing".into())
+}
+
 /// Pauses a run that has said something, for a confirmation.
 pub(in crate::store) fn pause(timeout: Option<Duration>) -> Change {
     let usage = Usage { input_tokens: 3, output_tokens: 4, total_tokens: 7, ..Usage::default() };
     let metrics = Metrics { usage, ..Metrics::default() };
-    Change::Pause(Pause { requirements: vec![needed(2, 1)], timeout, content: Some("Par".into()), metrics })
+    Change::Pause(Pause {
+        requirements: vec![needed(2, 1)],
+        timeout,
+        content: Some("Par".into()),
+        metrics,
+        tools: vec![looked()],
+    })
 }
 
 /// Confirms what [`pause`] needs.

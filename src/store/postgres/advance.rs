@@ -32,6 +32,7 @@ pub(super) struct AdvanceRuns {
     error_kinds: Vec<Option<String>>,
     error_messages: Vec<Option<String>>,
     metrics: Vec<Option<String>>,
+    pub(super) tools: Vec<Option<String>>,
     pub(super) requirements: Vec<Option<String>>,
     event_runs: Vec<Uuid>,
     event_seqs: Vec<i64>,
@@ -60,13 +61,25 @@ const fn change_word(change: &Change) -> &'static str {
 
 /// The pairs of change and status that the guard lets pass, made from the one table of transitions.
 static LEGAL: LazyLock<String> = LazyLock::new(|| {
-    let settle =
-        |status| Change::Settle(Settlement { status, content: None, error: None, metrics: Metrics::default() });
+    let settle = |status| {
+        Change::Settle(Settlement {
+            status,
+            content: None,
+            error: None,
+            metrics: Metrics::default(),
+            tools: Vec::new(),
+        })
+    };
     let settles = RunStatus::ALL.into_iter().filter(|status| status.is_terminal()).map(settle);
     let mut pairs = String::new();
     let retry = Change::Retry { after: Duration::ZERO };
-    let pause =
-        Change::Pause(Pause { requirements: Vec::new(), timeout: None, content: None, metrics: Metrics::default() });
+    let pause = Change::Pause(Pause {
+        requirements: Vec::new(),
+        timeout: None,
+        content: None,
+        metrics: Metrics::default(),
+        tools: Vec::new(),
+    });
     for change in [Change::Start, Change::Append, pause, Change::HandBack, retry].into_iter().chain(settles) {
         for from in RunStatus::ALL.into_iter().filter(|&from| change.may_come_from(from)) {
             let comma = if pairs.is_empty() { "" } else { ", " };
@@ -111,17 +124,22 @@ impl AdvanceRuns {
     }
 
     fn push_output(&mut self, run_id: Uuid, change: &Change) -> StoreResult<()> {
-        let (content, error, metrics, requirements) = match change {
-            Change::Settle(settlement) => {
-                (settlement.content.as_ref(), settlement.error.as_ref(), Some(settlement.metrics), None)
+        let (content, error, metrics, tools, requirements) = match change {
+            Change::Settle(Settlement { content, error, metrics, tools, .. }) => {
+                (content.as_ref(), error.as_ref(), Some(metrics), &**tools, None)
             }
-            Change::Pause(pause) => (pause.content.as_ref(), None, Some(pause.metrics), Some(&pause.requirements)),
-            Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => (None, None, None, None),
+            Change::Pause(Pause { content, metrics, tools, requirements, .. }) => {
+                (content.as_ref(), None, Some(metrics), &**tools, Some(requirements))
+            }
+            Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => {
+                (None, None, None, &[][..], None)
+            }
         };
         self.contents.push(content.map(|content| content.as_json().to_string()));
         self.error_kinds.push(error.map(|error| error.kind.to_string()));
         self.error_messages.push(error.map(|error| error.message.clone()));
-        self.metrics.push(metrics.map(|metrics| to_json(&metrics)).transpose()?);
+        self.metrics.push(metrics.map(to_json).transpose()?);
+        self.tools.push((!tools.is_empty()).then(|| to_json(&tools)).transpose()?);
         self.requirements.push(requirements.map(to_json).transpose()?);
         if change.to() == Some(RunStatus::Cancelled) {
             self.cancelled.push(run_id);
@@ -151,9 +169,10 @@ impl QueryFragment<Pg> for AdvanceRuns {
             ", ", &self.error_kinds => Array<Nullable<Text>>,
             ", ", &self.error_messages => Array<Nullable<Text>>,
             ", ", &self.metrics => Array<Nullable<Text>>,
+            ", ", &self.tools => Array<Nullable<Text>>,
             ", ", &self.requirements => Array<Nullable<Text>>,
             ") AS t (run_id, attempt, first_seq, event_count, change, delay_ms, status, content, error_kind, error_message, metrics, \
-                     requirements)), \
+                     tools, requirements)), \
              done AS ( \
                 UPDATE runs r SET \
                     status = COALESCE(a.status, r.status), \
@@ -202,8 +221,8 @@ impl QueryFragment<Pg> for AdvanceRuns {
                 ON CONFLICT (run_id, position) DO UPDATE SET first_attempt = excluded.first_attempt, \
                     name = excluded.name, result = excluded.result, created_at = excluded.created_at), \
              outputs AS ( \
-                INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics, requirements) \
-                SELECT run_id, content::json, error_kind, error_message, metrics::json, requirements::json \
+                INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics, tools, requirements) \
+                SELECT run_id, content::json, error_kind, error_message, metrics::json, tools::json, requirements::json \
                 FROM asked WHERE metrics IS NOT NULL AND (run_id IN (SELECT run_id FROM done)) IS TRUE) \
              SELECT run_id FROM done"
         );

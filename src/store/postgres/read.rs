@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::row::{RUN_COLUMNS, RunColumns, corrupt, json, unsigned};
 use super::statement::{push, statement};
-use crate::run::{RunEvent, RunId, RunStatus, StepRecord};
+use crate::run::{Exchange, RunEvent, RunId, RunStatus, StepRecord};
 use crate::store::protocol::RowFacts;
 use crate::store::{History, Mark, NodeId, RunQuery, StoreResult};
 
@@ -302,13 +302,30 @@ impl From<History> for GetHistory {
     }
 }
 
-statement!(GetHistory -> (Text, Text));
+statement!(GetHistory -> (Text, Text, Nullable<Text>));
+
+#[derive(Queryable)]
+pub(super) struct ExchangeRow {
+    input: String,
+    content: String,
+    tools: Option<String>,
+}
+
+impl ExchangeRow {
+    pub(super) fn into_exchange(self) -> StoreResult<Exchange> {
+        Ok(Exchange {
+            input: json(&self.input, "input")?,
+            content: json(&self.content, "content")?,
+            tools: json(self.tools.as_deref().unwrap_or("[]"), "tools")?,
+        })
+    }
+}
 
 impl QueryFragment<Pg> for GetHistory {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         push!(out,
-            "SELECT input, content FROM ( \
-                SELECT r.created_at, r.run_id, i.input::text, o.content::text \
+            "SELECT input, content, tools FROM ( \
+                SELECT r.created_at, r.run_id, i.input::text, o.content::text, o.tools::text \
                 FROM runs r JOIN run_inputs i USING (run_id) JOIN run_outputs o USING (run_id), \
                      (SELECT created_at, run_id FROM runs WHERE run_id = ", &self.before => SqlUuid, ") me \
                 WHERE r.session_id = ", &self.session_id => Text,

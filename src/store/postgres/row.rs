@@ -16,7 +16,7 @@ pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id
      r.priority, r.run_at, r.timeout_ms, r.start_by, r.next_seq, r.node_id, r.created_at, r.started_at, r.paused_at, r.settled_at, \
      r.continued_by IS NOT NULL, \
      i.input::text, i.metadata::text, i.fingerprint, \
-     o.content::text, o.error_kind, o.error_message, o.metrics::text, \
+     o.content::text, o.error_kind, o.error_message, o.metrics::text, o.tools::text, \
      CASE WHEN r.status = 'PAUSED' THEN o.requirements::text END";
 
 /// The types of [`RUN_COLUMNS`].
@@ -44,6 +44,7 @@ pub(super) type RunColumns = (
     Text,
     Text,
     Binary,
+    Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
@@ -81,6 +82,7 @@ pub(super) struct RunRow {
     error_kind: Option<String>,
     error_message: Option<String>,
     metrics: Option<String>,
+    tools: Option<String>,
     requirements: Option<String>,
 }
 
@@ -110,6 +112,7 @@ impl RunRow {
             status: self.status.parse().map_err(|error| corrupt("status", &error))?,
             content: self.content.as_deref().map(|content| json(content, "content")).transpose()?,
             error,
+            tools: self.tools.as_deref().map(|tools| json(tools, "tools")).transpose()?.unwrap_or_default(),
             requirements: self
                 .requirements
                 .as_deref()

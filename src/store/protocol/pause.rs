@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::RowFacts;
 use crate::run::{
-    Content, Decision, InvalidDecisions, Metrics, OpenRequirement, RunId, RunStatus, StepRecord, UserId, decide,
+    Content, Decision, InvalidDecisions, Metrics, OpenRequirement, RunId, RunStatus, StepRecord, ToolExecution, UserId,
+    decide,
 };
 
 /// What a run that waits for people leaves behind.
@@ -16,9 +17,10 @@ pub(crate) struct Pause {
     pub(crate) requirements: Vec<OpenRequirement>,
     /// How long they may take.
     pub(crate) timeout: Option<Duration>,
-    /// What it has said so far, and at which cost.
+    /// What it has said and done so far, and at which cost.
     pub(crate) content: Option<Content>,
     pub(crate) metrics: Metrics,
+    pub(crate) tools: Vec<ToolExecution>,
 }
 
 /// The decisions that let a run go on.

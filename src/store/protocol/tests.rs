@@ -35,11 +35,17 @@ fn step(change: Change) -> Advance {
 const RETRY: Change = Retry { after: Duration::from_secs(2) };
 
 fn pause() -> Change {
-    Change::Pause(Pause { requirements: Vec::new(), timeout: None, content: None, metrics: Metrics::default() })
+    Change::Pause(Pause {
+        requirements: Vec::new(),
+        timeout: None,
+        content: None,
+        metrics: Metrics::default(),
+        tools: Vec::new(),
+    })
 }
 
 fn settle(status: RunStatus) -> Change {
-    Settle(Settlement { status, content: None, error: None, metrics: Metrics::default() })
+    Settle(Settlement { status, content: None, error: None, metrics: Metrics::default(), tools: Vec::new() })
 }
 
 /// Where `change` puts a run that was `from`.

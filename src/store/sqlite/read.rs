@@ -298,7 +298,7 @@ pub(super) fn history(conn: &mut SqliteConnection, history: &History) -> StoreRe
     let asked_at: Option<i64> = runs::table.find(&before).select(runs::created_at).first(conn).optional()?;
     let Some(asked_at) = asked_at else { return Ok(Vec::new()) };
     let user_id = history.user_id.as_ref().map(AsRef::<str>::as_ref);
-    let rows: Vec<(String, Option<String>)> = runs::table
+    let rows: Vec<(String, Option<String>, Option<String>)> = runs::table
         .inner_join(run_inputs::table.on(run_inputs::run_id.eq(runs::run_id)))
         .inner_join(run_outputs::table.on(run_outputs::run_id.eq(runs::run_id)))
         .filter(runs::session_id.eq(history.session_id.as_str()))
@@ -308,11 +308,14 @@ pub(super) fn history(conn: &mut SqliteConnection, history: &History) -> StoreRe
         .filter(runs::created_at.le(asked_at).and(runs::created_at.lt(asked_at).or(runs::run_id.lt(&before))))
         .order((runs::created_at.desc(), runs::run_id.desc()))
         .limit(bound(history.limit))
-        .select((run_inputs::input, run_outputs::content))
+        .select((run_inputs::input, run_outputs::content, run_outputs::tools))
         .load(conn)?;
-    let exchange = |(input, content): &(String, Option<String>)| {
-        let content = content.as_deref().unwrap_or("null");
-        Ok(Exchange { input: row::json("input", input)?, content: row::json("content", content)? })
+    let exchange = |(input, content, tools): &(String, Option<String>, Option<String>)| {
+        Ok(Exchange {
+            input: row::json("input", input)?,
+            content: row::json("content", content.as_deref().unwrap_or("null"))?,
+            tools: row::json("tools", tools.as_deref().unwrap_or("[]"))?,
+        })
     };
     rows.iter().rev().map(exchange).collect()
 }

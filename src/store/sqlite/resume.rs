@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use super::error::misfit;
 use super::read;
-use super::row::{OutputRow, written};
+use super::row::{OutputRow, written, written_tools};
 use super::schema::{run_outputs, runs};
 use super::takeover::fail;
 use super::write::{insert_events, insert_steps};
@@ -37,6 +37,7 @@ pub(super) fn pause(
         error_kind: None,
         error_message: None,
         metrics: written(&pause.metrics)?,
+        tools: written_tools(&pause.tools)?,
         requirements: Some(written(&pause.requirements)?),
     };
     insert_into(run_outputs::table).values(&output).execute(conn)?;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{misfit, unreadable};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
-use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord, Turn};
+use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord, ToolExecution, Turn};
 use crate::store::protocol::{InsertRun, RowFacts};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
@@ -59,6 +59,7 @@ pub(super) struct OutputRow {
     pub(super) error_kind: Option<String>,
     pub(super) error_message: Option<String>,
     pub(super) metrics: String,
+    pub(super) tools: Option<String>,
     pub(super) requirements: Option<String>,
 }
 
@@ -189,6 +190,8 @@ pub(super) fn taken(stored: StoredRun) -> StoreResult<TakenRun> {
 pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
     let asked = output.as_ref().and_then(|output| output.requirements.as_deref()).filter(|_| row.paused_at.is_some());
     let requirements = asked.map(|text| json("requirements", text)).transpose()?.unwrap_or_default();
+    let tools = output.as_ref().and_then(|output| output.tools.as_deref()).map(|text| json("tools", text));
+    let tools = tools.transpose()?.unwrap_or_default();
     let (content, error, metrics) = output.map(OutputRow::read).transpose()?.unwrap_or_default();
     let mut run = Run {
         output: RunOutput {
@@ -199,6 +202,7 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
             status: RunStatus::Pending,
             content,
             error,
+            tools,
             requirements,
             metrics,
             created_at: DateTime::UNIX_EPOCH,
@@ -290,6 +294,11 @@ impl FactsRow {
             late: self.late,
         })
     }
+}
+
+/// The tool calls as the JSON text that a column holds, if there are any.
+pub(super) fn written_tools(tools: &[ToolExecution]) -> StoreResult<Option<String>> {
+    (!tools.is_empty()).then(|| written(&tools)).transpose()
 }
 
 /// `value` as the JSON text that a column holds.

@@ -48,6 +48,7 @@ table! {
         error_kind -> Nullable<Text>,
         error_message -> Nullable<Text>,
         metrics -> Text,
+        tools -> Nullable<Text>,
         requirements -> Nullable<Text>,
     }
 }

@@ -107,7 +107,8 @@ pub(super) fn fail(
 ) -> StoreResult<()> {
     let message = takeover_message(kind);
     let error = Some(RunFailure::new(kind, message));
-    let settlement = Settlement { status: RunStatus::Error, content: None, error, metrics: Metrics::default() };
+    let settlement =
+        Settlement { status: RunStatus::Error, content: None, error, metrics: Metrics::default(), tools: Vec::new() };
     let last = RunEventKind::RunError { error_type: kind, content: message.to_owned() };
     settle_unowned(conn, run_id, facts, &settlement, last, now)
 }

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use super::connection::transact;
 use super::error::misfit;
-use super::row::{EventRow, OutputRow, RunRow, StepRow, written};
+use super::row::{EventRow, OutputRow, RunRow, StepRow, written, written_tools};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{intent, now, read, resume};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
@@ -151,8 +151,13 @@ fn cancel(conn: &mut SqliteConnection, cancel: &Cancel, limits: StoreLimits, now
 
 /// Settles a run that no process has as `CANCELLED`.
 pub(super) fn cancel_unowned(conn: &mut SqliteConnection, run_id: RunId, row: &RowFacts, now: i64) -> StoreResult<()> {
-    let settlement =
-        Settlement { status: RunStatus::Cancelled, content: None, error: None, metrics: Metrics::default() };
+    let settlement = Settlement {
+        status: RunStatus::Cancelled,
+        content: None,
+        error: None,
+        metrics: Metrics::default(),
+        tools: Vec::new(),
+    };
     let last = RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() };
     settle_unowned(conn, run_id, row, &settlement, last, now)
 }
@@ -194,6 +199,7 @@ fn settle(
         error_kind: settlement.error.as_ref().map(|error| error.kind.to_string()),
         error_message: settlement.error.as_ref().map(|error| error.message.clone()),
         metrics: written(&settlement.metrics)?,
+        tools: written_tools(&settlement.tools)?,
         requirements: None,
     };
     // What a paused run has said and cost so far is there already, and stays.

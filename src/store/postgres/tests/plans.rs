@@ -13,6 +13,7 @@ use crate::store::postgres::advance::AdvanceRuns;
 use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::connection::Connection;
+use crate::store::postgres::insert::InsertRuns;
 use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
 use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
 use crate::store::postgres::resume::LockPaused;
@@ -37,13 +38,17 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Explain<Q> {
     }
 }
 
+async fn plan<Q: QueryFragment<Pg> + Send + Sync>(conn: &mut Connection, query: Q) -> String {
+    let lines: Vec<String> = Explain(query).get_results(conn).await.unwrap();
+    lines.join("\n")
+}
+
 pub(super) async fn assert_goes_by_index<Q: QueryFragment<Pg> + Send + Sync>(
     what: &str,
     conn: &mut Connection,
     query: Q,
 ) {
-    let plan: Vec<String> = Explain(query).get_results(conn).await.unwrap();
-    let plan = plan.join("\n");
+    let plan = plan(conn, query).await;
     assert!(plan.contains("Index") && !plan.contains("Seq Scan on run"), "{what}:\n{plan}");
 }
 
@@ -125,6 +130,22 @@ async fn every_statement_goes_by_index() {
                 assert_goes_by_index("advance", conn, advance).await;
             }
         }
+    }
+}
+
+/// A nested loop over two lists takes a time that grows with the square of the batch.
+#[tokio::test]
+async fn no_write_compares_each_row_of_a_batch_with_each() {
+    let (database, _store) = fresh().await;
+    let conn = &mut connection(&database, Purpose::Write).await;
+    let (mut insert, mut advance) = (InsertRuns::default(), AdvanceRuns::default());
+    for _ in 0..500 {
+        let run = owned();
+        insert.push(&run).unwrap();
+        advance.push(&step(id(&run), 1, 0, settle(RunStatus::Completed))).unwrap();
+    }
+    for plan in [plan(conn, insert).await, plan(conn, advance).await] {
+        assert!(plan.contains("hashed SubPlan") && !plan.contains("Join Filter"), "{plan}");
     }
 }
 

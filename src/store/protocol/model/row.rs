@@ -88,7 +88,8 @@ pub(super) enum DeedKind {
 impl Deed {
     /// The write as the protocol knows it. What its event says does not matter.
     pub(super) fn advance(self) -> Advance {
-        let settlement = |status| Settlement { status, content: None, error: None, metrics: Metrics::default() };
+        let settlement =
+            |status| Settlement { status, content: None, error: None, metrics: Metrics::default(), tools: Vec::new() };
         let change = match self.kind {
             DeedKind::Start => Change::Start,
             DeedKind::Append => Change::Append,
@@ -98,6 +99,7 @@ impl Deed {
                 timeout: None,
                 content: None,
                 metrics: Metrics::default(),
+                tools: Vec::new(),
             }),
             DeedKind::HandBack => Change::HandBack,
         };
