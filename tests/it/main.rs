@@ -12,7 +12,6 @@ mod guarantees;
 mod harness;
 mod layering;
 mod limits;
-mod measure;
 mod models;
 mod openai;
 mod outage;

@@ -94,6 +94,11 @@ pub(crate) struct Server {
 impl Server {
     /// None, after saying so, where the tests were given a server by `TEST_DATABASE_URL` and have no binaries.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// With these settings beside the usual ones.
+    pub(crate) async fn start_with(settings: &'static [&'static str]) -> Option<Self> {
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
         aside(move || {
             let missing = binaries::find().unwrap_or_else(|problem| panic!("{problem}")).is_none();
@@ -101,7 +106,7 @@ impl Server {
                 packages::say(&format!("SKIPPED {test}: it stops and starts a server of its own; {}", binaries::HELP));
                 return None;
             }
-            let cluster = Cluster::start(&[]).unwrap_or_else(|problem| panic!("{problem}"));
+            let cluster = Cluster::start(settings).unwrap_or_else(|problem| panic!("{problem}"));
             let (url, directory) = (url_of(&cluster), cluster.directory().to_owned());
             Some(Self { cluster: Arc::new(Mutex::new(cluster)), url, directory })
         })
@@ -140,6 +145,11 @@ impl Server {
         })
         .await;
     }
+}
+
+/// Where the programs of Postgres are, if this machine has them.
+pub(crate) fn programs() -> Option<PathBuf> {
+    binaries::find().ok().flatten()
 }
 
 struct Shared {

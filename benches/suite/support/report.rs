@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 /// One figure: a measurement of each round, and what it is compared with.
+#[derive(Clone, Debug)]
 pub(crate) struct Figure {
-    pub(crate) name: &'static str,
-    pub(crate) unit: &'static str,
-    pub(crate) rounds: Vec<f64>,
+    name: String,
+    unit: &'static str,
+    rounds: Vec<f64>,
     /// What was measured in the same rounds, by name.
-    pub(crate) against: Option<(&'static str, Vec<f64>)>,
+    against: Option<(String, Vec<f64>)>,
     /// What is aimed at.
-    pub(crate) aim: &'static str,
+    aim: &'static str,
 }
 
 fn sorted(values: &[f64]) -> Vec<f64> {
@@ -29,7 +30,27 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     share(values, 0.5)
 }
 
+/// Enough digits for either a rate or a fraction of a millisecond.
+fn rounded(value: f64) -> String {
+    if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
 impl Figure {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str, rounds: Vec<f64>) -> Self {
+        Self { name: name.into(), unit, rounds, against: None, aim: "" }
+    }
+
+    /// Compares it with what was measured in the same rounds.
+    pub(crate) fn against(mut self, name: impl Into<String>, rounds: &[f64]) -> Self {
+        self.against = Some((name.into(), rounds.to_vec()));
+        self
+    }
+
+    pub(crate) const fn aim(mut self, aim: &'static str) -> Self {
+        self.aim = aim;
+        self
+    }
+
     /// The median of the ratios of each round.
     fn ratio(&self) -> Option<f64> {
         let (_, others) = self.against.as_ref()?;
@@ -40,9 +61,9 @@ impl Figure {
     fn row(&self) -> String {
         let against = self.against.as_ref().zip(self.ratio());
         let against = against.map(|((name, _), ratio)| format!("{ratio:.2} × {name}")).unwrap_or_default();
-        let (least, most) = (share(&self.rounds, 0.0), share(&self.rounds, 1.0));
-        let (name, unit, median) = (self.name, self.unit, median(&self.rounds));
-        format!("| {name} | {median:.2} | {least:.2} | {most:.2} | {unit} | {against} | {} |", self.aim)
+        let [least, median, most] = [0.0, 0.5, 1.0].map(|at| rounded(share(&self.rounds, at)));
+        let (name, unit) = (&self.name, self.unit);
+        format!("| {name} | {median} | {least} | {most} | {unit} | {against} | {} |", self.aim)
     }
 
     fn json(&self) -> Value {
@@ -56,8 +77,8 @@ impl Figure {
 }
 
 /// Prints the table, then all of it as one line of JSON.
-pub(crate) fn print(bench: &str, figures: &[Figure]) {
-    println!("\n| {bench} | median | min | max | unit | ratio | aim |\n|---|---|---|---|---|---|---|");
+pub(crate) fn print(group: &str, figures: &[Figure]) {
+    println!("\n| {group} | median | min | max | unit | ratio | aim |\n|---|---|---|---|---|---|---|");
     figures.iter().for_each(|figure| println!("{}", figure.row()));
-    println!("\n{}", json!({"bench": bench, "figures": figures.iter().map(Figure::json).collect::<Vec<_>>()}));
+    println!("\n{}", json!({"group": group, "figures": figures.iter().map(Figure::json).collect::<Vec<_>>()}));
 }

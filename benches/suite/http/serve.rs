@@ -7,16 +7,18 @@ use actix_web::{App, HttpServer};
 use futures_util::future::join_all;
 use greenroom::{Agent, NewRun, RunContext, Runtime, Store, web};
 
-use crate::child::until_not_needed;
-use crate::{INPUT, later};
+use super::{INPUT, later};
+use crate::support::child::until_not_needed;
+use crate::support::runtime::for_callers;
 
 async fn runtime(url: &str) -> Runtime {
     let idle = Agent::builder("idle").code(|_: RunContext| async { std::future::pending::<Result<(), _>>().await });
     Runtime::builder().store(Store::postgres(url)).max_waiting(usize::MAX).agent(idle).start().await.unwrap()
 }
 
-/// Serves, and says where, and which run there is, one that says nothing.
-pub(crate) fn serve(url: &str) {
+/// Plays `serve URL`: says where, and which run there is, one that says nothing.
+pub(crate) fn serve(arguments: &[&str]) {
+    let [url] = arguments else { unreachable!("one argument") };
     actix_web::rt::System::new().block_on(async {
         let runtime = runtime(url).await;
         let run = runtime.submit(NewRun::new("idle", "wait")).await.unwrap();
@@ -30,10 +32,11 @@ pub(crate) fn serve(url: &str) {
     });
 }
 
-/// Submits without HTTP in between, and says how many runs a second were accepted.
-pub(crate) fn submit(url: &str, time: Duration, callers: usize) {
-    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    threads.block_on(async {
+/// Plays `accept URL ROUND CALLERS`: submits without HTTP in between, and says how many runs a second were accepted.
+pub(crate) fn accept(arguments: &[&str]) {
+    let [url, milliseconds, callers] = arguments else { unreachable!("three arguments") };
+    let (time, callers): (_, usize) = (Duration::from_millis(milliseconds.parse().unwrap()), callers.parse().unwrap());
+    for_callers().block_on(async {
         let runtime = runtime(url).await;
         let callers = (0..callers).map(|_| {
             let runtime = runtime.clone();

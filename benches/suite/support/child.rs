@@ -1,22 +1,30 @@
-//! Another process of the same bench, which does what its first argument says and ends when its input is closed.
+//! Another process of the suite, which plays a role and ends when its input is closed.
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 pub(crate) struct Process {
     child: Child,
+    orders: Option<ChildStdin>,
     said: BufReader<ChildStdout>,
 }
 
 impl Process {
-    pub(crate) fn start(arguments: &[&str]) -> Self {
+    /// Starts a process with this role, and these arguments after it.
+    pub(crate) fn start(role: &[&str]) -> Self {
         let mut command = Command::new(env::current_exe().expect("a bench knows its own file"));
-        let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let command = command.arg("role").args(role).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a bench can start itself");
         let said = BufReader::new(child.stdout.take().expect("its output was asked for"));
-        Self { child, said }
+        Self { orders: child.stdin.take(), child, said }
+    }
+
+    /// Tells it to go on.
+    pub(crate) fn go(&mut self) {
+        let orders = self.orders.as_mut().expect("its input is open until the drop");
+        writeln!(orders, "go").expect("the other process reads");
     }
 
     /// The next line that it says.
@@ -38,11 +46,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
+        drop(self.orders.take());
         // It has nothing to put in order.
         self.child.kill().unwrap_or_default();
         self.child.wait().map(drop).unwrap_or_default();
     }
+}
+
+/// Waits until whoever has started this process wants it to go on; `false` when nobody is left who could.
+pub(crate) async fn was_told_to_go() -> bool {
+    let told = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    told.await.expect("reading does not panic").is_ok_and(|read| read > 0)
 }
 
 /// Waits until whoever has started this process is gone, or wants it to end.
