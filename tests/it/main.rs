@@ -22,6 +22,7 @@ mod pooler;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod rescue;
+mod resumptions;
 mod retries;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
