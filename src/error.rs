@@ -77,6 +77,15 @@ pub enum Error {
         /// Its status.
         status: RunStatus,
     },
+    /// The run has not failed, so there is nothing to resume: it is still under way, has completed, or was cancelled. Nothing was
+    /// stored.
+    #[error("run {run_id} has not failed: it is {status}")]
+    NotFailed {
+        /// The run.
+        run_id: RunId,
+        /// Its status.
+        status: RunStatus,
+    },
     /// There is no such run.
     #[error("run {0} does not exist")]
     NotFound(RunId),
@@ -103,6 +112,7 @@ impl Error {
             | Self::KeyConflict(_)
             | Self::SessionBusy(_)
             | Self::NotPaused { .. }
+            | Self::NotFailed { .. }
             | Self::ShuttingDown
             | Self::NotFound(_) => false,
         }

@@ -74,6 +74,10 @@ pub struct Run {
     pub input: Content,
     /// The caller's own notes on the run.
     pub metadata: Metadata,
+    /// The run whose steps this one goes on from, when it [resumes a failed one](crate::Runtime::resume_failed); the first of
+    /// them, when that one had resumed another. The keys of the steps are made from its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<RunId>,
     /// The caller's key under which the run was submitted once, when the caller brought one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,

@@ -14,6 +14,7 @@ use crate::agent::Agent;
 use crate::error::Error;
 use crate::run::{NewRun, Run, UserId};
 use crate::store::RunStore;
+use crate::store::protocol::InsertRun;
 #[cfg(feature = "web")]
 pub(crate) use crate::store::{Cursor, Page, RunCounts, RunQuery, StoreError};
 
@@ -30,6 +31,7 @@ pub use crate::actors::courier::WebhookOptions;
 pub use crate::actors::manager::drain::Drained;
 
 mod admission;
+mod again;
 mod builder;
 mod cancel;
 mod context;
@@ -168,6 +170,10 @@ impl Runtime {
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
         let webhook = self.inner.webhook_of(&run, agent)?;
         let (insert, may_be_known) = submit::insert_of(run, agent, webhook);
+        self.accept_insert(insert, may_be_known).await
+    }
+
+    async fn accept_insert(&self, insert: InsertRun, may_be_known: bool) -> Result<Run, Error> {
         match self.inner.submit(insert, may_be_known).await {
             Err(Error::Conflict(run_id)) if self.get(run_id).await?.is_none() => Err(Error::NotFound(run_id)),
             accepted => accepted,

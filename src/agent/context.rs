@@ -85,6 +85,11 @@ impl RunContext {
         self.0.run.output.run_id
     }
 
+    /// The run whose steps this one goes on from.
+    pub(super) fn origin(&self) -> Option<RunId> {
+        self.0.run.origin
+    }
+
     /// The name of the agent.
     pub(super) fn agent(&self) -> &str {
         &self.0.run.output.agent

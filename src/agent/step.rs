@@ -120,7 +120,7 @@ impl RunContext {
 
     /// What the step is called in the outside world.
     pub(super) fn key_of(&self, step: &CalledStep) -> StepKey {
-        step.key(self.run_id())
+        step.key(self.origin().unwrap_or_else(|| self.run_id()))
     }
 
     /// Waits until a finished step is durable, together with the event that tells of it.

@@ -40,6 +40,13 @@ impl From<Uuid> for RunId {
     }
 }
 
+impl RunId {
+    /// The id of the run that resumes this one: one for each, so that it is resumed once whoever asks.
+    pub(crate) fn of_resumption(self) -> Self {
+        Self(Uuid::new_v5(&self.0, b"resumed"))
+    }
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

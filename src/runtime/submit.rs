@@ -39,6 +39,8 @@ impl Inner {
             Err(SubmitRefusal::Conflict) => Err(Error::Conflict(run_id)),
             Err(SubmitRefusal::KeyConflict(other)) => Err(Error::KeyConflict(other)),
             Err(SubmitRefusal::SessionBusy(other)) => Err(Error::SessionBusy(other)),
+            Err(SubmitRefusal::NotFailed(other, Some(status))) => Err(Error::NotFailed { run_id: other, status }),
+            Err(SubmitRefusal::NotFailed(other, None)) => Err(Error::NotFound(other)),
             Err(SubmitRefusal::Store(reason)) if reason.is_retryable() => Err(Error::Unconfirmed { run_id, reason }),
             Err(SubmitRefusal::Store(error)) => Err(Error::Store(error)),
         }
@@ -112,6 +114,7 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent, webhook: Option<WebhookUrl>)
         output,
         input: new.input,
         metadata: new.metadata,
+        origin: None,
         idempotency_key: new.idempotency_key,
         priority: new.priority,
         run_at: new.run_at.unwrap_or(now),
@@ -133,6 +136,7 @@ pub(super) fn insert_of(new: NewRun, agent: &Agent, webhook: Option<WebhookUrl>)
         sessions: agent.sessions,
         queue_timeout: new.queue_timeout.or(agent.queue_timeout),
         webhook,
+        resumes: None,
     };
     (insert, may_be_known)
 }

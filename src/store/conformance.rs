@@ -23,6 +23,7 @@ mod lists;
 mod pauses;
 mod prunes;
 mod reads;
+mod resumptions;
 pub(crate) mod samples;
 mod steps;
 mod turns;
@@ -161,6 +162,10 @@ macro_rules! suite {
                     history_of_a_session_shows_nothing_of_other_users
                     history_is_the_latest_runs_oldest_first
                     a_closed_store_refuses_everything;
+                resumptions:
+                    a_run_that_resumes_a_failed_one_begins_with_its_steps
+                    only_a_failed_run_is_resumed
+                    a_failed_run_that_is_resumed_again_is_resumed_by_the_same_run;
                 steps:
                     finished_steps_are_read_back_in_order
                     the_same_steps_again_change_nothing
@@ -187,6 +192,7 @@ macro_rules! suite {
                     deliveries_are_taken_once_by_many_at_a_time
                     what_waits_longest_is_taken_first_and_nothing_for_who_is_busy
                     a_url_that_is_gone_is_known_to_be
+                    a_run_that_resumes_a_failed_one_tells_the_same_url
                     a_run_that_is_forgotten_takes_its_delivery_along
                     a_run_whose_node_was_given_up_writes_its_delivery_when_it_settles;
             }

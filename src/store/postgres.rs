@@ -51,6 +51,7 @@ mod count;
 mod delivery;
 mod error;
 mod hints;
+mod inherit;
 mod insert;
 mod inserted;
 mod lease;

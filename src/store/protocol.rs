@@ -26,6 +26,9 @@ pub(crate) mod pause;
 #[cfg(test)]
 mod tests;
 
+/// The first attempt of the steps that a run has from the one that it resumes: before any of its own.
+pub(crate) const INHERITED: u32 = 0;
+
 /// One write, and what came back of it.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
@@ -106,6 +109,8 @@ pub(crate) struct InsertRun {
     pub(crate) queue_timeout: Option<Duration>,
     /// Who is told when the run settles.
     pub(crate) webhook: Option<WebhookUrl>,
+    /// The failed run that this one resumes: it begins with the steps of that one, and tells whom that one was to tell.
+    pub(crate) resumes: Option<RunId>,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +125,8 @@ pub(crate) enum Inserted {
     KeyConflict(RunId),
     /// This run has the session to itself.
     SessionBusy(RunId),
+    /// This run was to be resumed and has not failed: it has this status, or is not there.
+    NotFailed(RunId, Option<RunStatus>),
 }
 
 /// A write by the attempt that owns the run: a step in its life, with the events that commit together with it.

@@ -31,6 +31,7 @@ mod count;
 #[cfg(feature = "webhooks")]
 mod delivery;
 mod error;
+mod inherit;
 mod intent;
 mod lock;
 mod prune;

@@ -163,6 +163,10 @@ pub(super) struct RunBody {
     requirements: Vec<Requirement>,
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     metadata: Metadata,
+    /// The run whose steps this one goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    origin: Option<RunId>,
     metrics: Metrics,
     priority: i16,
     run_at: DateTime<Utc>,
@@ -190,8 +194,20 @@ pub(super) struct RunBody {
 
 impl From<Run> for RunBody {
     fn from(run: Run) -> Self {
-        let Run { output, input, metadata, priority, run_at, start_by, timeout, max_attempts, attempt, starts, .. } =
-            run;
+        let Run {
+            output,
+            input,
+            metadata,
+            origin,
+            priority,
+            run_at,
+            start_by,
+            timeout,
+            max_attempts,
+            attempt,
+            starts,
+            ..
+        } = run;
         Self {
             run_id: output.run_id,
             session_id: output.session_id,
@@ -204,6 +220,7 @@ impl From<Run> for RunBody {
             tools: output.tools,
             requirements: output.requirements,
             metadata,
+            origin,
             metrics: output.metrics,
             priority,
             run_at,

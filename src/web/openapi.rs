@@ -15,7 +15,7 @@ use super::body::{
     SubmitBody,
 };
 use super::door::Door;
-use super::resume::ContinueBody;
+use super::resume::{ContinueBody, ResumeBody};
 use crate::run::RunEvent;
 use crate::runtime::Runtime;
 
@@ -73,6 +73,7 @@ fn components() -> Components {
     add::<CancelBody>(&mut schemas);
     add::<CancelledBody>(&mut schemas);
     add::<ContinueBody>(&mut schemas);
+    add::<ResumeBody>(&mut schemas);
     add::<CountsBody>(&mut schemas);
     add::<HealthBody>(&mut schemas);
     add::<PageBody>(&mut schemas);

@@ -25,6 +25,7 @@ pub(super) enum Kind {
     Conflict,
     SessionBusy,
     NotPaused,
+    NotFailed,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidField,
@@ -55,6 +56,7 @@ impl Kind {
             Self::Conflict => ("conflict", "Another run has this id", StatusCode::CONFLICT),
             Self::SessionBusy => ("session-busy", "Another run of the session has not settled", StatusCode::CONFLICT),
             Self::NotPaused => ("not-paused", "The run does not wait for people", StatusCode::CONFLICT),
+            Self::NotFailed => ("not-failed", "The run has not failed", StatusCode::CONFLICT),
             // As the draft of the header's standard wants it, section 2.7.
             Self::KeyReused => {
                 ("idempotency-key-reused", "The key belongs to another request", StatusCode::UNPROCESSABLE_ENTITY)
@@ -93,6 +95,7 @@ impl Kind {
             | Self::Conflict
             | Self::SessionBusy
             | Self::NotPaused
+            | Self::NotFailed
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType
             | Self::InvalidField
@@ -167,6 +170,7 @@ impl From<Error> for Problem {
             Error::KeyConflict(run_id) => Self::new(Kind::KeyReused, error.to_string()).about(run_id),
             Error::SessionBusy(run_id) => Self::new(Kind::SessionBusy, error.to_string()).about(run_id),
             Error::NotPaused { run_id, .. } => Self::new(Kind::NotPaused, error.to_string()).about(run_id),
+            Error::NotFailed { run_id, .. } => Self::new(Kind::NotFailed, error.to_string()).about(run_id),
             Error::Full(_) => Self::new(Kind::Full, error.to_string()),
             Error::Overloaded(_) => Self::new(Kind::Overloaded, error.to_string()),
             Error::TooManyIntents(run_id) => Self::new(Kind::TooManyIntents, error.to_string()).about(run_id),

@@ -1,4 +1,4 @@
-//! Decisions: what people say to a paused run.
+//! What lets runs go on: what people decide about a paused one, and the resumption of a failed one.
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
@@ -74,4 +74,21 @@ pub(super) async fn resume(access: Access, request: HttpRequest, payload: Payloa
         None => run,
     };
     Ok(response.json(RunBody::from(run)))
+}
+
+/// Nothing can be said about a resumption.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Resume))]
+pub(super) struct ResumeBody {}
+
+pub(super) async fn resume_failed(
+    access: Access,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let run_id: RunId = decode::run_id(&request).await?;
+    let ResumeBody {} = decode::json_or_nothing(&request, payload, &access.door).await?;
+    let run = access.runtime.accept_again(run_id).await?;
+    runs::accepted(&access, &request, run).await
 }

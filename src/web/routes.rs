@@ -41,6 +41,7 @@ pub(super) const GUARDED: &[Endpoint] = &[
     get("/runs/{run_id}", || to(runs::get)),
     post("/runs/{run_id}/cancel", || to(runs::cancel)),
     post("/runs/{run_id}/continue", || to(resume::resume)),
+    post("/runs/{run_id}/resume", || to(resume::resume_failed)),
     stream("/runs/{run_id}/events", || to(events::follow)),
     get("/sessions/{session_id}/runs", || to(runs::list_of_session)),
     #[cfg(feature = "prometheus")]

@@ -27,11 +27,16 @@ pub(super) async fn submit(access: Access, request: HttpRequest, payload: Payloa
     if let Some(key) = header::idempotency_key(request.headers())? {
         new = new.idempotency_key(key);
     }
-    let mut run = access.runtime.accept(new).await?;
-    let location = format!("{}/runs/{}", prefix(&request), run.output.run_id);
+    let run = access.runtime.accept(new).await?;
+    accepted(&access, &request, run).await
+}
+
+/// The answer that tells of a run that was accepted just now, or before.
+pub(super) async fn accepted(access: &Access, request: &HttpRequest, mut run: Run) -> Result<HttpResponse, Problem> {
+    let location = format!("{}/runs/{}", prefix(request), run.output.run_id);
     let mut response = HttpResponse::Accepted();
     if let Some(seconds) = header::preferred_wait(request.headers()) {
-        run = wait_as_preferred(&access, run, seconds, &mut response).await?;
+        run = wait_as_preferred(access, run, seconds, &mut response).await?;
         if run.output.status.is_terminal() {
             response.insert_header((CONTENT_LOCATION, location.as_str()));
         }
@@ -83,7 +88,8 @@ fn new_run(agent: String, body: SubmitBody) -> Result<NewRun, Problem> {
     Ok(run)
 }
 
-/// The path under which the scope is mounted, with what is around it: what comes before `/agents/{agent}/runs`.
+/// The path under which the scope is mounted, with what is around it: what comes before `/agents/{agent}/runs` or
+/// `/runs/{run_id}/resume`.
 fn prefix(request: &HttpRequest) -> &str {
     request.path().rsplitn(4, '/').nth(3).unwrap_or_default()
 }

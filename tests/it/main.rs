@@ -21,6 +21,7 @@ mod pooler;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod rescue;
+mod resumptions;
 mod retries;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;

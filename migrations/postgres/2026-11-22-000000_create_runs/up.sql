@@ -77,10 +77,12 @@ CREATE TABLE run_inputs (
     input       json NOT NULL,
     metadata    json NOT NULL,
     fingerprint bytea NOT NULL,
-    webhook     text
+    webhook     text,
+    origin      uuid
 );
 
 COMMENT ON COLUMN run_inputs.fingerprint IS 'SHA-256 of all that was asked; a second submit with the id must have the same.';
+COMMENT ON COLUMN run_inputs.origin IS 'The run whose steps this one goes on from; the keys of its steps are made from that id.';
 COMMENT ON COLUMN run_inputs.webhook IS 'The URL that is told when the run settles.';
 
 -- What came of it; written in the transaction that settles the run, or pauses it: then it goes when the run is continued.

@@ -42,6 +42,8 @@ pub(crate) enum SubmitRefusal {
     KeyConflict(RunId),
     /// This run has the session to itself.
     SessionBusy(RunId),
+    /// This run was to be resumed and has not failed: it has this status, or is not there.
+    NotFailed(RunId, Option<RunStatus>),
     Store(StoreError),
 }
 
@@ -144,6 +146,9 @@ impl Handler<InsertDone> for RunManager {
             }
             Ok(Inserted::SessionBusy(other)) => {
                 self.refuse(run_id, reserved, SubmitRefusal::SessionBusy(other), reply, ctx);
+            }
+            Ok(Inserted::NotFailed(other, status)) => {
+                self.refuse(run_id, reserved, SubmitRefusal::NotFailed(other, status), reply, ctx);
             }
             Err(error) => {
                 self.lost_answers |= error.is_retryable() && !lost;

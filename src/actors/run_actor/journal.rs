@@ -11,7 +11,7 @@ use self::calls::Calls;
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
 use crate::agent::Report;
-use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, StepRecord, ToolExecution, Usage};
+use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, RunStatus, StepRecord, ToolExecution, Usage};
 use crate::store::StoreResult;
 use crate::store::protocol::{Advance, Change, Refusal};
 
@@ -34,6 +34,8 @@ pub(crate) struct Journal {
     durable_from: u64,
     waiting: Vec<RunEvent>,
     steps: Vec<StepRecord>,
+    /// Steps that nobody waits for, and that are worth nothing once the run has settled.
+    along: Vec<StepRecord>,
     /// Who is to be told when what waits is durable.
     durable: Vec<oneshot::Sender<()>>,
     waiting_bytes: usize,
@@ -82,6 +84,7 @@ impl Journal {
             durable_from: next_seq,
             waiting: Vec::new(),
             steps: Vec::new(),
+            along: Vec::new(),
             durable: Vec::new(),
             waiting_bytes: 0,
             due: None,
@@ -118,7 +121,11 @@ impl Journal {
 
     fn note_step(&mut self, step: StepRecord, durable: Option<oneshot::Sender<()>>) {
         self.waiting_bytes += step.weight();
-        self.steps.push(step);
+        if durable.is_some() {
+            self.steps.push(step)
+        } else {
+            self.along.push(step)
+        }
         self.be_due(if durable.is_some() { Duration::ZERO } else { JOIN_WITHIN });
         self.durable.extend(durable);
     }
@@ -199,7 +206,7 @@ impl Journal {
 
     /// Whether user code may say more.
     pub(crate) fn has_room(&self) -> bool {
-        self.waiting_bytes < ROOM_BYTES && self.waiting.len() + self.steps.len() < ROOM
+        self.waiting_bytes < ROOM_BYTES && self.waiting.len() + self.steps.len() + self.along.len() < ROOM
     }
 
     /// Whether the present attempt wanted to say more than it may.
@@ -252,10 +259,13 @@ impl Journal {
         {
             return Ok(Err(refusal));
         }
-        if matches!(change, Change::Settle(_)) {
-            // There is no attempt to come that could remember them.
-            self.steps.clear();
-            self.durable.clear();
+        if let Change::Settle(settlement) = &change {
+            self.along.clear();
+            if settlement.status != RunStatus::Error {
+                // Nobody is to come who could remember them: only a failed run is resumed.
+                self.steps.clear();
+                self.durable.clear();
+            }
         }
         let has_last = last.is_some();
         if let Some(last) = last {
@@ -274,12 +284,14 @@ impl Journal {
         let events = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         self.due = None;
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.append(&mut self.along);
         let advance = Advance {
             run_id: self.run_id,
             attempt: self.attempt,
             first_seq: self.durable_from,
             events: events.clone(),
-            steps: std::mem::take(&mut self.steps),
+            steps,
             change,
         };
         let answer = Box::pin(self.writer.advance(advance));

@@ -18,7 +18,8 @@ impl Past {
     /// Reads it, again and again while the database is away.
     pub(super) async fn of(run: &Run, was_continued: bool, agent: &Agent, around: &Surroundings) -> StoreResult<Self> {
         // People are not asked again what they have decided: to be continued is no crash, and to die after that forgets nothing.
-        let remembers = was_continued || agent.crash_policy != CrashPolicy::Restart;
+        // And who resumes a failed run wants it to go on from its steps.
+        let remembers = was_continued || run.origin.is_some() || agent.crash_policy != CrashPolicy::Restart;
         let steps = if remembers { steps(run, around).await? } else { Vec::new() };
         Ok(Self { history: history(run, agent, around).await?, steps })
     }
@@ -39,7 +40,7 @@ async fn history(run: &Run, agent: &Agent, around: &Surroundings) -> StoreResult
 }
 
 async fn steps(run: &Run, around: &Surroundings) -> StoreResult<Vec<StepRecord>> {
-    if run.attempt <= 1 {
+    if run.attempt <= 1 && run.origin.is_none() {
         return Ok(Vec::new());
     }
     patiently(around, || around.store.steps(run.output.run_id)).await

@@ -169,3 +169,14 @@ pub(super) async fn a_run_whose_node_was_given_up_writes_its_delivery_when_it_se
     assert_eq!(runs(&all(store).await), [first.run_id]);
     assert!(claim(store, NodeId::new(), 10).await.is_empty());
 }
+
+pub(super) async fn a_run_that_resumes_a_failed_one_tells_the_same_url(store: &dyn RunStore) {
+    let failed = settled(store, told(owned()), RunStatus::Error).await;
+    let untold = settled(store, owned(), RunStatus::Error).await;
+    assert_eq!(runs(&all(store).await), [failed]);
+    let heir_of = |failed, base| InsertRun { resumes: Some(failed), ..base };
+    let heir = settled(store, heir_of(failed, to("https://example.org/other", owned())), RunStatus::Completed).await;
+    let other = settled(store, heir_of(untold, owned()), RunStatus::Completed).await;
+    let deliveries = all(store).await;
+    assert_eq!((runs(&deliveries), deliveries[0].url.as_str()), (vec![heir], "https://example.org/hook"), "{other}");
+}

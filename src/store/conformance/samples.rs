@@ -43,6 +43,7 @@ pub(crate) fn unowned() -> InsertRun {
         output,
         input: "What is the capital of France?".into(),
         metadata: Metadata::new(),
+        origin: None,
         idempotency_key: None,
         priority: 0,
         run_at: DateTime::UNIX_EPOCH,
@@ -62,6 +63,7 @@ pub(crate) fn unowned() -> InsertRun {
         sessions: SessionPolicy::Concurrent,
         queue_timeout: None,
         webhook: None,
+        resumes: None,
     }
 }
 

@@ -33,6 +33,9 @@ pub(super) struct InsertRuns {
     pub(super) metadata: Vec<String>,
     fingerprints: Vec<Vec<u8>>,
     webhooks: Vec<Option<String>>,
+    origins: Vec<Option<Uuid>>,
+    /// Runs that are not to be: what they were to resume has not failed.
+    pub(super) refused: Vec<Uuid>,
 }
 
 /// A run that was new: its id, when it was created, when it may start, by when it must, and whether an intent waits for it.
@@ -66,6 +69,7 @@ impl InsertRuns {
         self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
         self.fingerprints.push(insert.fingerprint.to_vec());
         self.webhooks.push(insert.webhook.as_ref().map(|url| url.as_str().to_owned()));
+        self.origins.push(run.origin.map(|origin| origin.as_uuid()));
         Ok(())
     }
 }
@@ -93,19 +97,20 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.metadata => Array<Text>,
             ", ", &self.fingerprints => Array<Binary>,
             ", ", &self.webhooks => Array<Nullable<Text>>,
+            ", ", &self.origins => Array<Nullable<SqlUuid>>,
             ") AS t (run_id, session_id, agent, user_id, idempotency_key, max_attempts, node_id, on_crash, session_turn, \
-                     priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook)), \
+                     priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook, origin)), \
              new AS ( \
                 INSERT INTO runs (run_id, session_id, agent, user_id, idempotency_key, status, attempt, max_attempts, node_id, \
                                   on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at, has_webhook) \
                 SELECT run_id, session_id, agent, user_id, idempotency_key, 'PENDING', \
                        CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, session_turn, priority, COALESCE(run_at, now()), timeout_ms, \
                        GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now(), webhook IS NOT NULL \
-                FROM asked ON CONFLICT DO NOTHING \
+                FROM asked WHERE run_id <> ALL (", &self.refused => Array<SqlUuid>, ") ON CONFLICT DO NOTHING \
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              inputs AS ( \
-                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook) \
-                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook FROM asked a \
+                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook, origin) \
+                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook, a.origin FROM asked a \
                 WHERE (a.run_id IN (SELECT run_id FROM new)) IS TRUE) \
              SELECT run_id, created_at, run_at, start_by, EXISTS ( \
                 SELECT FROM cancel_intents c \

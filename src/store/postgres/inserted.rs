@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::connection::Connection;
 use super::error::from_diesel;
+use super::inherit;
 use super::insert::NewRow;
 use super::read::GetRuns;
 use super::row::RunRow;
 use super::statement::{push, statement};
-use crate::run::{Run, RunId, Turn};
+use crate::run::{Run, RunId, RunStatus, Turn};
 use crate::store::StoreResult;
 use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{InsertRun, Inserted, Written};
@@ -52,6 +53,7 @@ pub(super) async fn explain<'a>(
             Encounter::IdTaken => Inserted::Conflict,
             Encounter::KeyTaken(run_id) => Inserted::KeyConflict(run_id),
             Encounter::SessionBusy(run_id) => Inserted::SessionBusy(run_id),
+            Encounter::NotFailed(run_id) => Inserted::NotFailed(run_id, winners.resumed.get(&run_id).copied()),
         };
         answers.insert(insert.run.output.run_id, Written::Insert(inserted));
     }
@@ -86,6 +88,8 @@ struct Winners {
     by_key: HashMap<(String, Option<String>, String), Uuid>,
     /// By the run that is kept out.
     holders: HashMap<Uuid, Uuid>,
+    /// The statuses of the runs that are to be resumed.
+    resumed: HashMap<RunId, RunStatus>,
 }
 
 impl Winners {
@@ -113,6 +117,7 @@ impl Winners {
             rows: rows.into_iter().map(|row| (row.run_id, row)).collect(),
             by_key,
             holders: holders.into_iter().collect(),
+            resumed: inherit::statuses(conn, losers).await?,
         })
     }
 
@@ -123,6 +128,7 @@ impl Winners {
             by_id: self.rows.get(&uuid(insert)).map(|row| &*row.fingerprint),
             by_key: by_key.map(|row| (row.run_id.into(), &*row.fingerprint)),
             holder: self.holders.get(&uuid(insert)).copied().map(RunId::from),
+            resumed: insert.resumes.and_then(|failed| self.resumed.get(&failed).copied()),
         }
     }
 }

@@ -8,14 +8,14 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text,
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::run::{Run, RunFailure, RunOutput};
+use crate::run::{Run, RunFailure, RunId, RunOutput};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// The columns of a whole run: `r` is its row, `i` its input, `o` its output.
 pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.idempotency_key, r.status, r.attempt, r.starts, r.max_attempts, \
      r.priority, r.run_at, r.timeout_ms, r.start_by, r.next_seq, r.node_id, r.created_at, r.started_at, r.paused_at, r.settled_at, \
      r.continued_by IS NOT NULL, \
-     i.input::text, i.metadata::text, i.fingerprint, \
+     i.input::text, i.metadata::text, i.fingerprint, i.origin, \
      o.content::text, o.error_kind, o.error_message, o.metrics::text, o.tools::text, \
      CASE WHEN r.status = 'PAUSED' THEN o.requirements::text END";
 
@@ -44,6 +44,7 @@ pub(super) type RunColumns = (
     Text,
     Text,
     Binary,
+    Nullable<SqlUuid>,
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
@@ -78,6 +79,7 @@ pub(super) struct RunRow {
     input: String,
     metadata: String,
     pub(super) fingerprint: Vec<u8>,
+    origin: Option<Uuid>,
     content: Option<String>,
     error_kind: Option<String>,
     error_message: Option<String>,
@@ -129,6 +131,7 @@ impl RunRow {
             output,
             input: json(&self.input, "input")?,
             metadata: json(&self.metadata, "metadata")?,
+            origin: self.origin.map(RunId::from),
             idempotency_key: self.idempotency_key,
             priority: self.priority,
             run_at: self.run_at,

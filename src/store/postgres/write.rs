@@ -11,6 +11,7 @@ use super::advance::AdvanceRuns;
 use super::cancel;
 use super::connection::Connection;
 use super::error::{from_diesel, is_unclear};
+use super::inherit::Heirs;
 use super::insert::{InsertRuns, NewRow};
 use super::inserted;
 use super::read::{FactsRow, GetFacts};
@@ -91,7 +92,7 @@ async fn transaction(
     let mut advance = AdvanceRuns::default();
     advances.iter().try_for_each(|one| advance.push(one))?;
     let documents = Documents::of(&insert, &advance);
-    match execute(conn, insert, advance).await {
+    match execute(conn, insert, Heirs::of(inserts), advance).await {
         Ok(written) => Ok(written),
         Err(error) => {
             // Where the connection is gone this fails as well, and the lane makes another one.
@@ -106,16 +107,21 @@ async fn transaction(
 
 async fn execute(
     conn: &mut Connection,
-    insert: InsertRuns,
+    mut insert: InsertRuns,
+    heirs: Heirs,
     advance: AdvanceRuns,
 ) -> QueryResult<(Vec<NewRow>, HashSet<RunId>)> {
     let cancelled = advance.cancelled.clone();
     // A single statement is a transaction of its own, and saves two round trips.
-    let several = !cancelled.is_empty() || !insert.is_empty() && !advance.is_empty();
+    let several = !cancelled.is_empty() || !heirs.is_empty() || !insert.is_empty() && !advance.is_empty();
     if several {
         conn.begin().await?;
     }
-    let new = if insert.is_empty() { Vec::new() } else { insert.get_results(conn).await? };
+    if !heirs.is_empty() {
+        insert.refused = heirs.refused(conn).await?;
+    }
+    let new: Vec<NewRow> = if insert.is_empty() { Vec::new() } else { insert.get_results(conn).await? };
+    heirs.inherit(conn, &new).await?;
     let done: Vec<Uuid> = if advance.is_empty() { Vec::new() } else { advance.get_results(conn).await? };
     if !cancelled.is_empty() {
         diesel::sql_query(

@@ -1,7 +1,7 @@
 //! What becomes of a new run that meets others.
 
 use super::InsertRun;
-use crate::run::{RunId, SessionPolicy};
+use crate::run::{RunId, RunStatus, SessionPolicy};
 
 /// What an insert meets that makes it no new run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(crate) struct Met<'a> {
     pub(crate) by_key: Option<(RunId, &'a [u8])>,
     /// The unsettled run that has the session to itself.
     pub(crate) holder: Option<RunId>,
+    /// The status of the run that is to be resumed.
+    pub(crate) resumed: Option<RunStatus>,
 }
 
 /// What an insert comes to.
@@ -27,6 +29,8 @@ pub(crate) enum Encounter {
     KeyTaken(RunId),
     /// This run has its session to itself.
     SessionBusy(RunId),
+    /// This run was to be resumed and has not failed.
+    NotFailed(RunId),
 }
 
 /// Decides what `insert` comes to.
@@ -39,14 +43,18 @@ pub(crate) fn encounter(insert: &InsertRun, met: &Met<'_>) -> Encounter {
         // Whoever brings an id wants the run to have that one.
         (None, Some((other, asked))) if asked == insert.fingerprint && !insert.id_is_given => Encounter::Same(other),
         (None, Some((other, _))) => Encounter::KeyTaken(other),
-        (None, None) => holder.map_or(Encounter::New, Encounter::SessionBusy),
+        (None, None) => match (insert.resumes, holder) {
+            (Some(failed), _) if met.resumed != Some(RunStatus::Error) => Encounter::NotFailed(failed),
+            (_, Some(holder)) => Encounter::SessionBusy(holder),
+            (_, None) => Encounter::New,
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Encounter, Met, encounter};
-    use crate::run::{RunId, SessionPolicy};
+    use crate::run::{RunId, RunStatus, SessionPolicy};
     use crate::store::conformance::samples::{id, unowned};
     use crate::store::protocol::InsertRun;
 
@@ -67,11 +75,33 @@ mod tests {
         ];
         for (by_id, by_key, if_made_up, if_given) in cases {
             for holder in [None, Some(RunId::new())] {
-                let met = Met { by_id, by_key, holder };
+                let met = Met { by_id, by_key, holder, resumed: None };
                 assert_eq!(encounter(&made_up, &met), if_made_up, "{met:?}");
                 assert_eq!(encounter(&given, &met), if_given, "{met:?}");
             }
         }
+    }
+
+    #[test]
+    fn only_a_failed_run_is_resumed_and_by_one_run() {
+        let failed = RunId::new();
+        let insert = InsertRun { resumes: Some(failed), sessions: SessionPolicy::Refuse, ..unowned() };
+        let not_failed = RunStatus::ALL.into_iter().filter(|status| *status != RunStatus::Error);
+        for resumed in not_failed.map(Some).chain([None]) {
+            let met = Met { resumed, holder: Some(RunId::new()), ..Met::default() };
+            assert_eq!(encounter(&insert, &met), Encounter::NotFailed(failed), "{resumed:?}");
+            let again = Met { by_id: Some(&insert.fingerprint), ..met };
+            assert_eq!(
+                encounter(&insert, &again),
+                Encounter::Same(id(&insert)),
+                "whatever became of the other one since"
+            );
+        }
+        let resumed = Some(RunStatus::Error);
+        assert_eq!(encounter(&insert, &Met { resumed, ..Met::default() }), Encounter::New);
+        let holder = RunId::new();
+        let busy = Met { resumed, holder: Some(holder), ..Met::default() };
+        assert_eq!(encounter(&insert, &busy), Encounter::SessionBusy(holder));
     }
 
     #[test]
@@ -83,7 +113,7 @@ mod tests {
             (SessionPolicy::Refuse, Encounter::SessionBusy(holder)),
         ] {
             let insert = InsertRun { sessions, ..unowned() };
-            let met = |by_id| Met { by_id, by_key: None, holder: Some(holder) };
+            let met = |by_id| Met { by_id, holder: Some(holder), ..Met::default() };
             assert_eq!(encounter(&insert, &met(None)), expected, "{sessions:?}");
             assert_eq!(encounter(&insert, &met(Some(&insert.fingerprint))), Encounter::Same(id(&insert)));
         }

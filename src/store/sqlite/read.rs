@@ -86,6 +86,12 @@ pub(super) fn owner(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<O
     Ok(owner.map(|owner| owner.map(UserId::from)))
 }
 
+/// The status of a run, if there is such a run.
+pub(super) fn status(conn: &mut SqliteConnection, run_id: RunId) -> StoreResult<Option<RunStatus>> {
+    let status: Option<String> = runs::table.find(run_id.to_string()).select(runs::status).first(conn).optional()?;
+    status.map(|status| status.parse().map_err(unreadable("status"))).transpose()
+}
+
 /// The unsettled runs that some node has.
 pub(super) fn taken_up(conn: &mut SqliteConnection, now: i64) -> StoreResult<Vec<FactsRow>> {
     let rows = runs::table

@@ -49,6 +49,7 @@ pub(super) struct RunRow {
 pub(super) struct InputRow {
     input: String,
     metadata: String,
+    origin: Option<String>,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -212,6 +213,7 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
         },
         input: json("input", &input.input)?,
         metadata: json("metadata", &input.metadata)?,
+        origin: input.origin.map(|id| id.parse().map_err(unreadable("origin"))).transpose()?,
         idempotency_key: row.idempotency_key.clone(),
         priority: row.priority,
         run_at: DateTime::UNIX_EPOCH,

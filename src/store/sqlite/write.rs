@@ -7,7 +7,7 @@ use super::connection::transact;
 use super::error::misfit;
 use super::row::{EventRow, OutputRow, RunRow, StepRow, written, written_tools};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
-use super::{intent, now, read, resume};
+use super::{inherit, intent, now, read, resume};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
 use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{
@@ -36,10 +36,15 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
     let by_id: Option<Vec<u8>> =
         run_inputs::table.find(row.run_id()).select(run_inputs::fingerprint).first(conn).optional()?;
     let by_key = read::with_key(conn, &insert.run)?;
+    let resumed = match insert.resumes {
+        Some(failed) => read::status(conn, failed)?,
+        None => None,
+    };
     let met = Met {
         by_id: by_id.as_deref(),
         by_key: by_key.as_ref().map(|(run_id, asked)| (*run_id, &**asked)),
         holder: read::holder(conn, &insert.run)?,
+        resumed,
     };
     match encounter(insert, &met) {
         Encounter::New => {}
@@ -51,6 +56,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         Encounter::IdTaken => return Ok(Inserted::Conflict),
         Encounter::KeyTaken(run_id) => return Ok(Inserted::KeyConflict(run_id)),
         Encounter::SessionBusy(run_id) => return Ok(Inserted::SessionBusy(run_id)),
+        Encounter::NotFailed(run_id) => return Ok(Inserted::NotFailed(run_id, resumed)),
     }
     insert_into(runs::table).values(&row).execute(conn)?;
     let input = (
@@ -59,8 +65,12 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         run_inputs::metadata.eq(written(&run.metadata)?),
         run_inputs::fingerprint.eq(&insert.fingerprint[..]),
         run_inputs::webhook.eq(insert.webhook.as_ref().map(crate::run::WebhookUrl::as_str)),
+        run_inputs::origin.eq(run.origin.map(|origin| origin.to_string())),
     );
     insert_into(run_inputs::table).values(input).execute(conn)?;
+    if let Some(failed) = insert.resumes {
+        inherit::inherit(conn, failed, run_id, now)?;
+    }
     let cancel_wanted = intent::is_there(conn, run_id, run.output.user_id.as_ref(), now)?;
     Ok(Inserted::New { run: Box::new(run), cancel_wanted })
 }

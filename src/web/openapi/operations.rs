@@ -13,7 +13,7 @@ use crate::web::body::{
     PageBody, RunBody, RunParameters, SubmitBody,
 };
 use crate::web::problem::Kind;
-use crate::web::resume::ContinueBody;
+use crate::web::resume::{ContinueBody, ResumeBody};
 
 /// What any route may refuse that asks the runtime.
 const ASKS: &[Kind] =
@@ -34,6 +34,7 @@ pub(super) fn all(agents: &[String]) -> Vec<(&'static str, HttpMethod, Operation
         ("/runs/{run_id}", HttpMethod::Get, get_run()),
         ("/runs/{run_id}/cancel", HttpMethod::Post, cancel_run()),
         ("/runs/{run_id}/continue", HttpMethod::Post, continue_run()),
+        ("/runs/{run_id}/resume", HttpMethod::Post, resume_run()),
         ("/runs/{run_id}/events", HttpMethod::Get, follow_run()),
         ("/sessions/{session_id}/runs", HttpMethod::Get, list_runs_of_session()),
         #[cfg(feature = "prometheus")]
@@ -143,6 +144,33 @@ fn continue_run() -> Operation {
         .response("200", settled)
         .response("202", goes_on);
     refused(resume, &[ASKS, TAKES_BODY, &[Kind::UnknownRun, Kind::NotPaused, Kind::Overloaded]])
+}
+
+fn resume_run() -> Operation {
+    let prefer = "`wait=` and the seconds to wait for the new run to settle. Other preferences mean nothing here.";
+    let answer = |said| {
+        let waited = header("How long was waited at most: `wait=` and seconds.");
+        let location = header("The path of the new run.");
+        links(json::<RunBody>(said)).header("Location", location).header("Preference-Applied", waited)
+    };
+    let settled = answer("The new run has settled while it was waited for.")
+        .header("Content-Location", header("The path of the new run."));
+    let resume = operation("resume_run", "Resumes a failed run, by a new run that goes on from its steps")
+        .parameter(in_path::<RunId>("run_id", "The failed run."))
+        .parameter(in_header("Prefer", prefer, text()))
+        .request_body(Some(body::<ResumeBody>(Required::False)))
+        .response("200", settled)
+        .response("202", answer("The new run is accepted, or was before."));
+    let kinds = [
+        Kind::UnknownAgent,
+        Kind::UnknownRun,
+        Kind::NotFailed,
+        Kind::Conflict,
+        Kind::SessionBusy,
+        Kind::Full,
+        Kind::Overloaded,
+    ];
+    refused(resume, &[ASKS, TAKES_BODY, &kinds])
 }
 
 fn follow_run() -> Operation {

@@ -26,6 +26,7 @@ export function runView(runId, notice) {
   const asked = el('div', {});
   const needs = needsOf(runId, () => refresh());
   const cancel = el('button', { type: 'button', class: 'danger', hidden: true }, 'Cancel');
+  const resume = el('button', { type: 'button', hidden: true }, 'Resume from its steps');
   const said = el('p', { class: 'said', role: 'status' });
   const again = el('a', { class: 'button', hidden: true }, 'New run in this session');
   let over = false;
@@ -35,6 +36,7 @@ export function runView(runId, notice) {
     settled = SETTLED.has(run.status);
     setStatus(status, run.status);
     cancel.hidden = settled;
+    resume.hidden = run.status !== 'ERROR';
     again.hidden = false;
     again.href = `#/new?${new URLSearchParams({ agent: run.agent, session: run.session_id })}`;
     facts.replaceChildren(...factsOf(run));
@@ -87,12 +89,24 @@ export function runView(runId, notice) {
     cancel.disabled = false;
   });
 
+  // A run that has settled stays as it is: another one goes on.
+  resume.addEventListener('click', async () => {
+    resume.disabled = true;
+    try {
+      const { run_id: next } = await post(`runs/${runId}/resume`, {});
+      location.hash = `#/runs/${next}`;
+    } catch (error) {
+      said.textContent = error.message;
+    }
+    resume.disabled = false;
+  });
+
   const node = el('article', { class: 'run' },
     el('p', { class: 'back' }, el('a', { href: '#/runs' }, '← All runs')),
     el('div', { class: 'title' }, el('h1', {}, 'Run'), el('span', { role: 'status' }, status), line),
     el('p', { class: 'id' }, el('code', {}, runId)),
     facts,
-    el('div', { class: 'actions' }, cancel, again), said,
+    el('div', { class: 'actions' }, cancel, resume, again), said,
     failure, needs.node, output.node, timeline.node, asked);
   return {
     node,
@@ -108,6 +122,7 @@ export function runView(runId, notice) {
 function factsOf(run) {
   const session = el('a', { href: `#/runs?${new URLSearchParams({ session: run.session_id })}` }, run.session_id);
   const facts = [['Agent', run.agent], ['Session', session], ['Submitted', time(run.created_at)]];
+  if (run.origin) facts.push(['Goes on from', el('a', { href: `#/runs/${run.origin}` }, run.origin)]);
   if (run.user_id) facts.push(['User', run.user_id]);
   if (run.started_at) facts.push(['Started', time(run.started_at)]);
   else if (new Date(run.run_at) > new Date()) facts.push(['Waits until', time(run.run_at)]);
@@ -117,7 +132,7 @@ function factsOf(run) {
     facts.push(['Took', duration((new Date(run.settled_at) - new Date(run.started_at)) / 1000)]);
   }
   facts.push(['Attempts', `${run.attempt}; started ${run.starts} of ${run.max_attempts} times`]);
-  const long = new Set(['Session', 'Attempts']);
+  const long = new Set(['Session', 'Goes on from', 'Attempts']);
   return facts.map(([name, value]) => el('div', { class: long.has(name) && 'long' }, el('dt', {}, name), el('dd', {}, value)));
 }
 

@@ -181,3 +181,20 @@ async fn of_two_who_confirm_at_the_same_time_one_makes_the_call(store: Store) {
         assert_eq!(calls(&deleted).len(), round);
     }
 }
+
+#[tokio::test]
+async fn a_model_that_wants_more_decided_than_people_can_be_asked_is_told_so() {
+    let deleted = Called::default();
+    let all: Vec<_> = (1..=102).map(|n| ("delete", number(n))).collect();
+    let agent = Agent::builder("a").model(wants(&all)).tool(noting("delete", &deleted).requires_confirmation());
+    let runtime = start(Store::sqlite_in_memory(), agent).await;
+    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
+    let output = paused(&run).await;
+    assert_eq!((output.requirements.len(), output.tools.len()), (100, 2));
+    let decide = |one: &greenroom::Requirement| Decision::reject(one.requirement_id, "no");
+    run.continue_run(output.requirements.iter().map(decide)).await.unwrap();
+    let output = settled(&run).await;
+    assert_eq!(text(&output).matches("was rejected: no").count(), 100, "{output:?}");
+    assert_eq!(text(&output).matches("nobody can be asked").count(), 2);
+    assert!(calls(&deleted).is_empty());
+}

@@ -137,6 +137,22 @@ async fn what_goes_along_is_written_with_the_next_write_unless_that_is_the_end()
 }
 
 #[actix::test]
+async fn what_was_finished_before_a_failure_is_written_with_it_since_the_run_may_be_resumed() {
+    for (status, written) in
+        [(RunStatus::Error, vec![record("a", "7")]), (RunStatus::Completed, vec![]), (RunStatus::Cancelled, vec![])]
+    {
+        let scene = Scene::of("instant").await;
+        let mut journal = journal(&scene);
+        journal.commit(Change::Start, Some(RunEventKind::RunStarted { attempt: 1 })).await.unwrap().unwrap();
+        let (durable, _waits) = tokio::sync::oneshot::channel();
+        journal.note(Report::Step { step: record("a", "7"), event: None, durable: Some(durable) });
+        journal.note(along(StepRecord { position: 1, ..record("answer", "8") }));
+        journal.commit(settle(status), None).await.unwrap().unwrap();
+        assert_eq!(steps(&scene).await, written, "{status}");
+    }
+}
+
+#[actix::test]
 async fn what_goes_along_is_written_by_itself_when_nothing_else_comes() {
     let scene = Scene::of("instant").await;
     let mut journal = journal(&scene);
