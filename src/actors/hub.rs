@@ -110,6 +110,11 @@ impl Hub {
         self.hint(run_id);
     }
 
+    /// Whether what happens to this run is published here.
+    pub(crate) fn is_live(&self, run_id: RunId) -> bool {
+        self.read().live.contains(&run_id)
+    }
+
     /// Waits until some run is not live here any more that was, or was settled by this process; one caller at a time.
     ///
     /// # Cancel safety

@@ -77,6 +77,10 @@ impl Runtime {
         let mut follower = self.inner.hub.follow(run_id);
         let look = async || Ok(self.get(run_id).await?.ok_or(Error::NotFound(run_id))?.output);
         let settled = async {
+            // Where nobody else's runs are hidden, one that is live here is there, and has not settled.
+            if self.user.is_none() && self.inner.hub.is_live(run_id) {
+                until_end(&mut follower).await?;
+            }
             loop {
                 let output: RunOutput = look().await?;
                 if output.status.is_terminal() {

@@ -18,11 +18,12 @@ use self::connect::Connector;
 use self::connection::Connection;
 use self::count::{CountRuns, counts};
 use self::error::from_diesel;
+use self::gather::Gathered;
 use self::hints::{Listener, Switchboard};
 use self::inserted::KnownRun;
 use self::pool::ReadPool;
 use self::read::{
-    EventRow, ExchangeRow, GetEvents, GetHistory, GetMarks, GetRuns, GetSteps, GetTails, ListRuns, MarkRow, StepRow,
+    EventRow, ExchangeRow, GetEvents, GetHistory, GetMarks, GetSteps, GetTails, ListRuns, MarkRow, StepRow,
 };
 use self::row::RunRow;
 #[cfg(feature = "metrics")]
@@ -50,6 +51,7 @@ mod count;
 #[cfg(feature = "webhooks")]
 mod delivery;
 mod error;
+mod gather;
 mod hints;
 mod inherit;
 mod insert;
@@ -89,6 +91,7 @@ struct Inner {
     /// For the lease alone, so that nothing is in its way.
     lease: Kept,
     reads: ReadPool,
+    gathered: Arc<Gathered>,
     /// How long waiting for a free connection may take.
     connect_timeout: Duration,
     /// `None` where there are no hints.
@@ -107,6 +110,7 @@ impl Postgres {
             .map_err(|error| StoreError::Unavailable(format!("no threads for the database: {error}")))?;
         let inner = Arc::new(Inner {
             reads: pool::pool(&connector, &options)?,
+            gathered: Arc::default(),
             lanes: (0..options.write_lanes).map(|_| Kept::default()).collect(),
             claims: Kept::default(),
             lease: Kept::default(),
@@ -212,15 +216,12 @@ impl RunStore for Postgres {
     }
 
     fn get(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<Run>>> {
-        self.read(move |conn| {
-            Box::pin(async move {
-                let rows: Vec<RunRow> = GetRuns { run_ids: vec![run_id.as_uuid()] }
-                    .get_results(conn)
-                    .await
-                    .map_err(|error| from_diesel(&error))?;
-                rows.into_iter().next().map(RunRow::into_run).transpose()
-            })
-        })
+        let (answer, reader) = self.inner.gathered.ask(run_id);
+        if let Some(reader) = reader {
+            // It goes on by itself, for whoever else asks.
+            drop(self.run(|inner| async move { Ok(reader.read(inner).await) }));
+        }
+        Box::pin(async move { answer.await.unwrap_or(Err(StoreError::Closed)) })
     }
 
     fn list(&self, query: RunQuery) -> BoxFuture<'_, StoreResult<Vec<Run>>> {

@@ -15,6 +15,7 @@ use crate::test_postgres::{Database, fresh_database};
 
 mod ends;
 mod everywhere;
+mod gathers;
 mod intents;
 mod late;
 mod pauses;

@@ -57,22 +57,28 @@ impl Postgres {
         })
     }
 
-    /// Reads with a pooled connection, once more when the first one turns out to be dead.
+    /// Reads with a pooled connection, as [`Inner::read`] does.
     pub(super) fn read<T, F>(&self, read: F) -> BoxFuture<'_, StoreResult<T>>
     where
         T: Send + 'static,
         F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, StoreResult<T>> + Send + Sync + 'static,
     {
-        self.run(move |inner| async move {
-            match inner.read_once(&read).await {
-                Err(StoreError::Unavailable(_)) => inner.read_once(&read).await,
-                other => other,
-            }
-        })
+        self.run(move |inner| async move { inner.read(read).await })
     }
 }
 
 impl Inner {
+    /// Reads with a pooled connection, once more when the first one turns out to be dead.
+    pub(super) async fn read<T, F>(&self, read: F) -> StoreResult<T>
+    where
+        F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, StoreResult<T>>,
+    {
+        match self.read_once(&read).await {
+            Err(StoreError::Unavailable(_)) => self.read_once(&read).await,
+            other => other,
+        }
+    }
+
     pub(super) async fn read_once<T, F>(&self, read: &F) -> StoreResult<T>
     where
         F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, StoreResult<T>>,
