@@ -69,8 +69,8 @@ async fn calls_that_need_nobody_are_made_before_a_pause_and_the_others_as_people
     assert_eq!(text(&output), told.to_string(), "{:?}", output.error);
     assert_eq!((calls(&looked), calls(&deleted)), (vec![2, 4], vec![1]));
     let made: Vec<_> = output.tools.iter().map(|call| (&*call.tool_call_id, call.confirmed)).collect();
-    let expected = [("call_1_2", None), ("call_1_4", None), ("call_1_1", Some(true)), ("call_1_3", Some(false))];
-    assert_eq!(made, expected, "those that are remembered first");
+    let expected = [("call_1_1", Some(true)), ("call_1_2", None), ("call_1_4", None), ("call_1_3", Some(false))];
+    assert_eq!(made, expected, "as they began, or were remembered, in the last attempt");
     assert!(output.tools[3].tool_call_error && output.tools[..3].iter().all(|call| call.metrics.is_some()));
     assert_eq!(model.requests().len(), 2, "the first turn is not asked for again");
     let log = log(&runtime, run.run_id()).await;
@@ -79,10 +79,18 @@ async fn calls_that_need_nobody_are_made_before_a_pause_and_the_others_as_people
     let pause = ["RunPaused", "RunContinued", "RunStarted"];
     let expected =
         [&["RunStarted"], &turn[..], &done, &done, &pause, &done, &["ToolCallStarted", "ToolCallError"], &turn];
-    assert_eq!(names(&log), [&expected.concat()[..], &["RunCompleted"]].concat());
-    let said = |place: usize| serde_json::to_value(&log[place]).unwrap()["tool"].clone();
-    assert_eq!((&said(12)["confirmed"], &said(12)["result"]), (&json!(true), &json!(1)));
-    assert_eq!((&said(14)["confirmed"], &said(14)["confirmation_note"]), (&json!(false), &json!("we need it")));
+    let mut happened = names(&log);
+    // How many pieces a text comes in depends on the time that it takes.
+    happened.dedup_by(|next, one| next == one && one == "RunContent");
+    assert_eq!(happened, [&expected.concat()[..], &["RunCompleted"]].concat());
+    let ended = |id: &str| {
+        let ends = log.iter().map(|event| serde_json::to_value(event).unwrap());
+        let mut ends = ends.filter(|event| event["event"] != "ToolCallStarted" && event["tool"]["tool_call_id"] == id);
+        ends.next().unwrap()["tool"].clone()
+    };
+    let (first, third) = (ended("call_1_1"), ended("call_1_3"));
+    assert_eq!((&first["confirmed"], &first["result"]), (&json!(true), &json!(1)));
+    assert_eq!((&third["confirmed"], &third["confirmation_note"]), (&json!(false), &json!("we need it")));
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -19,7 +19,10 @@ use crate::web::{Answer, Service};
 
 /// What it takes a defect, a full memory or a database that is away to be told. Other tests tell how those look.
 fn hard_to_come_by(answer: &str) -> bool {
-    [" internal", " unavailable", " overloaded"].iter().any(|kind| answer.ends_with(kind))
+    // A submit gives the last three as well, and a resumption is one.
+    let of_submits = ["resume_run 404 unknown-agent", "resume_run 409 conflict", "resume_run 409 session-busy"];
+    let kinds = [" internal", " unavailable", " overloaded"];
+    kinds.iter().any(|kind| answer.ends_with(kind)) || of_submits.contains(&answer)
 }
 
 /// Asks, and remembers what was answered.
@@ -71,6 +74,7 @@ impl<'a> Asker<'a> {
         self.get("/sessions/s/runs?include=input,content&limit=1").await;
         self.post(&format!("/runs/{run_id}/cancel"), json!({})).await;
         self.post(&format!("/runs/{run_id}/continue"), json!({"decisions": []})).await;
+        self.post(&format!("/runs/{run_id}/resume"), json!({})).await;
         self.post("/agents/echo/runs", json!({"input": "hi"})).await;
     }
 }
@@ -147,6 +151,10 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     assert_eq!(asker.get(&format!("/runs/{}/events?after=1000", run.run_id())).await.status, 204);
 
     decides(&asker).await;
+    let unresumed = asker.ask(Method::POST, "/agents/fails/runs", waits(json!({"input": 2}))).await.run_id();
+    let resume = format!("/runs/{}/resume", failed.run_id());
+    assert_eq!(asker.post(&resume, json!({})).await.status, 202);
+    assert_eq!(asker.ask(Method::POST, &resume, |request| request.header("prefer", "wait=30")).await.status, 200);
 
     // What can be wrong with a request.
     for path in [
@@ -168,9 +176,11 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     asker.post("/runs/x/cancel", json!({})).await;
     asker.post("/runs/x/continue", json!({"decisions": []})).await;
     asker.post(&format!("/runs/{unknown}/continue"), json!({"decisions": []})).await;
+    asker.post("/runs/x/resume", json!({})).await;
+    asker.post(&format!("/runs/{unknown}/resume"), json!({})).await;
     let tiny = Asker::new(&small, &seen).await;
-    for path in ["/agents/echo/runs".to_owned(), format!("/runs/{unknown}/cancel"), format!("/runs/{unknown}/continue")]
-    {
+    let of_unknown = ["cancel", "continue", "resume"].map(|what| format!("/runs/{unknown}/{what}"));
+    for path in ["/agents/echo/runs".to_owned()].into_iter().chain(of_unknown) {
         asker.post(&path, json!({"wrong": 1})).await;
         asker.ask(Method::POST, &path, |request| request.body("{")).await;
         asker.ask(Method::POST, &path, |request| request.body("x").header("content-type", "text/plain")).await;
@@ -202,6 +212,7 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     for session in ["two", "three", "four", "five"] {
         asker.post("/agents/gated/runs", busy(session)).await;
     }
+    asker.post(&format!("/runs/{unresumed}/resume"), json!({})).await;
     gate.open(10);
 
     assert_eq!(soon(runtime.shutdown(LONG)).await.lost, 0);
