@@ -83,7 +83,8 @@ fn round(case: &Case, url: &str, size: Size, rounds: &mut Rounds) {
     let mut model = Process::start(&["silent-model"]);
     let calls = size.pick("300", "5");
     let base_url = model.line();
-    let mut worker = Process::start(&["holds", case.kind, &count(case.count, size), url, &base_url, calls]);
+    let pause = size.pick("1000", "50");
+    let mut worker = Process::start(&["holds", case.kind, &count(case.count, size), url, &base_url, pause, calls]);
     let (each, whole) = hold(&mut worker);
     rounds.each.push(each);
     rounds.whole.push(whole);

@@ -2,7 +2,7 @@
 //! it in a life like any other, by `auto_explain`.
 //!
 //! ```text
-//! cargo bench --all-features -- plans > docs/plans.md
+//! cargo bench --all-features -- plans | grep -v "^{" > docs/plans.md
 //! ```
 
 use self::log::Executed;

@@ -14,7 +14,7 @@ pub(crate) mod worker;
 pub(crate) async fn measure(size: Size) -> Option<Vec<Figure>> {
     let host = Host::start().await?;
     // Long enough that what cannot be vacuumed is felt.
-    let long = Size { round: size.round * 4, ..size };
+    let long = Size { round: size.round * size.pick(4, 1), ..size };
     let (mut calm, mut held, mut dead) = (Vec::new(), Vec::new(), Vec::new());
     let (mut waits, mut bare_waits) = (Vec::new(), Vec::new());
     for _ in 0..size.rounds {
@@ -68,7 +68,7 @@ async fn restart(host: &Host, size: Size) -> [f64; 2] {
     process.go();
     tokio::time::sleep(size.round / 2).await;
     host.stop_immediately().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(size.pick(Duration::from_millis(500), Duration::ZERO)).await;
     let asking = tokio::spawn(async move {
         while tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,5 +1,7 @@
 //! What very many lifecycles leave behind in the tables.
 
+use std::time::Duration;
+
 use crate::lifecycle;
 use crate::support::host::{Host, connect};
 use crate::support::report::Figure;
@@ -14,7 +16,7 @@ pub(super) async fn measure(host: &Host, size: Size) -> Vec<Figure> {
     drop(workers);
     let client = connect(&url).await;
     // The processes of the server tell what they have counted when they end.
-    tokio::time::sleep(size.pick(std::time::Duration::from_secs(2), size.round)).await;
+    tokio::time::sleep(size.pick(Duration::from_secs(2), size.round)).await;
     let sql = "SELECT (SELECT count(*)::float8 FROM greenroom.runs) AS runs, \
                       n_tup_hot_upd::float8 / nullif(n_tup_upd, 0), n_dead_tup::float8 / nullif(n_live_tup, 0), \
                       pg_table_size(relid)::float8, pg_indexes_size(relid)::float8, \

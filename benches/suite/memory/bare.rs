@@ -62,7 +62,7 @@ async fn started<T>(count: usize, start: impl AsyncFnOnce() -> T) -> T {
     println!("ready");
     assert!(was_told_to_go().await, "nobody is left");
     let held = start().await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     println!("{count}");
     held
 }

@@ -18,9 +18,11 @@ const WARM_UP: usize = 200;
 /// How many submits wait for their answer at the same time.
 const TOGETHER: usize = 512;
 
-/// Plays `holds KIND COUNT URL MODEL CALLS`.
+/// Plays `holds KIND COUNT URL MODEL PAUSE CALLS`: after a pause, in milliseconds, the last writes are done, and what they
+/// needed is given back.
 pub(crate) fn play(arguments: &[&str]) {
-    let [kind, count, url, model, calls] = arguments else { unreachable!("five arguments") };
+    let [kind, count, url, model, pause, calls] = arguments else { unreachable!("six arguments") };
+    let pause = Duration::from_millis(pause.parse().unwrap());
     let (count, calls): (usize, usize) = (count.parse().unwrap(), calls.parse().unwrap());
     runtime::for_callers().block_on(async {
         let running = Arc::new(AtomicUsize::new(0));
@@ -28,13 +30,12 @@ pub(crate) fn play(arguments: &[&str]) {
         let instant = Agent::builder("instant").code(|_: RunContext| async { Ok("done") });
         let runtime = runtime.agent(agent(kind, model, &running)).agent(instant).start().await.unwrap();
         hold(&runtime, kind, &running, WARM_UP).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(pause).await;
 
         println!("ready");
         assert!(was_told_to_go().await, "nobody is left");
         let runs = hold(&runtime, kind, &running, WARM_UP + count).await;
-        // The last writes are done, and what they needed is given back.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(pause).await;
         println!("{count}");
 
         assert!(was_told_to_go().await, "nobody is left");
