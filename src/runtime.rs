@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::actors::crew::Crew;
 use crate::actors::hub::Hub;
+use crate::actors::insert::insert_of;
 use crate::actors::manager::Agents;
 use crate::agent::Agent;
 use crate::error::Error;
@@ -167,8 +168,8 @@ impl Runtime {
         run.check(self.inner.limits.max_input)?;
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
         let webhook = self.inner.webhook_of(&run, agent)?;
-        let (insert, may_be_known) = submit::insert_of(run, agent, webhook);
-        match self.inner.submit(insert, may_be_known).await {
+        let may_be_known = run.run_id.is_some() || run.idempotency_key.is_some();
+        match self.inner.submit(insert_of(run, agent, webhook), may_be_known).await {
             Err(Error::Conflict(run_id)) if self.get(run_id).await?.is_none() => Err(Error::NotFound(run_id)),
             accepted => accepted,
         }

@@ -15,6 +15,7 @@ use super::schema::{LONGEST_NAME, ModelSchema, is_of_names, is_of_objects, schem
 use super::{AgentError, RetryPolicy, ToolSpec};
 use crate::run::{Content, check_timeout};
 
+mod children;
 mod context;
 
 /// A function that a model may call; given to an agent by [`AgentBuilder::tool`](crate::AgentBuilder::tool).

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::events::{EventStream, Tail, until_end};
+use super::events::{EventStream, Tail};
 use super::{Runtime, context};
 use crate::error::Error;
 use crate::run::{Run, RunId, RunOutput, SessionId};
@@ -82,7 +82,7 @@ impl Runtime {
                 if output.status.is_terminal() {
                     return Ok(output);
                 }
-                until_end(&mut follower).await?;
+                follower.until_end().await?;
             }
         };
         let settled = async { tokio::time::timeout(timeout, settled).await };

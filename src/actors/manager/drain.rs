@@ -86,6 +86,7 @@ impl RunManager {
             draining.answer();
         }
         self.live.clear();
+        self.giving_way = 0;
         self.tell_stopped();
     }
 

@@ -45,6 +45,7 @@ impl RunManager {
             // What has no actor that could end is forgotten at once: a place that was kept, and what is being buried.
             actor.is_some()
         });
+        self.giving_way = self.live.values().filter(|live| live.waits_for > 0).count();
         for (run_id, waiting) in self.early_cancels.drain() {
             replies.extend(waiting.into_iter().map(|reply| (run_id, reply)));
         }
@@ -64,6 +65,9 @@ impl RunManager {
     }
 
     fn note_swept(&mut self, swept: Vec<(RunId, Takeover)>, ctx: &Context<Self>) {
+        for (run_id, _) in swept.iter().filter(|(_, takeover)| *takeover == Takeover::Cancel) {
+            self.cancel_children(*run_id, ctx);
+        }
         if swept.iter().any(|(_, takeover)| *takeover == Takeover::Requeue) {
             // There may be more than there is room for here, or of agents that are not known here.
             self.offer_work();

@@ -11,25 +11,30 @@ use crate::store::{AgentRoom, Claim, NodeId};
 impl RunManager {
     /// The room for runs of any agent.
     pub(super) fn room(&self) -> usize {
-        self.limits.max_running.saturating_sub(self.live.len() + self.claiming)
+        self.limits.max_running.saturating_sub(self.live.len().saturating_sub(self.giving_way) + self.claiming)
     }
 
     /// Whether a new run of `agent` can be this node's at once: there is room, and it need not wait for its session.
     pub(super) fn can_begin(&self, agent: &Agent) -> bool {
-        let of_agent = |most: usize| {
-            let live = self.live.values().filter(|live| live.agent == agent.name).count();
-            live + self.claiming_of.get(&agent.name).copied().unwrap_or_default() < most
-        };
         // How many there are elsewhere is only known by a claim.
         let is_alone = agent.sessions != SessionPolicy::InOrder && agent.max_running_everywhere.is_none();
-        self.room() > 0 && is_alone && agent.max_running.is_none_or(of_agent)
+        is_alone && self.has_room(agent)
+    }
+
+    /// Whether there is room here for one more run of `agent`.
+    pub(super) fn has_room(&self, agent: &Agent) -> bool {
+        let of_agent = |most: usize| {
+            let live = self.live.values().filter(|live| live.agent == agent.name && live.waits_for == 0).count();
+            live + self.claiming_of.get(&agent.name).copied().unwrap_or_default() < most
+        };
+        self.room() > 0 && agent.max_running.is_none_or(of_agent)
     }
 
     /// The claim of as many runs as there is room for, at most `most`; `None` when there is no room, or no agent.
     pub(super) fn claim_of(&self, node: NodeId, most: usize) -> Option<Claim> {
         let limit = self.room().min(most);
         let mut live: HashMap<&str, usize> = HashMap::new();
-        for run in self.live.values() {
+        for run in self.live.values().filter(|live| live.waits_for == 0) {
             *live.entry(&run.agent).or_default() += 1;
         }
         let mut claim = Claim { node, agents: Vec::new(), limited: Vec::new(), limit };
@@ -63,6 +68,7 @@ impl RunManager {
     /// Forgets a run that is not live any more. Where its agent has limits, another one may have waited for this.
     pub(super) fn forget(&mut self, run_id: RunId) -> Option<LiveRun> {
         let forgotten = self.live.remove(&run_id)?;
+        self.giving_way -= usize::from(forgotten.waits_for > 0);
         let agent = self.agents.get(&forgotten.agent);
         self.behind |= agent.is_some_and(Agent::holds_back);
         if agent.is_some_and(|agent| agent.max_running_everywhere.is_some()) {

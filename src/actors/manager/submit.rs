@@ -25,6 +25,8 @@ pub(crate) enum Room {
     Needed,
     /// The run is there already: this asks only whether it is the same.
     NotNeeded,
+    /// It is a child: it finds room where others do not, and its parent may be at work while the process shuts down.
+    OfChildren,
 }
 
 pub(crate) type SubmitReply = Reply<Result<Run, SubmitRefusal>>;
@@ -41,6 +43,8 @@ pub(crate) enum SubmitRefusal {
     KeyConflict(RunId),
     /// This run has the session to itself.
     SessionBusy(RunId),
+    /// The attempt that has submitted the child is not at work any more.
+    ParentOver,
     Store(StoreError),
 }
 
@@ -62,18 +66,22 @@ impl Handler<SubmitRun> for RunManager {
 
     fn handle(&mut self, message: SubmitRun, ctx: &mut Self::Context) {
         let SubmitRun { mut insert, room, deadline, reply } = message;
-        if self.draining.is_some() {
+        if self.draining.is_some() && room != Room::OfChildren {
             return reply.send(Err(SubmitRefusal::ShuttingDown));
         }
         let run_id = insert.run.output.run_id;
         // Runs that wait already come first, by priority and age.
-        let place = !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
+        let place = self.draining.is_none() && !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
         let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|agent| place && self.can_begin(agent));
         let (reserved, live) =
             self.node.zip(agent.map(|agent| LiveRun::of(agent, insert.run.output.user_id.clone()))).unzip();
-        let full = self.waiting + self.arriving.len() >= self.limits.max_waiting;
-        if reserved.is_none() && full && room == Room::Needed {
-            return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting, Box::new(insert))));
+        let most = match room {
+            Room::Needed => self.limits.max_waiting,
+            Room::OfChildren => self.limits.max_waiting.saturating_mul(2),
+            Room::NotNeeded => usize::MAX,
+        };
+        if reserved.is_none() && self.waiting + self.arriving.len() >= most {
+            return reply.send(Err(SubmitRefusal::Full(most, Box::new(insert))));
         }
         insert.node = reserved;
         if let Some(live) = live {
@@ -116,7 +124,8 @@ impl Handler<InsertDone> for RunManager {
                 log_accepted(&run);
                 self.waiting += usize::from(arrived);
                 self.behind |= !delayed;
-                if !delayed && self.room() == 0 {
+                let agent = self.agents.get(run.output.agent.as_str());
+                if !delayed && !agent.is_some_and(|agent| self.has_room(agent)) {
                     self.offer_work();
                 }
                 if cancel_wanted {
@@ -145,6 +154,7 @@ impl Handler<InsertDone> for RunManager {
             Ok(Inserted::SessionBusy(other)) => {
                 self.refuse(run_id, reserved, SubmitRefusal::SessionBusy(other), reply, ctx);
             }
+            Ok(Inserted::ParentOver) => self.refuse(run_id, reserved, SubmitRefusal::ParentOver, reply, ctx),
             Err(error) => {
                 self.lost_answers |= error.is_retryable() && !lost;
                 self.refuse(run_id, reserved, SubmitRefusal::Store(error), reply, ctx);

@@ -23,9 +23,9 @@ fn word(written: &Written) -> String {
     match written {
         Written::Insert(Inserted::New { run, .. }) => format!("new in attempt {}", run.attempt),
         Written::Insert(Inserted::Existing { run, .. }) => format!("existing {}", run.output.status),
-        Written::Insert(Inserted::Conflict | Inserted::KeyConflict(_) | Inserted::SessionBusy(_)) => {
-            "conflict".to_owned()
-        }
+        Written::Insert(
+            Inserted::Conflict | Inserted::KeyConflict(_) | Inserted::SessionBusy(_) | Inserted::ParentOver,
+        ) => "conflict".to_owned(),
         Written::Advance(outcome) => format!("{outcome:?}"),
         Written::Cancel(CancelWritten::Requested(_)) => "requested".to_owned(),
         Written::Cancel(outcome) => format!("{outcome:?}"),

@@ -9,7 +9,7 @@ use super::row::{EventRow, OutputRow, RunRow, StepRow, written};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{intent, now, read, resume};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
-use crate::store::protocol::insert::{Encounter, Met, encounter};
+use crate::store::protocol::insert::{Encounter, Met, encounter, may_have_children};
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts,
     Settlement, Verdict, Write, Written, judge, judge_cancel,
@@ -40,6 +40,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         by_id: by_id.as_deref(),
         by_key: by_key.as_ref().map(|(run_id, asked)| (*run_id, &**asked)),
         holder: read::holder(conn, &insert.run)?,
+        parent_is_over: parent_is_over(conn, insert, now)?,
     };
     match encounter(insert, &met) {
         Encounter::New => {}
@@ -51,6 +52,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         Encounter::IdTaken => return Ok(Inserted::Conflict),
         Encounter::KeyTaken(run_id) => return Ok(Inserted::KeyConflict(run_id)),
         Encounter::SessionBusy(run_id) => return Ok(Inserted::SessionBusy(run_id)),
+        Encounter::ParentOver => return Ok(Inserted::ParentOver),
     }
     insert_into(runs::table).values(&row).execute(conn)?;
     let input = (
@@ -63,6 +65,12 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
     insert_into(run_inputs::table).values(input).execute(conn)?;
     let cancel_wanted = intent::is_there(conn, run_id, run.output.user_id.as_ref(), now)?;
     Ok(Inserted::New { run: Box::new(run), cancel_wanted })
+}
+
+/// Whether `insert` is that of a child whose parent may have no more children by it.
+fn parent_is_over(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreResult<bool> {
+    let Some((parent, attempt)) = insert.run.output.parent_run_id.zip(insert.parent_attempt) else { return Ok(false) };
+    Ok(!may_have_children(read::facts(conn, parent, now)?.as_ref(), attempt))
 }
 
 fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreResult<Result<(), Refusal>> {
