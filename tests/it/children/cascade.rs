@@ -119,18 +119,6 @@ async fn process(
     agents.into_iter().fold(builder, greenroom::RuntimeBuilder::agent).start().await.unwrap()
 }
 
-/// Which agent is at work in which process: the other one knows of it, and has no room for it.
-async fn two_processes(by: Duration, gate: &Gate) -> (Database, Runtime, Runtime) {
-    let database = fresh_database().await;
-    let full = |agent: AgentBuilder| agent.max_running(1);
-    let elsewhere = [above("top", "middle"), full(above("middle", "busy")), full(busy(gate))];
-    // Here, nothing but the top has room: its children are left to the other process.
-    let here = [above("top", "middle"), blocked("middle"), blocked("busy")];
-    let here = process(&database, by, here).await;
-    let elsewhere = process(&database, by, elsewhere).await;
-    (database, here, elsewhere)
-}
-
 /// An agent of which a process has no room for a run, since it has one that waits for ever.
 fn blocked(name: &'static str) -> AgentBuilder {
     Agent::builder(name).max_running(1).code(|_: RunContext| async {
@@ -139,18 +127,25 @@ fn blocked(name: &'static str) -> AgentBuilder {
     })
 }
 
+/// Has the one place of a blocked agent taken, before there is another process that could take up the run.
+async fn occupy(runtime: &Runtime, name: &str) {
+    let blocks = runtime.submit(NewRun::new(name, "")).await.unwrap().run_id();
+    soon(async {
+        while runtime.get(blocks).await.unwrap().unwrap().output.status != RunStatus::Running {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 async fn a_cancel_here_reaches_what_runs_elsewhere(by: Duration) {
     let gate = Gate::new();
-    let (_database, here, elsewhere) = two_processes(by, &gate).await;
-    for name in ["middle", "busy"] {
-        let blocks = here.submit(NewRun::new(name, "")).await.unwrap();
-        soon(async {
-            while here.get(blocks.run_id()).await.unwrap().unwrap().output.status != RunStatus::Running {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
-    }
+    let database = fresh_database().await;
+    // Here, nothing but the top has room: its descendants are left to the other process.
+    let here = process(&database, by, [above("top", "middle"), blocked("middle"), blocked("busy")]).await;
+    occupy(&here, "middle").await;
+    occupy(&here, "busy").await;
+    let elsewhere = process(&database, by, [above("middle", "busy"), busy(&gate)]).await;
     let (run, child, grandchild) = three_generations(&here, &gate).await;
     run.cancel().await.unwrap();
     for run_id in [run.run_id(), child, grandchild] {
@@ -177,7 +172,7 @@ async fn a_cancel_is_handed_down_by_others_when_the_process_dies_that_should_hav
     let gate = Gate::new();
     let database = fresh_database().await;
     let dying = process(&database, OFTEN, [above("top", "busy"), blocked("busy")]).await;
-    dying.submit(NewRun::new("busy", "")).await.unwrap();
+    occupy(&dying, "busy").await;
     let run_id = dying.submit(NewRun::new("top", "")).await.unwrap().run_id();
     let elsewhere = process(&database, OFTEN, [busy(&gate), above("middle", "busy")]).await;
     gate.arrivals(1).await;
