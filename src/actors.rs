@@ -19,11 +19,13 @@
 //! starves whatever shares its thread. All decisions are plain functions elsewhere; the actors carry messages.
 
 mod arbiters;
+mod children;
 #[cfg(feature = "webhooks")]
 pub(crate) mod courier;
 pub(crate) mod crew;
 mod housekeeper;
 pub(crate) mod hub;
+pub(crate) mod insert;
 pub(crate) mod lease;
 pub(crate) mod manager;
 #[cfg(feature = "metrics")]

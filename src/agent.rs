@@ -29,6 +29,7 @@ pub use self::tool::{Tool, ToolContext};
 #[cfg(feature = "anthropic")]
 mod anthropic;
 mod builder;
+mod children;
 mod context;
 mod error;
 mod fallback;
@@ -54,6 +55,9 @@ mod step;
 mod tool;
 mod with_model;
 
+#[cfg(test)]
+pub(crate) use self::children::Childless;
+pub(crate) use self::children::Offspring;
 pub(crate) use self::context::{CancelSignal, Report, RunContextParts};
 pub(crate) use self::memory::StepMemory;
 pub(crate) use self::needs::{Needs, Outcome, work_until_it_waits};

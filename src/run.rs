@@ -81,6 +81,9 @@ pub struct Run {
     /// The caller's key under which the run was submitted once, when the caller brought one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// How many runs are above this one: 0 unless it is the child of another.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub depth: u16,
     /// Among the runs that wait for room, a higher priority starts first; 0 unless the caller says otherwise.
     pub priority: i16,
     /// The run does not start before this time; the time of its submit unless the caller says otherwise. A run that is tried
@@ -99,6 +102,10 @@ pub struct Run {
     pub starts: u32,
     /// How many times the run was taken up by a node so far; the fencing token on every write.
     pub attempt: u32,
+}
+
+const fn is_zero(depth: &u16) -> bool {
+    *depth == 0
 }
 
 /// Durations on the wire are seconds, as a number.

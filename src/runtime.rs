@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::actors::crew::Crew;
 use crate::actors::hub::Hub;
+use crate::actors::insert::insert_of;
 use crate::actors::manager::Agents;
 use crate::agent::Agent;
 use crate::error::Error;
@@ -169,8 +170,8 @@ impl Runtime {
         run.check(self.inner.limits.max_input)?;
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
         let webhook = self.inner.webhook_of(&run, agent)?;
-        let (insert, may_be_known) = submit::insert_of(run, agent, webhook);
-        self.accept_insert(insert, may_be_known).await
+        let may_be_known = run.run_id.is_some() || run.idempotency_key.is_some();
+        self.accept_insert(insert_of(run, agent, webhook), may_be_known).await
     }
 
     async fn accept_insert(&self, insert: InsertRun, may_be_known: bool) -> Result<Run, Error> {

@@ -163,6 +163,11 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// The unsettled runs of `node` that another process wants cancelled.
     fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
 
+    /// At most `limit` unsettled runs whose parent has settled as `CANCELLED` and that nobody has asked to cancel: children of
+    /// `parents`, or of any run.
+    fn uncancelled_children(&self, parents: Option<Vec<RunId>>, limit: usize)
+    -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
+
     /// What a write to this run would meet.
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>>;
 

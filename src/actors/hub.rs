@@ -272,6 +272,12 @@ impl Follower {
         }
     }
 
+    /// Waits until the run may have settled: for its last event, or for news that only the store can tell.
+    pub(crate) async fn until_end(&mut self) -> StoreResult<()> {
+        while self.next().await?.last().is_some_and(|event| !event.is_terminal()) {}
+        Ok(())
+    }
+
     /// As [`next`](Self::next), for a follower that has read the log up to `seq`.
     ///
     /// # Cancel safety

@@ -11,9 +11,11 @@ use actix::prelude::*;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use self::cancel::CancelReply;
+use self::children::Cascade;
 use self::drain::Draining;
 use self::live::{LiveRun, LiveRuns};
 use super::arbiters::Arbiters;
+use super::children::Children;
 use super::run_actor::life::{Life, Surroundings};
 use super::run_actor::{RunActor, Stop};
 use crate::agent::Agent;
@@ -21,6 +23,7 @@ use crate::run::{RunId, SessionPolicy};
 use crate::store::{NodeId, TakenRun};
 
 pub(crate) mod cancel;
+mod children;
 mod claim;
 pub(crate) mod condition;
 pub(crate) mod drain;
@@ -48,6 +51,11 @@ pub(crate) struct ManagerLimits {
     pub(crate) poll_interval: Duration,
     /// How long a submit or a cancel may wait for its commit.
     pub(crate) call_timeout: Duration,
+    /// The largest input of a child, in bytes.
+    pub(crate) max_input: usize,
+    /// Whether this process tells webhooks.
+    #[cfg(feature = "webhooks")]
+    pub(crate) tells_webhooks: bool,
 }
 
 pub(crate) struct RunManager {
@@ -76,6 +84,7 @@ pub(crate) struct RunManager {
     lost_answers: bool,
     /// Cancels of runs that are this node's and not live yet.
     early_cancels: HashMap<RunId, Vec<CancelReply>>,
+    cascade: Cascade,
     draining: Option<Draining>,
     /// Whoever waits for the runs of a lost lease to have stopped.
     stopping: Option<oneshot::Sender<()>>,
@@ -85,7 +94,8 @@ pub(crate) struct RunManager {
 /// A reply that is owed, and the admission that its caller holds until then.
 pub(crate) struct Reply<T> {
     pub(crate) to: oneshot::Sender<T>,
-    pub(crate) admission: Admission,
+    /// Children hold none: their parent waits for the answer.
+    pub(crate) admission: Option<Admission>,
 }
 
 /// The place of a call among those that wait for their answers; free again when dropped.
@@ -126,6 +136,7 @@ impl RunManager {
             calls: 0,
             lost_answers: false,
             early_cancels: HashMap::new(),
+            cascade: Cascade::default(),
             draining: None,
             stopping: None,
             ticks: 0,
@@ -182,7 +193,10 @@ impl RunManager {
         };
         self.around.hub.enter(run_id);
         let (stop, stopped) = watch::channel(first);
-        let life = Life::new(taken, agent, Arc::clone(&self.around), stopped);
+        let manager = (ctx.address().recipient(), ctx.address().recipient());
+        let (agents, around) = (Arc::clone(&self.agents), Arc::clone(&self.around));
+        let children = Arc::new(Children::new(&taken.run, agents, around, self.limits, manager));
+        let life = Life::new(taken, agent, Arc::clone(&self.around), children, stopped);
         let manager = ctx.address().recipient();
         let actor = RunActor::start_in_arbiter(&self.arbiters.next(), |_| RunActor::new(life, stop, manager));
         live.actor = Some(actor);

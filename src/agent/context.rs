@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
+use super::children::Offspring;
 use super::memory::StepMemory;
 use super::needs::Needs;
 use crate::run::{
@@ -27,6 +28,7 @@ pub(crate) struct RunContextParts {
     pub(crate) cancel: CancelSignal,
     pub(crate) steps: StepMemory,
     pub(crate) needs: Needs,
+    pub(crate) children: Arc<dyn Offspring>,
     /// The largest data of a custom event, in bytes.
     pub(crate) max_event: usize,
 }
@@ -185,6 +187,10 @@ impl RunContext {
 
     pub(crate) fn steps(&self) -> &StepMemory {
         &self.0.steps
+    }
+
+    pub(crate) fn children(&self) -> &Arc<dyn Offspring> {
+        &self.0.children
     }
 
     pub(crate) fn needs(&self) -> &Needs {

@@ -26,6 +26,11 @@ impl AgentError {
         Self { failure: RunFailure::new(kind, message), permanent: true }
     }
 
+    /// A failure of this kind that may be gone by the next try.
+    pub(crate) fn passing(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { failure: RunFailure::new(kind, message), permanent: false }
+    }
+
     /// Says that trying again is of no use: the run settles whatever the agent's [retries](crate::AgentBuilder::retry).
     #[must_use]
     pub fn permanent(self) -> Self {

@@ -16,6 +16,7 @@ use super::schema::{LONGEST_NAME, ModelSchema, is_of_names, is_of_objects, schem
 use super::{AgentError, RetryPolicy, ToolSpec};
 use crate::run::{Content, check_timeout};
 
+mod children;
 mod context;
 pub(crate) mod people;
 

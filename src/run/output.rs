@@ -20,6 +20,9 @@ pub struct RunOutput {
     /// Whom the run belongs to, when the caller said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
+    /// The run that has submitted this one as its child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_run_id: Option<RunId>,
     /// Where the run is in its life.
     pub status: RunStatus,
     /// What the agent returned; what it had said so far, when the run was cancelled or failed, or is paused. Set when the run
@@ -158,6 +161,10 @@ pub enum FailureKind {
     InvalidStep,
     /// The code called its steps in another order than an earlier attempt, or reads a result as something else.
     StepsChanged,
+    /// A child of the run did not complete, and the code went no other way.
+    ChildFailed,
+    /// A child of the run could not be submitted, or is none.
+    ChildRefused,
     /// The process that ran the run died, and the agent does not want to be run again.
     ProcessDied,
     /// The runtime was shut down before the run ended, and the agent does not want to be run again.

@@ -1,6 +1,7 @@
 //! Resumes runs that have failed, each by a new run that goes on from their steps.
 
-use super::{RunHandle, Runtime, UserRuntime, submit};
+use super::{RunHandle, Runtime, UserRuntime};
+use crate::actors::insert::insert_of;
 use crate::error::Error;
 use crate::run::{NewRun, Run, RunId, RunStatus};
 use crate::store::protocol::InsertRun;
@@ -75,9 +76,9 @@ impl Runtime {
         let origin = failed.origin.unwrap_or(run_id);
         let again = again(failed);
         let webhook = self.inner.webhook_of(&again, agent)?;
-        let (insert, may_be_known) = submit::insert_of(again, agent, webhook);
+        let insert = insert_of(again, agent, webhook);
         let run = Run { origin: Some(origin), ..insert.run };
-        self.accept_insert(InsertRun { run, resumes: Some(run_id), ..insert }, may_be_known).await
+        self.accept_insert(InsertRun { run, resumes: Some(run_id), ..insert }, true).await
     }
 }
 

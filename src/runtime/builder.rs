@@ -266,6 +266,9 @@ impl RuntimeBuilder {
                 max_waiting: self.max_waiting,
                 poll_interval: self.poll_interval,
                 call_timeout: self.call_timeout,
+                max_input: self.max_input,
+                #[cfg(feature = "webhooks")]
+                tells_webhooks: post.is_some(),
             },
             cancel_grace: self.cancel_grace,
             max_output: self.max_output,

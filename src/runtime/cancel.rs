@@ -60,7 +60,7 @@ impl Runtime {
     async fn ask_to_cancel(&self, run_id: RunId) -> Result<CancelOutcome, Error> {
         let (to, answer) = oneshot::channel();
         let user_id = self.caller()?;
-        let reply = CancelReply { user_id, reply: Reply { to, admission: self.inner.admit(0)? } };
+        let reply = CancelReply { user_id, reply: Reply { to, admission: Some(self.inner.admit(0)?) } };
         self.inner.manager.do_send(CancelRun { run_id, reply });
         let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
         let timeout = self.inner.limits.cancel_timeout;

@@ -125,9 +125,3 @@ impl Tail {
         }
     }
 }
-
-/// Waits until a run may have settled: for its last event, or for news that only the store can tell.
-pub(super) async fn until_end(follower: &mut Follower) -> StoreResult<()> {
-    while follower.next().await?.last().is_some_and(|event| !event.is_terminal()) {}
-    Ok(())
-}

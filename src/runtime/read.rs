@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::events::{EventStream, Tail, until_end};
+use super::events::{EventStream, Tail};
 use super::{Runtime, context};
 use crate::error::Error;
 use crate::run::{Run, RunId, RunOutput, SessionId};
@@ -79,14 +79,14 @@ impl Runtime {
         let settled = async {
             // Where nobody else's runs are hidden, one that is live here is there, and has not settled.
             if self.user.is_none() && self.inner.hub.is_live(run_id) {
-                until_end(&mut follower).await?;
+                follower.until_end().await?;
             }
             loop {
                 let output: RunOutput = look().await?;
                 if output.status.is_terminal() {
                     return Ok(output);
                 }
-                until_end(&mut follower).await?;
+                follower.until_end().await?;
             }
         };
         let settled = async { tokio::time::timeout(timeout, settled).await };

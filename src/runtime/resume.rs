@@ -72,7 +72,7 @@ impl Runtime {
             return Err(invalid(format!("must be at most {most} bytes together, found {weight}")));
         }
         let (to, answer) = oneshot::channel();
-        let reply = Reply { to, admission: self.inner.admit(weight)? };
+        let reply = Reply { to, admission: Some(self.inner.admit(weight)?) };
         let asked = Continue { id: uuid::Uuid::now_v7(), run_id, user_id, decisions };
         self.inner.manager.do_send(ContinueRun { asked, reply });
         let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());

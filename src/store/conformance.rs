@@ -12,6 +12,7 @@ use super::{RunStore, Store, StoreLimits};
 mod advances;
 mod batches;
 mod cancels;
+mod children;
 mod claims;
 mod counts;
 #[cfg(feature = "webhooks")]
@@ -88,6 +89,14 @@ macro_rules! suite {
                     cancel_requests_are_those_of_unsettled_runs_of_the_node
                     a_cancel_on_behalf_of_a_user_hits_runs_of_that_user_only
                     a_cancel_by_a_stranger_leaves_no_trace_on_a_run;
+                children:
+                    a_child_is_stored_with_its_parent_and_listed_by_it
+                    only_the_attempt_that_is_at_work_has_children
+                    children_of_a_cancelled_run_are_found_until_somebody_has_asked
+                    a_child_of_a_cancelled_run_is_never_started
+                    a_cancel_is_handed_down_one_after_the_other
+                    children_are_no_part_of_the_history_of_a_session
+                    a_settled_child_is_kept_as_long_as_its_parent_lives;
                 claims:
                     the_most_urgent_and_then_the_oldest_run_comes_first
                     a_claim_takes_no_more_than_its_limit

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 #[cfg(feature = "metrics")]
 use self::backlog::{CountBacklogs, backlog};
-use self::claim::{CancelRequests, CountWaiting, UnstartedRuns};
+use self::claim::{CountWaiting, UnstartedRuns};
 use self::connect::Connector;
 use self::connection::Connection;
 use self::count::{CountRuns, counts};
@@ -44,6 +44,7 @@ mod advance;
 #[cfg(feature = "metrics")]
 mod backlog;
 mod cancel;
+mod children;
 mod claim;
 mod connect;
 mod connection;
@@ -190,15 +191,16 @@ impl RunStore for Postgres {
     }
 
     fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
-        self.read(move |conn| {
-            Box::pin(async move {
-                let run_ids: Vec<uuid::Uuid> = CancelRequests { node: node.as_uuid() }
-                    .get_results(conn)
-                    .await
-                    .map_err(|error| from_diesel(&error))?;
-                Ok(run_ids.into_iter().map(RunId::from).collect())
-            })
-        })
+        self.read(move |conn| Box::pin(claim::cancel_requests(conn, node)))
+    }
+
+    fn uncancelled_children(
+        &self,
+        parents: Option<Vec<RunId>>,
+        limit: usize,
+    ) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        let parents: Option<Vec<_>> = parents.map(|all| all.into_iter().map(RunId::as_uuid).collect());
+        self.read(move |conn| Box::pin(children::uncancelled(conn, parents.clone(), count(limit))))
     }
 
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {
@@ -299,15 +301,7 @@ impl RunStore for Postgres {
     }
 
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>> {
-        self.read(move |conn| {
-            Box::pin(async move {
-                diesel::sql_query("DELETE FROM cancel_intents WHERE expires_at <= now()")
-                    .execute(conn)
-                    .await
-                    .map_err(|error| from_diesel(&error))?;
-                Ok(())
-            })
-        })
+        self.read(|conn| Box::pin(cancel::forget_expired(conn)))
     }
 
     fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {

@@ -99,6 +99,8 @@ pub(crate) struct InsertRun {
     /// Whether `run.run_at` is the caller's; else it is the time of the insert.
     pub(crate) delayed: bool,
     pub(crate) fingerprint: Fingerprint,
+    /// The attempt of its parent that submits it, when it is a child: only the one that is at work may.
+    pub(crate) parent_attempt: Option<u32>,
     /// Whether the caller brought the run's id; else it was made up.
     pub(crate) id_is_given: bool,
     /// The node that takes the run up at once (its attempt is 1 then), or nobody (0).
@@ -127,6 +129,8 @@ pub(crate) enum Inserted {
     SessionBusy(RunId),
     /// This run was to be resumed and has not failed: it has this status, or is not there.
     NotFailed(RunId, Option<RunStatus>),
+    /// Its parent is not at work any more, or another attempt of it is.
+    ParentOver,
 }
 
 /// A write by the attempt that owns the run: a step in its life, with the events that commit together with it.
@@ -218,7 +222,7 @@ pub(crate) struct RowFacts {
     /// How many times user code was started, attempts that were handed back not counted.
     pub(crate) starts: u32,
     pub(crate) max_attempts: u32,
-    /// Somebody's cancel is on the row, or an unexpired intent is.
+    /// Somebody's cancel is on the row, or an unexpired intent is, or the run's parent was cancelled.
     pub(crate) cancel_wanted: bool,
     /// The time has passed by which the run was to be started first or, while it is paused, continued.
     pub(crate) late: bool,
@@ -370,6 +374,8 @@ pub(crate) fn takeover_message(kind: FailureKind) -> &'static str {
         | FailureKind::InvalidOutput
         | FailureKind::InvalidStep
         | FailureKind::StepsChanged
+        | FailureKind::ChildFailed
+        | FailureKind::ChildRefused
         | FailureKind::Shutdown
         | FailureKind::Internal
         | FailureKind::Unknown => "the process that ran the run died",

@@ -24,6 +24,7 @@ pub struct RunQuery {
     pub(crate) session_id: Option<SessionId>,
     pub(crate) user_id: Option<UserId>,
     pub(crate) agent: Option<String>,
+    pub(crate) parent_run_id: Option<RunId>,
     pub(crate) status: Option<RunStatus>,
     pub(crate) created_from: Option<DateTime<Utc>>,
     pub(crate) created_until: Option<DateTime<Utc>>,
@@ -52,6 +53,12 @@ impl RunQuery {
     /// Only runs of this agent.
     pub fn agent(mut self, agent: impl Into<String>) -> Self {
         self.agent = Some(agent.into());
+        self
+    }
+
+    /// Only children of this run.
+    pub const fn parent_run_id(mut self, parent: RunId) -> Self {
+        self.parent_run_id = Some(parent);
         self
     }
 

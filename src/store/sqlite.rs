@@ -107,6 +107,14 @@ impl RunStore for Sqlite {
         Box::pin(self.reader.run(move |conn| read::cancel_requests(conn, node)))
     }
 
+    fn uncancelled_children(
+        &self,
+        parents: Option<Vec<RunId>>,
+        limit: usize,
+    ) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        Box::pin(self.reader.run(move |conn| read::uncancelled_children(conn, parents.as_deref(), limit)))
+    }
+
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {
         Box::pin(self.reader.run(move |conn| read::facts(conn, run_id, now())))
     }

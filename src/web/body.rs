@@ -70,6 +70,8 @@ pub(super) struct ListParameters {
     /// Runs of this agent only.
     #[cfg_attr(feature = "openapi", param(min_length = 1, max_length = 255))]
     pub(super) agent: Option<String>,
+    /// Children of this run only.
+    pub(super) parent_run_id: Option<RunId>,
     /// Runs with this status only.
     pub(super) status: Option<RunStatus>,
     /// Runs that were accepted at this time or later.
@@ -141,6 +143,10 @@ pub(super) struct RunBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     user_id: Option<UserId>,
+    /// The run that has submitted this one as its child; left out when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    parent_run_id: Option<RunId>,
     status: RunStatus,
     /// Left out of lists that do not include it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,6 +219,7 @@ impl From<Run> for RunBody {
             session_id: output.session_id,
             agent: output.agent,
             user_id: output.user_id,
+            parent_run_id: output.parent_run_id,
             status: output.status,
             input: Some(input),
             content: output.content,

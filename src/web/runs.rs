@@ -151,6 +151,9 @@ fn query(parameters: ListParameters) -> Result<RunQuery, Problem> {
     if let Some(agent) = parameters.agent {
         query = query.agent(agent);
     }
+    if let Some(parent) = parameters.parent_run_id {
+        query = query.parent_run_id(parent);
+    }
     if let Some(status) = parameters.status {
         query = query.status(status);
     }

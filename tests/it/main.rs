@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect, it need not tell apart")]
 
 mod cancel;
+mod children;
 mod crash;
 mod elsewhere;
 mod embedding;

@@ -6,6 +6,8 @@ CREATE TABLE runs (
     session_id          text        NOT NULL,
     agent               text        NOT NULL,
     user_id             text,
+    parent_run_id       uuid,
+    depth               smallint    NOT NULL DEFAULT 0,
     idempotency_key     text,
     status              text        NOT NULL,
     attempt             integer     NOT NULL,
@@ -34,6 +36,8 @@ CREATE TABLE runs (
         CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
+COMMENT ON COLUMN runs.parent_run_id IS 'The run that has submitted this one as its child.';
+COMMENT ON COLUMN runs.depth IS 'How many runs are above this one.';
 COMMENT ON COLUMN runs.idempotency_key IS 'The caller''s key; of an agent and a user, one run has it.';
 COMMENT ON COLUMN runs.attempt IS 'How many times the run was taken up; the fencing token on every write.';
 COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts that were handed back not counted.';
@@ -67,6 +71,10 @@ CREATE INDEX runs_by_time ON runs (created_at, run_id);
 CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
 CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);
 CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS NOT NULL;
+-- The children of a run, and those of cancelled runs that are still to be cancelled. Only children are in these indexes.
+CREATE INDEX runs_by_parent ON runs (parent_run_id, created_at, run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX runs_unsettled_children ON runs (parent_run_id)
+    WHERE parent_run_id IS NOT NULL AND settled_at IS NULL AND cancel_requested_at IS NULL;
 -- The runs that were submitted with a key.
 CREATE UNIQUE INDEX runs_by_idempotency_key ON runs (agent, COALESCE(user_id, ''), idempotency_key)
     WHERE idempotency_key IS NOT NULL;

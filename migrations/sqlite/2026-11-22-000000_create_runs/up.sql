@@ -4,6 +4,8 @@ CREATE TABLE runs (
     session_id          TEXT    NOT NULL,
     agent               TEXT    NOT NULL,
     user_id             TEXT,
+    parent_run_id       TEXT,
+    depth               SMALLINT NOT NULL DEFAULT 0,
     idempotency_key     TEXT,
     status              TEXT    NOT NULL
         CHECK (status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR')),
@@ -42,6 +44,9 @@ CREATE INDEX runs_by_time ON runs (created_at, run_id);
 CREATE INDEX runs_by_session ON runs (session_id, created_at, run_id);
 CREATE INDEX runs_by_agent ON runs (agent, created_at, run_id);
 CREATE INDEX runs_by_user ON runs (user_id, created_at, run_id) WHERE user_id IS NOT NULL;
+CREATE INDEX runs_by_parent ON runs (parent_run_id, created_at, run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX runs_unsettled_children ON runs (parent_run_id)
+    WHERE parent_run_id IS NOT NULL AND settled_at IS NULL AND cancel_requested_at IS NULL;
 CREATE UNIQUE INDEX runs_by_idempotency_key ON runs (agent, COALESCE(user_id, ''), idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 

@@ -90,6 +90,7 @@ impl Handler<CancelDone> for RunManager {
         let answer = match written {
             Ok(CancelWritten::Cancelled) => {
                 self.settled_waiting(run_id);
+                self.cancel_children(run_id, ctx);
                 self.go_on(ctx);
                 Ok(CancelAnswer::Cancelled)
             }

@@ -71,6 +71,9 @@ impl RunManager {
         let looks = std::mem::take(&mut self.lost_answers) || self.ticks.is_multiple_of(TICKS_BETWEEN_LOOKS);
         // What other processes leave waiting counts as well, so the first tick looks too.
         let (count, most) = (self.waiting > 0 || self.ticks == 1, self.limits.max_waiting);
+        if looks || self.ticks == 1 {
+            self.find_any_children(ctx);
+        }
         self.calls += usize::from(looks && node.is_some());
         actix::spawn(async move {
             if let Some(node) = node {

@@ -36,7 +36,10 @@ impl Handler<RunEnded> for RunManager {
             self.enliven(next, ctx);
         }
         match &ending {
-            Ending::Settled(RunStatus::Cancelled) => Self::answer_cancels(replies, &Ok(CancelAnswer::Cancelled)),
+            Ending::Settled(RunStatus::Cancelled) => {
+                Self::answer_cancels(replies, &Ok(CancelAnswer::Cancelled));
+                self.cancel_children(run_id, ctx);
+            }
             Ending::Settled(status) => Self::answer_cancels(replies, &Ok(cancel::settled(*status))),
             Ending::Paused => {
                 for reply in replies {

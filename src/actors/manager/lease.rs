@@ -64,6 +64,9 @@ impl RunManager {
     }
 
     fn note_swept(&mut self, swept: Vec<(RunId, Takeover)>, ctx: &Context<Self>) {
+        for (run_id, _) in swept.iter().filter(|(_, takeover)| *takeover == Takeover::Cancel) {
+            self.cancel_children(*run_id, ctx);
+        }
         if swept.iter().any(|(_, takeover)| *takeover == Takeover::Requeue) {
             // There may be more than there is room for here, or of agents that are not known here.
             self.offer_work();

@@ -11,16 +11,21 @@ use crate::store::{AgentRoom, Claim, NodeId};
 impl RunManager {
     /// The room for runs of any agent.
     pub(super) fn room(&self) -> usize {
-        self.limits.max_running.saturating_sub(self.live.len() + self.claiming)
+        self.limits.max_running.saturating_sub(self.live.at_work() + self.claiming)
     }
 
     /// Whether a new run of `agent` can be this node's at once: there is room, and it need not wait for its session.
     pub(super) fn can_begin(&self, agent: &Agent) -> bool {
-        let claiming = || self.claiming_of.get(&agent.name).copied().unwrap_or_default();
-        let of_agent = |most: usize| self.live.of(&agent.name) + claiming() < most;
         // How many there are elsewhere is only known by a claim.
         let is_alone = agent.sessions != SessionPolicy::InOrder && agent.max_running_everywhere.is_none();
-        self.room() > 0 && is_alone && agent.max_running.is_none_or(of_agent)
+        is_alone && self.has_room(agent)
+    }
+
+    /// Whether there is room here for one more run of `agent`.
+    pub(super) fn has_room(&self, agent: &Agent) -> bool {
+        let claiming = || self.claiming_of.get(&agent.name).copied().unwrap_or_default();
+        let of_agent = |most: usize| self.live.at_work_of(&agent.name) + claiming() < most;
+        self.room() > 0 && agent.max_running.is_none_or(of_agent)
     }
 
     /// The claim of as many runs as there is room for, at most `most`; `None` when there is no room, or no agent.
@@ -32,7 +37,7 @@ impl RunManager {
             match agent.most_here() {
                 None => claim.agents.push(name),
                 Some(most) => {
-                    let runs = most.saturating_sub(self.live.of(&agent.name)).min(limit);
+                    let runs = most.saturating_sub(self.live.at_work_of(&agent.name)).min(limit);
                     let everywhere = agent.max_running_everywhere;
                     claim.limited.extend((runs > 0).then_some(AgentRoom { agent: name, runs, everywhere }));
                 }

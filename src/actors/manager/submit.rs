@@ -26,6 +26,8 @@ pub(crate) enum Room {
     Needed,
     /// The run is there already: this asks only whether it is the same.
     NotNeeded,
+    /// It is a child: it finds room where others do not, and its parent may be at work while the process shuts down.
+    OfChildren,
 }
 
 pub(crate) type SubmitReply = Reply<Result<Run, SubmitRefusal>>;
@@ -44,6 +46,8 @@ pub(crate) enum SubmitRefusal {
     SessionBusy(RunId),
     /// This run was to be resumed and has not failed: it has this status, or is not there.
     NotFailed(RunId, Option<RunStatus>),
+    /// The attempt that has submitted the child is not at work any more.
+    ParentOver,
     Store(StoreError),
 }
 
@@ -65,18 +69,22 @@ impl Handler<SubmitRun> for RunManager {
 
     fn handle(&mut self, message: SubmitRun, ctx: &mut Self::Context) {
         let SubmitRun { mut insert, room, deadline, reply } = message;
-        if self.draining.is_some() {
+        if self.draining.is_some() && room != Room::OfChildren {
             return reply.send(Err(SubmitRefusal::ShuttingDown));
         }
         let run_id = insert.run.output.run_id;
         // Runs that wait already come first, by priority and age.
-        let place = !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
+        let place = self.draining.is_none() && !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
         let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|agent| place && self.can_begin(agent));
         let (reserved, live) =
             self.node.zip(agent.map(|agent| LiveRun::of(agent, insert.run.output.user_id.clone()))).unzip();
-        let full = self.waiting + self.arriving.len() >= self.limits.max_waiting;
-        if reserved.is_none() && full && room == Room::Needed {
-            return reply.send(Err(SubmitRefusal::Full(self.limits.max_waiting, Box::new(insert))));
+        let most = match room {
+            Room::Needed => self.limits.max_waiting,
+            Room::OfChildren => self.limits.max_waiting.saturating_mul(2),
+            Room::NotNeeded => usize::MAX,
+        };
+        if reserved.is_none() && self.waiting + self.arriving.len() >= most {
+            return reply.send(Err(SubmitRefusal::Full(most, Box::new(insert))));
         }
         insert.node = reserved;
         if let Some(live) = live {
@@ -124,7 +132,7 @@ impl Handler<InsertDone> for RunManager {
                 }
                 // A run for later is found by the ticks.
                 if !delayed {
-                    self.claim_what_came(ctx);
+                    self.claim_what_came(&run.output.agent, ctx);
                 }
                 reply.send(Ok(*run));
             }
@@ -150,6 +158,7 @@ impl Handler<InsertDone> for RunManager {
             Ok(Inserted::NotFailed(other, status)) => {
                 self.refuse(run_id, reserved, SubmitRefusal::NotFailed(other, status), reply, ctx);
             }
+            Ok(Inserted::ParentOver) => self.refuse(run_id, reserved, SubmitRefusal::ParentOver, reply, ctx),
             Err(error) => {
                 self.lost_answers |= error.is_retryable() && !lost;
                 self.refuse(run_id, reserved, SubmitRefusal::Store(error), reply, ctx);
@@ -160,10 +169,10 @@ impl Handler<InsertDone> for RunManager {
 }
 
 impl RunManager {
-    /// Takes up what has come to wait, or leaves it to whoever has room.
-    fn claim_what_came(&mut self, ctx: &Context<Self>) {
+    /// Takes up a run of `agent` that has come to wait, or leaves it to whoever has room.
+    fn claim_what_came(&mut self, agent: &str, ctx: &Context<Self>) {
         self.behind = true;
-        if self.room() == 0 {
+        if !self.agents.get(agent).is_some_and(|agent| self.has_room(agent)) {
             self.offer_work();
         }
         self.claim(ctx);

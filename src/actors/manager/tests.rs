@@ -85,6 +85,9 @@ const LIMITS: ManagerLimits = ManagerLimits {
     max_waiting: 1000,
     poll_interval: Duration::from_millis(10),
     call_timeout: Duration::from_secs(30),
+    max_input: 1024,
+    #[cfg(feature = "webhooks")]
+    tells_webhooks: false,
 };
 
 impl Scene {
@@ -142,7 +145,8 @@ impl Scene {
     fn reply<T>(&self) -> (Reply<T>, oneshot::Receiver<T>) {
         let (to, answer) = oneshot::channel();
         let permit = || Arc::clone(&self.admissions).try_acquire_owned().unwrap();
-        (Reply { to, admission: Admission { _call: permit(), _input: permit() } }, answer)
+        let admission = Some(Admission { _call: permit(), _input: permit() });
+        (Reply { to, admission }, answer)
     }
 
     fn submit(&self, insert: &InsertRun) -> Submitted {

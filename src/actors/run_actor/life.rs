@@ -17,7 +17,9 @@ use super::past::Past;
 use super::work::{Finish, Work, abandoned, finish_of, panic_message};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Retry, Writer};
-use crate::agent::{Agent, CancelSignal, Needs, RunContext, RunContextParts, StepMemory, work_until_it_waits};
+use crate::agent::{
+    Agent, CancelSignal, Needs, Offspring, RunContext, RunContextParts, StepMemory, work_until_it_waits,
+};
 use crate::run::{Content, FailureKind, OpenRequirement, Run, RunEventKind, RunFailure, RunId, RunStatus};
 use crate::store::protocol::{Change, Pause, Refusal, Settlement};
 use crate::store::{RunStore, StoreResult, TakenRun};
@@ -49,6 +51,7 @@ pub(crate) struct Life {
     was_continued: bool,
     agent: Agent,
     around: Arc<Surroundings>,
+    children: Arc<dyn Offspring>,
     stop: watch::Receiver<Option<Stop>>,
     journal: Journal,
     /// Knows whether user code has really ended.
@@ -60,11 +63,12 @@ impl Life {
         taken: TakenRun,
         agent: Agent,
         around: Arc<Surroundings>,
+        children: Arc<dyn Offspring>,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Self {
         let TakenRun { run, next_seq, was_continued } = taken;
         let journal = Journal::new(&run, next_seq, around.writer.clone(), Arc::clone(&around.hub), around.max_output);
-        Self { run: Arc::new(run), was_continued, agent, around, stop, journal, code: TaskTracker::new() }
+        Self { run: Arc::new(run), was_continued, agent, around, children, stop, journal, code: TaskTracker::new() }
     }
 
     pub(crate) fn run_id(&self) -> RunId {
@@ -169,6 +173,7 @@ impl Life {
             cancel: cancel.clone(),
             steps: StepMemory::new(self.run.attempt, past.steps, self.around.max_output),
             needs: Needs::new(self.around.max_output),
+            children: Arc::clone(&self.children),
             max_event: self.around.max_output,
         };
         let work = Arc::clone(&self.agent.work);

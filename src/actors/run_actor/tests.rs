@@ -13,7 +13,7 @@ use super::{Die, RunActor, RunEnded, Stop};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Persister, Retry, Writer};
 use crate::actors::testing::{Gated, Tally, agents, only, run_of, soon};
-use crate::agent::Agent;
+use crate::agent::{Agent, Childless};
 use crate::run::{Run, RunEventKind, RunId, RunStatus};
 use crate::store::conformance::samples::{self, step};
 use crate::store::protocol::{Change, InsertRun, Inserted, Write};
@@ -85,7 +85,7 @@ impl Scene {
 
     fn play_as(&mut self, agent: Agent, taken: TakenRun, first: Option<Stop>) {
         let (stop, stopped) = watch::channel(first);
-        let life = Life::new(taken, agent, self.around.clone(), stopped);
+        let life = Life::new(taken, agent, self.around.clone(), Arc::new(Childless), stopped);
         self.actor = Some(RunActor::new(life, stop, self.listener.clone().recipient()).start());
     }
 

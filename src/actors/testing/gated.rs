@@ -276,6 +276,14 @@ impl RunStore for Gated {
         self.inner.cancel_requests(node)
     }
 
+    fn uncancelled_children(
+        &self,
+        parents: Option<Vec<RunId>>,
+        limit: usize,
+    ) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+        self.inner.uncancelled_children(parents, limit)
+    }
+
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {
         if self.next_fault(|faults| &mut faults.facts) {
             return Box::pin(async { Err(away()) });

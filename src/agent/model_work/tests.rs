@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::system_text;
 use crate::agent::{
-    Agent, AgentBuilder, AgentError, CancelSignal, ModelRequest, Needs, Report, RetryPolicy, RunContext,
+    Agent, AgentBuilder, AgentError, CancelSignal, Childless, ModelRequest, Needs, Report, RetryPolicy, RunContext,
     RunContextParts, ScriptedModel, ScriptedTurn, StepMemory, Tool, ToolContext,
 };
 use crate::run::{Content, RunEventKind, StepRecord};
@@ -54,6 +54,7 @@ impl Scene {
             steps: StepMemory::new(1, steps, LARGEST),
             max_event: LARGEST,
             needs: Needs::new(LARGEST),
+            children: Arc::new(Childless),
         });
         let (notes, allowed) = (Arc::clone(&told), Arc::clone(&durable));
         tokio::spawn(async move {

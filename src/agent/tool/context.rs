@@ -1,8 +1,9 @@
 //! What a tool gets to see of the run that calls it.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
@@ -12,16 +13,18 @@ use crate::run::{Metadata, RunId, SessionId, StepKey, UserId};
 /// A call of a tool, as the tool sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct ToolContext {
-    run: RunContext,
+    pub(super) run: RunContext,
     call_id: Arc<str>,
-    key: StepKey,
+    pub(super) key: StepKey,
     /// Whether the tool has ever asked about a cancel.
     heeded: Arc<AtomicBool>,
+    /// How many children it has submitted under each name.
+    pub(super) children: Arc<Mutex<HashMap<String, u32>>>,
 }
 
 impl ToolContext {
     pub(crate) fn new(run: RunContext, call_id: &str, key: StepKey) -> Self {
-        Self { run, call_id: call_id.into(), key, heeded: Arc::default() }
+        Self { run, call_id: call_id.into(), key, heeded: Arc::default(), children: Arc::default() }
     }
 
     /// The run.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::people::filled_in;
 use super::{Tool, ToolContext, read};
 use crate::agent::{
-    Agent, AgentBuilder, CancelSignal, InvalidAgent, Needs, RetryPolicy, RunContext, RunContextParts, ScriptedModel,
-    StepMemory,
+    Agent, AgentBuilder, CancelSignal, Childless, InvalidAgent, Needs, RetryPolicy, RunContext, RunContextParts,
+    ScriptedModel, StepMemory,
 };
 use crate::run::{InputKind, Question};
 use crate::store::conformance::samples::unowned;
@@ -156,6 +156,15 @@ fn context() -> ToolContext {
     let steps = StepMemory::new(1, Vec::new(), 1000);
     let key = steps.call("tool count").unwrap().key(run.output.run_id);
     let (history, cancel) = (Vec::new(), CancelSignal::default());
-    let parts = RunContextParts { run, history, reports, cancel, steps, max_event: 1000, needs: Needs::new(1000) };
+    let parts = RunContextParts {
+        run,
+        history,
+        reports,
+        cancel,
+        steps,
+        max_event: 1000,
+        needs: Needs::new(1000),
+        children: Arc::new(Childless),
+    };
     ToolContext::new(RunContext::new(parts), "call_1", key)
 }

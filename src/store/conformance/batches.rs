@@ -24,7 +24,11 @@ fn word(written: &Written) -> String {
         Written::Insert(Inserted::New { run, .. }) => format!("new in attempt {}", run.attempt),
         Written::Insert(Inserted::Existing { run, .. }) => format!("existing {}", run.output.status),
         Written::Insert(
-            Inserted::Conflict | Inserted::KeyConflict(_) | Inserted::SessionBusy(_) | Inserted::NotFailed(..),
+            Inserted::Conflict
+            | Inserted::KeyConflict(_)
+            | Inserted::SessionBusy(_)
+            | Inserted::NotFailed(..)
+            | Inserted::ParentOver,
         ) => "conflict".to_owned(),
         Written::Advance(outcome) => format!("{outcome:?}"),
         Written::Cancel(CancelWritten::Requested(_)) => "requested".to_owned(),

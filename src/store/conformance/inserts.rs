@@ -163,6 +163,8 @@ pub(super) async fn every_kind_of_failure_survives(store: &dyn RunStore) {
         FailureKind::PauseTimeout,
         FailureKind::OutputTooLarge,
         FailureKind::InvalidStep,
+        FailureKind::ChildFailed,
+        FailureKind::ChildRefused,
         FailureKind::StepsChanged,
         FailureKind::ProcessDied,
         FailureKind::Shutdown,

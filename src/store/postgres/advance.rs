@@ -196,7 +196,8 @@ impl QueryFragment<Pg> for AdvanceRuns {
                   AND (a.change NOT IN ('start', 'retry') OR r.starts < r.max_attempts) \
                   AND (a.change NOT IN ('start', 'retry', 'pause') \
                        OR (r.cancel_requested_at IS NULL AND NOT EXISTS ( \
-                            SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()))) \
+                            SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()) \
+                           AND NOT EXISTS (SELECT FROM runs p WHERE p.run_id = r.parent_run_id AND p.status = 'CANCELLED'))) \
                   AND (a.change <> 'start' OR r.start_by IS NULL OR r.start_by > now() OR r.starts > 0 \
                        OR r.status <> 'PENDING') \
                 RETURNING r.run_id), \

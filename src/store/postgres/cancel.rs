@@ -104,6 +104,12 @@ pub(super) async fn look(conn: &mut Connection, cancels: &[Cancel]) -> StoreResu
     Ok(found)
 }
 
+pub(super) async fn forget_expired(conn: &mut Connection) -> StoreResult<()> {
+    let forget = diesel::sql_query("DELETE FROM cancel_intents WHERE expires_at <= now()");
+    forget.execute(conn).await.map_err(|error| from_diesel(&error))?;
+    Ok(())
+}
+
 /// Settles what nobody has, and puts the request on what somebody has.
 struct CancelRuns {
     cancels: Cancels,

@@ -13,8 +13,9 @@ use super::count;
 use super::error::from_diesel;
 use super::row::{RUN_COLUMNS, RunColumns, RunRow};
 use super::statement::{push, statement};
+use crate::run::RunId;
 use crate::store::turn::ITS_TURN;
-use crate::store::{Claim, StoreError, StoreResult, TakenRun};
+use crate::store::{Claim, NodeId, StoreError, StoreResult, TakenRun};
 
 /// Takes up waiting runs by priority, then age. Rows that another node is just taking are passed over.
 ///
@@ -186,6 +187,11 @@ impl QueryFragment<Pg> for CountWaiting {
         );
         Ok(())
     }
+}
+
+pub(super) async fn cancel_requests(conn: &mut Connection, node: NodeId) -> StoreResult<Vec<RunId>> {
+    let run_ids: QueryResult<Vec<Uuid>> = CancelRequests { node: node.as_uuid() }.get_results(conn).await;
+    Ok(run_ids.map_err(|error| from_diesel(&error))?.into_iter().map(RunId::from).collect())
 }
 
 /// The unsettled runs of a node that somebody wants cancelled.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::row::signed;
 use super::statement::{push, statement};
-use crate::run::Turn;
+use crate::run::{RunId, Turn};
 use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
 
@@ -20,6 +20,9 @@ pub(super) struct InsertRuns {
     session_ids: Vec<String>,
     agents: Vec<String>,
     user_ids: Vec<Option<String>>,
+    parents: Vec<Option<Uuid>>,
+    parent_attempts: Vec<Option<i32>>,
+    depths: Vec<i16>,
     keys: Vec<Option<String>>,
     max_attempts: Vec<i32>,
     node_ids: Vec<Option<Uuid>>,
@@ -52,10 +55,15 @@ impl InsertRuns {
         let queue_timeout =
             insert.queue_timeout.map(|timeout| signed(timeout.as_millis(), "queue_timeout")).transpose()?;
         let max_attempts = signed(run.max_attempts, "max_attempts")?;
+        let parent_attempt = insert.parent_attempt.map(|attempt| signed(attempt, "parent_attempt")).transpose()?;
+        let depth = signed(run.depth, "depth")?;
         self.run_ids.push(run.output.run_id.as_uuid());
         self.session_ids.push(run.output.session_id.to_string());
         self.agents.push(run.output.agent.clone());
         self.user_ids.push(run.output.user_id.as_ref().map(ToString::to_string));
+        self.parents.push(run.output.parent_run_id.map(RunId::as_uuid));
+        self.parent_attempts.push(parent_attempt);
+        self.depths.push(depth);
         self.keys.push(run.idempotency_key.clone());
         self.max_attempts.push(max_attempts);
         self.node_ids.push(insert.node.map(crate::store::NodeId::as_uuid));
@@ -84,6 +92,9 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.session_ids => Array<Text>,
             ", ", &self.agents => Array<Text>,
             ", ", &self.user_ids => Array<Nullable<Text>>,
+            ", ", &self.parents => Array<Nullable<SqlUuid>>,
+            ", ", &self.parent_attempts => Array<Nullable<Integer>>,
+            ", ", &self.depths => Array<SmallInt>,
             ", ", &self.keys => Array<Nullable<Text>>,
             ", ", &self.max_attempts => Array<Integer>,
             ", ", &self.node_ids => Array<Nullable<SqlUuid>>,
@@ -98,15 +109,19 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.fingerprints => Array<Binary>,
             ", ", &self.webhooks => Array<Nullable<Text>>,
             ", ", &self.origins => Array<Nullable<SqlUuid>>,
-            ") AS t (run_id, session_id, agent, user_id, idempotency_key, max_attempts, node_id, on_crash, session_turn, \
-                     priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook, origin)), \
+            ") AS t (run_id, session_id, agent, user_id, parent_run_id, parent_attempt, depth, idempotency_key, max_attempts, node_id, on_crash, \
+                     session_turn, priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook, origin)), \
              new AS ( \
-                INSERT INTO runs (run_id, session_id, agent, user_id, idempotency_key, status, attempt, max_attempts, node_id, \
+                INSERT INTO runs (run_id, session_id, agent, user_id, parent_run_id, depth, idempotency_key, status, attempt, max_attempts, node_id, \
                                   on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at, has_webhook) \
-                SELECT run_id, session_id, agent, user_id, idempotency_key, 'PENDING', \
+                SELECT run_id, session_id, agent, user_id, parent_run_id, depth, idempotency_key, 'PENDING', \
                        CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, session_turn, priority, COALESCE(run_at, now()), timeout_ms, \
                        GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now(), webhook IS NOT NULL \
-                FROM asked WHERE run_id <> ALL (", &self.refused => Array<SqlUuid>, ") ON CONFLICT DO NOTHING \
+                FROM asked a \
+                WHERE run_id <> ALL (", &self.refused => Array<SqlUuid>, ") AND (parent_attempt IS NULL OR EXISTS ( \
+                     SELECT FROM runs p \
+                     WHERE p.run_id = a.parent_run_id AND p.attempt = a.parent_attempt AND p.status = 'RUNNING')) \
+                ON CONFLICT DO NOTHING \
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              inputs AS ( \
                 INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook, origin) \

@@ -16,10 +16,11 @@ use super::insert::NewRow;
 use super::read::GetRuns;
 use super::row::RunRow;
 use super::statement::{push, statement};
+use super::write::facts;
 use crate::run::{Run, RunId, RunStatus, Turn};
 use crate::store::StoreResult;
-use crate::store::protocol::insert::{Encounter, Met, encounter};
-use crate::store::protocol::{InsertRun, Inserted, Written};
+use crate::store::protocol::insert::{Encounter, Met, encounter, may_have_children};
+use crate::store::protocol::{InsertRun, Inserted, RowFacts, Written};
 
 /// Puts into `answers` what became of each insert, and returns those that met nobody after all: what kept them out is gone.
 pub(super) async fn explain<'a>(
@@ -54,6 +55,7 @@ pub(super) async fn explain<'a>(
             Encounter::KeyTaken(run_id) => Inserted::KeyConflict(run_id),
             Encounter::SessionBusy(run_id) => Inserted::SessionBusy(run_id),
             Encounter::NotFailed(run_id) => Inserted::NotFailed(run_id, winners.resumed.get(&run_id).copied()),
+            Encounter::ParentOver => Inserted::ParentOver,
         };
         answers.insert(insert.run.output.run_id, Written::Insert(inserted));
     }
@@ -90,6 +92,8 @@ struct Winners {
     holders: HashMap<Uuid, Uuid>,
     /// The statuses of the runs that are to be resumed.
     resumed: HashMap<RunId, RunStatus>,
+    /// What the parents are like.
+    parents: HashMap<RunId, RowFacts>,
 }
 
 impl Winners {
@@ -108,6 +112,9 @@ impl Winners {
         } else {
             sessions.get_results(conn).await.map_err(|error| from_diesel(&error))?
         };
+        let parents: Vec<Uuid> =
+            losers.iter().filter_map(|insert| insert.run.output.parent_run_id.map(RunId::as_uuid)).collect();
+        let parents = if parents.is_empty() { HashMap::new() } else { facts(conn, parents).await? };
         let keyed = |row: &RunRow| {
             let key = row.idempotency_key.clone()?;
             Some(((row.agent.clone(), row.user_id.clone(), key), row.run_id))
@@ -118,6 +125,7 @@ impl Winners {
             by_key,
             holders: holders.into_iter().collect(),
             resumed: inherit::statuses(conn, losers).await?,
+            parents,
         })
     }
 
@@ -129,7 +137,13 @@ impl Winners {
             by_key: by_key.map(|row| (row.run_id.into(), &*row.fingerprint)),
             holder: self.holders.get(&uuid(insert)).copied().map(RunId::from),
             resumed: insert.resumes.and_then(|failed| self.resumed.get(&failed).copied()),
+            parent_is_over: self.parent_is_over(insert),
         }
+    }
+
+    fn parent_is_over(&self, insert: &InsertRun) -> bool {
+        let child_of = insert.run.output.parent_run_id.zip(insert.parent_attempt);
+        child_of.is_some_and(|(parent, attempt)| !may_have_children(self.parents.get(&parent), attempt))
     }
 }
 

@@ -45,6 +45,7 @@ impl QueryFragment<Pg> for PruneRuns {
                 SELECT run_id, created_at, next_seq FROM runs, alone \
                 WHERE alone.mine AND settled_at IS NOT NULL \
                   AND created_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' \
+                  AND NOT EXISTS (SELECT FROM runs p WHERE p.run_id = runs.parent_run_id AND p.settled_at IS NULL) \
                   AND settled_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' \
                 ORDER BY created_at, run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE OF runs SKIP LOCKED), \
              counted AS ( \

@@ -40,7 +40,8 @@ pub(super) struct GetFacts {
 /// The columns of a [`FactsRow`], of `r`.
 pub(super) const FACTS: &str = "r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
      r.cancel_requested_at IS NOT NULL OR EXISTS ( \
-        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()), \
+        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()) \
+     OR EXISTS (SELECT FROM runs p WHERE p.run_id = r.parent_run_id AND p.status = 'CANCELLED'), \
      COALESCE(r.start_by <= now(), false)";
 
 /// The types of [`FACTS`].
@@ -121,6 +122,9 @@ impl QueryFragment<Pg> for ListRuns {
         }
         if let Some(agent) = &query.agent {
             push!(out, " AND r.agent = ", agent => Text);
+        }
+        if let Some(parent) = &query.parent_run_id {
+            push!(out, " AND r.parent_run_id = ", parent.as_uuid_ref() => SqlUuid);
         }
         if let Some(status) = query.status {
             // The word is one of six of our own; saying what it implies opens the indexes of unsettled and of paused runs.
@@ -330,7 +334,7 @@ impl QueryFragment<Pg> for GetHistory {
                      (SELECT created_at, run_id FROM runs WHERE run_id = ", &self.before => SqlUuid, ") me \
                 WHERE r.session_id = ", &self.session_id => Text,
             " AND r.user_id IS NOT DISTINCT FROM ", &self.user_id => Nullable<Text>,
-            " AND r.status = 'COMPLETED' AND o.content IS NOT NULL \
+            " AND r.parent_run_id IS NULL AND r.status = 'COMPLETED' AND o.content IS NOT NULL \
                   AND (r.created_at, r.run_id) < (me.created_at, me.run_id) \
                 ORDER BY r.created_at DESC, r.run_id DESC LIMIT ", &self.limit => BigInt,
             ") AS latest ORDER BY created_at, run_id"

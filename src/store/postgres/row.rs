@@ -12,7 +12,7 @@ use crate::run::{Run, RunFailure, RunId, RunOutput};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// The columns of a whole run: `r` is its row, `i` its input, `o` its output.
-pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.idempotency_key, r.status, r.attempt, r.starts, r.max_attempts, \
+pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.parent_run_id, r.depth, r.idempotency_key, r.status, r.attempt, r.starts, r.max_attempts, \
      r.priority, r.run_at, r.timeout_ms, r.start_by, r.next_seq, r.node_id, r.created_at, r.started_at, r.paused_at, r.settled_at, \
      r.continued_by IS NOT NULL, \
      i.input::text, i.metadata::text, i.fingerprint, i.origin, \
@@ -25,6 +25,8 @@ pub(super) type RunColumns = (
     Text,
     Text,
     Nullable<Text>,
+    Nullable<SqlUuid>,
+    SmallInt,
     Nullable<Text>,
     Text,
     Integer,
@@ -60,6 +62,8 @@ pub(super) struct RunRow {
     session_id: String,
     pub(super) agent: String,
     pub(super) user_id: Option<String>,
+    parent_run_id: Option<Uuid>,
+    depth: i16,
     pub(super) idempotency_key: Option<String>,
     status: String,
     attempt: i32,
@@ -111,6 +115,7 @@ impl RunRow {
             session_id: self.session_id.into(),
             agent: self.agent,
             user_id: self.user_id.map(Into::into),
+            parent_run_id: self.parent_run_id.map(Into::into),
             status: self.status.parse().map_err(|error| corrupt("status", &error))?,
             content: self.content.as_deref().map(|content| json(content, "content")).transpose()?,
             error,
@@ -133,6 +138,7 @@ impl RunRow {
             metadata: json(&self.metadata, "metadata")?,
             origin: self.origin.map(RunId::from),
             idempotency_key: self.idempotency_key,
+            depth: unsigned(self.depth, "depth")?,
             priority: self.priority,
             run_at: self.run_at,
             timeout: match self.timeout_ms {

@@ -1,6 +1,6 @@
 //! What becomes of a new run that meets others.
 
-use super::InsertRun;
+use super::{InsertRun, RowFacts};
 use crate::run::{RunId, RunStatus, SessionPolicy};
 
 /// What an insert meets that makes it no new run.
@@ -14,6 +14,8 @@ pub(crate) struct Met<'a> {
     pub(crate) holder: Option<RunId>,
     /// The status of the run that is to be resumed.
     pub(crate) resumed: Option<RunStatus>,
+    /// The run is the child of one that may have no more children by this insert.
+    pub(crate) parent_is_over: bool,
 }
 
 /// What an insert comes to.
@@ -31,6 +33,14 @@ pub(crate) enum Encounter {
     SessionBusy(RunId),
     /// This run was to be resumed and has not failed.
     NotFailed(RunId),
+    /// Its parent is not at work any more.
+    ParentOver,
+}
+
+/// Whether a run of which the store knows `row` may have a child by this attempt. A cancel that comes at the same time is
+/// seen when the child is to start, at the latest.
+pub(crate) fn may_have_children(row: Option<&RowFacts>, attempt: u32) -> bool {
+    row.is_some_and(|row| row.status == RunStatus::Running && row.attempt == attempt)
 }
 
 /// Decides what `insert` comes to.
@@ -43,6 +53,7 @@ pub(crate) fn encounter(insert: &InsertRun, met: &Met<'_>) -> Encounter {
         // Whoever brings an id wants the run to have that one.
         (None, Some((other, asked))) if asked == insert.fingerprint && !insert.id_is_given => Encounter::Same(other),
         (None, Some((other, _))) => Encounter::KeyTaken(other),
+        (None, None) if met.parent_is_over => Encounter::ParentOver,
         (None, None) => match (insert.resumes, holder) {
             (Some(failed), _) if met.resumed != Some(RunStatus::Error) => Encounter::NotFailed(failed),
             (_, Some(holder)) => Encounter::SessionBusy(holder),
@@ -53,10 +64,10 @@ pub(crate) fn encounter(insert: &InsertRun, met: &Met<'_>) -> Encounter {
 
 #[cfg(test)]
 mod tests {
-    use super::{Encounter, Met, encounter};
+    use super::{Encounter, Met, encounter, may_have_children};
     use crate::run::{RunId, RunStatus, SessionPolicy};
     use crate::store::conformance::samples::{id, unowned};
-    use crate::store::protocol::InsertRun;
+    use crate::store::protocol::{InsertRun, RowFacts};
 
     #[test]
     fn an_insert_is_told_by_its_id_first_and_then_by_its_key() {
@@ -75,7 +86,7 @@ mod tests {
         ];
         for (by_id, by_key, if_made_up, if_given) in cases {
             for holder in [None, Some(RunId::new())] {
-                let met = Met { by_id, by_key, holder, resumed: None };
+                let met = Met { by_id, by_key, holder, ..Met::default() };
                 assert_eq!(encounter(&made_up, &met), if_made_up, "{met:?}");
                 assert_eq!(encounter(&given, &met), if_given, "{met:?}");
             }
@@ -102,6 +113,31 @@ mod tests {
         let holder = RunId::new();
         let busy = Met { resumed, holder: Some(holder), ..Met::default() };
         assert_eq!(encounter(&insert, &busy), Encounter::SessionBusy(holder));
+    }
+
+    #[test]
+    fn a_child_is_new_only_while_the_attempt_that_submits_it_is_at_work() {
+        let child = InsertRun { parent_attempt: Some(2), ..unowned() };
+        let over = |by_id| Met { by_id, parent_is_over: true, ..Met::default() };
+        assert_eq!(encounter(&child, &over(None)), Encounter::ParentOver);
+        // What was submitted in time is there all the same.
+        assert_eq!(encounter(&child, &over(Some(&child.fingerprint))), Encounter::Same(id(&child)));
+
+        let row = |status, attempt| RowFacts {
+            status,
+            attempt,
+            node: None,
+            next_seq: 0,
+            starts: 1,
+            max_attempts: 3,
+            cancel_wanted: false,
+            late: false,
+        };
+        for status in RunStatus::ALL {
+            assert_eq!(may_have_children(Some(&row(status, 2)), 2), status == RunStatus::Running, "{status}");
+            assert!(!may_have_children(Some(&row(status, 3)), 2));
+        }
+        assert!(!may_have_children(None, 2));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use diesel::dsl::delete;
+use diesel::dsl::{delete, sql};
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::connection::transact;
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs, webhook_deliveries};
@@ -18,6 +19,10 @@ pub(super) fn prune(conn: &mut SqliteConnection, age: Duration, limit: usize) ->
         let old: Vec<String> = runs::table
             .filter(runs::created_at.lt(before))
             .filter(runs::settled_at.lt(before))
+            // Its parent may still ask what has come of it.
+            .filter(sql::<Bool>(
+                "NOT EXISTS (SELECT 1 FROM runs AS p WHERE p.run_id = runs.parent_run_id AND p.settled_at IS NULL)",
+            ))
             .order((runs::created_at, runs::run_id))
             .limit(bound(limit))
             .select(runs::run_id)

@@ -42,10 +42,15 @@ macro_rules! facts_of {
                     .filter(cancel_intents::user_id.eq("").or(cancel_intents::user_id.nullable().is(runs::user_id)))
                     .filter(cancel_intents::expires_at.gt($now)),
             ),
+            sql::<Bool>(PARENT_IS_CANCELLED),
             coalesce_bool(runs::start_by.le($now), false),
         )
     };
 }
+
+/// Of a row of `runs`: it is a child of a run that was cancelled.
+const PARENT_IS_CANCELLED: &str =
+    "EXISTS (SELECT 1 FROM runs AS p WHERE p.run_id = runs.parent_run_id AND p.status = 'CANCELLED')";
 
 /// The tables of a [`StoredRun`].
 macro_rules! stored_runs {
@@ -186,6 +191,9 @@ pub(super) fn list(conn: &mut SqliteConnection, query: &RunQuery) -> StoreResult
     if let Some(agent) = &query.agent {
         found = found.filter(runs::agent.eq(agent));
     }
+    if let Some(parent) = query.parent_run_id {
+        found = found.filter(runs::parent_run_id.eq(parent.to_string()));
+    }
     if let Some(status) = query.status {
         found = found.filter(runs::status.eq(status.as_str()));
     }
@@ -267,6 +275,27 @@ pub(super) fn cancel_requests(conn: &mut SqliteConnection, node: NodeId) -> Stor
     ids.iter().map(|id| id.parse().map_err(unreadable("run_id"))).collect()
 }
 
+/// The unsettled children of cancelled runs that nobody has asked to cancel.
+pub(super) fn uncancelled_children(
+    conn: &mut SqliteConnection,
+    parents: Option<&[RunId]>,
+    limit: usize,
+) -> StoreResult<Vec<RunId>> {
+    let mut found = runs::table
+        .filter(runs::parent_run_id.is_not_null())
+        .filter(runs::settled_at.is_null())
+        .filter(runs::cancel_requested_at.is_null())
+        .filter(sql::<Bool>(PARENT_IS_CANCELLED))
+        .select(runs::run_id)
+        .limit(bound(limit))
+        .into_boxed::<Sqlite>();
+    if let Some(parents) = parents {
+        found = found.filter(runs::parent_run_id.eq_any(parents.iter().map(ToString::to_string)));
+    }
+    let ids: Vec<String> = found.load(conn)?;
+    ids.iter().map(|id| id.parse().map_err(unreadable("run_id"))).collect()
+}
+
 pub(super) fn events(
     conn: &mut SqliteConnection,
     run_id: RunId,
@@ -309,6 +338,7 @@ pub(super) fn history(conn: &mut SqliteConnection, history: &History) -> StoreRe
         .inner_join(run_outputs::table.on(run_outputs::run_id.eq(runs::run_id)))
         .filter(runs::session_id.eq(history.session_id.as_str()))
         .filter(runs::user_id.is(user_id))
+        .filter(runs::parent_run_id.is_null())
         .filter(runs::status.eq(RunStatus::Completed.as_str()))
         .filter(run_outputs::content.is_not_null())
         .filter(runs::created_at.le(asked_at).and(runs::created_at.lt(asked_at).or(runs::run_id.lt(&before))))

@@ -23,6 +23,8 @@ pub(super) struct RunRow {
     session_id: String,
     agent: String,
     user_id: Option<String>,
+    parent_run_id: Option<String>,
+    depth: i16,
     idempotency_key: Option<String>,
     status: String,
     attempt: i32,
@@ -97,6 +99,7 @@ pub(super) struct FactsRow {
     max_attempts: i32,
     cancel_requested_at: Option<i64>,
     intent: bool,
+    parent_is_cancelled: bool,
     late: bool,
 }
 
@@ -115,6 +118,8 @@ impl RunRow {
             session_id: session_id.to_string(),
             agent: agent.clone(),
             user_id: user_id.as_ref().map(ToString::to_string),
+            parent_run_id: run.output.parent_run_id.map(|parent| parent.to_string()),
+            depth: i16::try_from(run.depth).map_err(misfit("depth"))?,
             idempotency_key: run.idempotency_key.clone(),
             status: RunStatus::Pending.as_str().to_owned(),
             attempt: i32::from(node.is_some()),
@@ -200,6 +205,12 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
             session_id: row.session_id.as_str().into(),
             agent: row.agent.clone(),
             user_id: row.user_id.as_deref().map(Into::into),
+            parent_run_id: row
+                .parent_run_id
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(unreadable("parent_run_id"))?,
             status: RunStatus::Pending,
             content,
             error,
@@ -215,6 +226,7 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
         metadata: json("metadata", &input.metadata)?,
         origin: input.origin.map(|id| id.parse().map_err(unreadable("origin"))).transpose()?,
         idempotency_key: row.idempotency_key.clone(),
+        depth: unsigned("depth", row.depth)?,
         priority: row.priority,
         run_at: DateTime::UNIX_EPOCH,
         timeout: None,
@@ -292,7 +304,7 @@ impl FactsRow {
             next_seq: unsigned("next_seq", self.next_seq)?,
             starts: unsigned("starts", self.starts)?,
             max_attempts: unsigned("max_attempts", self.max_attempts)?,
-            cancel_wanted: self.cancel_requested_at.is_some() || self.intent,
+            cancel_wanted: self.cancel_requested_at.is_some() || self.intent || self.parent_is_cancelled,
             late: self.late,
         })
     }

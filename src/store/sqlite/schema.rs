@@ -8,6 +8,8 @@ table! {
         session_id -> Text,
         agent -> Text,
         user_id -> Nullable<Text>,
+        parent_run_id -> Nullable<Text>,
+        depth -> SmallInt,
         idempotency_key -> Nullable<Text>,
         status -> Text,
         attempt -> Integer,

@@ -9,7 +9,7 @@ use super::row::{EventRow, OutputRow, RunRow, StepRow, written, written_tools};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{inherit, intent, now, read, resume};
 use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
-use crate::store::protocol::insert::{Encounter, Met, encounter};
+use crate::store::protocol::insert::{Encounter, Met, encounter, may_have_children};
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts,
     Settlement, Verdict, Write, Written, judge, judge_cancel,
@@ -45,6 +45,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         by_key: by_key.as_ref().map(|(run_id, asked)| (*run_id, &**asked)),
         holder: read::holder(conn, &insert.run)?,
         resumed,
+        parent_is_over: parent_is_over(conn, insert, now)?,
     };
     match encounter(insert, &met) {
         Encounter::New => {}
@@ -57,6 +58,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         Encounter::KeyTaken(run_id) => return Ok(Inserted::KeyConflict(run_id)),
         Encounter::SessionBusy(run_id) => return Ok(Inserted::SessionBusy(run_id)),
         Encounter::NotFailed(run_id) => return Ok(Inserted::NotFailed(run_id, resumed)),
+        Encounter::ParentOver => return Ok(Inserted::ParentOver),
     }
     insert_into(runs::table).values(&row).execute(conn)?;
     let input = (
@@ -73,6 +75,12 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
     }
     let cancel_wanted = intent::is_there(conn, run_id, run.output.user_id.as_ref(), now)?;
     Ok(Inserted::New { run: Box::new(run), cancel_wanted })
+}
+
+/// Whether `insert` is that of a child whose parent may have no more children by it.
+fn parent_is_over(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreResult<bool> {
+    let Some((parent, attempt)) = insert.run.output.parent_run_id.zip(insert.parent_attempt) else { return Ok(false) };
+    Ok(!may_have_children(read::facts(conn, parent, now)?.as_ref(), attempt))
 }
 
 fn advance(conn: &mut SqliteConnection, advance: &Advance, now: i64) -> StoreResult<Result<(), Refusal>> {

@@ -32,14 +32,14 @@ export function runView(runId, notice) {
   let over = false;
   let settled = false;
 
-  const draw = (run) => {
+  const draw = (run, children) => {
     settled = SETTLED.has(run.status);
     setStatus(status, run.status);
     cancel.hidden = settled;
     resume.hidden = run.status !== 'ERROR';
     again.hidden = false;
     again.href = `#/new?${new URLSearchParams({ agent: run.agent, session: run.session_id })}`;
-    facts.replaceChildren(...factsOf(run));
+    facts.replaceChildren(...factsOf(run, children));
     if (!asked.hasChildNodes()) asked.append(...askedOf(run));
     needs.draw(run.requirements);
     failure.hidden = !run.error;
@@ -50,9 +50,10 @@ export function runView(runId, notice) {
   };
   const refresh = async () => {
     try {
-      const run = await get(`runs/${runId}`);
+      const below = `runs?${new URLSearchParams({ parent_run_id: runId, limit: '100' })}`;
+      const [run, children] = await Promise.all([get(`runs/${runId}`), get(below)]);
       if (over) return;
-      draw(run);
+      draw(run, children);
       notice(null);
     } catch (error) {
       if (!over) notice(error);
@@ -119,11 +120,16 @@ export function runView(runId, notice) {
   };
 }
 
-function factsOf(run) {
+function factsOf(run, children) {
   const session = el('a', { href: `#/runs?${new URLSearchParams({ session: run.session_id })}` }, run.session_id);
   const facts = [['Agent', run.agent], ['Session', session], ['Submitted', time(run.created_at)]];
   if (run.origin) facts.push(['Goes on from', el('a', { href: `#/runs/${run.origin}` }, run.origin)]);
   if (run.user_id) facts.push(['User', run.user_id]);
+  if (run.parent_run_id) facts.push(['Parent', el('a', { href: `#/runs/${run.parent_run_id}` }, run.parent_run_id)]);
+  if (children.runs.length > 0) {
+    const number = `${children.runs.length}${children.next ? ' and more' : ''}`;
+    facts.push(['Children', el('a', { href: `#/runs?${new URLSearchParams({ parent: run.run_id })}` }, number)]);
+  }
   if (run.started_at) facts.push(['Started', time(run.started_at)]);
   else if (new Date(run.run_at) > new Date()) facts.push(['Waits until', time(run.run_at)]);
   if (run.paused_at) facts.push(['Paused', time(run.paused_at)]);
@@ -132,7 +138,7 @@ function factsOf(run) {
     facts.push(['Took', duration((new Date(run.settled_at) - new Date(run.started_at)) / 1000)]);
   }
   facts.push(['Attempts', `${run.attempt}; started ${run.starts} of ${run.max_attempts} times`]);
-  const long = new Set(['Session', 'Goes on from', 'Attempts']);
+  const long = new Set(['Session', 'Goes on from', 'Parent', 'Attempts']);
   return facts.map(([name, value]) => el('div', { class: long.has(name) && 'long' }, el('dt', {}, name), el('dd', {}, value)));
 }
 

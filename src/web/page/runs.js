@@ -13,14 +13,14 @@ function address(filter) {
 
 export function runsView(parameters, notice) {
   const filter = {};
-  for (const name of ['status', 'agent', 'session', 'after']) filter[name] = parameters.get(name) ?? '';
-  const { status, agent, session, after } = filter;
+  for (const name of ['status', 'agent', 'session', 'parent', 'after']) filter[name] = parameters.get(name) ?? '';
+  const { status, agent, session, parent, after } = filter;
 
   const counts = countsOf(filter);
   const rows = new Map();
   const list = el('ol', { class: 'runs', 'aria-label': 'Runs' });
   const empty = el('p', { class: 'empty', hidden: true },
-    status || agent || session ? 'No run is like that.' : 'There is no run yet.');
+    status || agent || session || parent ? 'No run is like that.' : 'There is no run yet.');
   const newest = el('a', { href: address({ ...filter, after: '' }), hidden: !after }, '← Newest');
   const older = el('a', { hidden: true }, 'Older →');
 
@@ -51,6 +51,7 @@ export function runsView(parameters, notice) {
   if (status) query.set('status', status);
   if (agent) query.set('agent', agent);
   if (session) query.set('session_id', session);
+  if (parent) query.set('parent_run_id', parent);
   if (after) query.set('after', after);
   let over = false;
   const stop = poll(async () => {

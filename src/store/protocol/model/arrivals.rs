@@ -47,6 +47,7 @@ impl Tables {
             by_key: by_key.as_ref().map(|(run, print)| (*run, &print[..])),
             holder: None,
             resumed: None,
+            parent_is_over: false,
         };
         match encounter(&insert_of(submit), &found) {
             Encounter::Same(_) | Encounter::IdTaken if world.broken == Some(Broken::InsertOverwrites) => {
@@ -61,7 +62,7 @@ impl Tables {
             }
             Encounter::IdTaken => return Inserted::Conflict,
             Encounter::KeyTaken(_) => return Inserted::KeyTaken,
-            Encounter::New | Encounter::SessionBusy(_) | Encounter::NotFailed(_) => {}
+            Encounter::New | Encounter::SessionBusy(_) | Encounter::NotFailed(_) | Encounter::ParentOver => {}
         }
         self.runs[usize::from(submit.run)] = Some(Row::new(submit, node));
         Inserted::New
