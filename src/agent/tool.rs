@@ -17,6 +17,7 @@ use crate::run::{Content, check_timeout};
 
 mod children;
 mod context;
+mod session_state;
 
 /// A function that a model may call; given to an agent by [`AgentBuilder::tool`](crate::AgentBuilder::tool).
 ///
