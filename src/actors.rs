@@ -32,6 +32,7 @@ pub(crate) mod manager;
 mod meter;
 pub(crate) mod persister;
 pub(crate) mod run_actor;
+mod session_state;
 #[cfg(test)]
 mod testing;
 mod watch;

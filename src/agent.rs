@@ -51,6 +51,7 @@ mod require;
 mod retry_policy;
 mod schema;
 mod scripted;
+mod session_state;
 mod step;
 mod tool;
 mod with_model;
@@ -61,6 +62,9 @@ pub(crate) use self::children::Offspring;
 pub(crate) use self::context::{CancelSignal, Report, RunContextParts};
 pub(crate) use self::memory::StepMemory;
 pub(crate) use self::needs::{Needs, Outcome, work_until_it_waits};
+#[cfg(test)]
+pub(crate) use self::session_state::Forgetful;
+pub(crate) use self::session_state::{NewState, Remembered, SessionMemory};
 
 /// An agent that a runtime can execute; made by [`Agent::builder`].
 #[derive(Clone)]

@@ -44,8 +44,8 @@ pub use crate::error::Error;
 pub use crate::run::{
     Confirmation, Content, CrashPolicy, Decision, Exchange, FailureKind, InputField, InputKind, InvalidRun,
     InvalidRunId, Metadata, Metrics, NewRun, Question, Requirement, RequirementKind, Run, RunEvent, RunEventKind,
-    RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, StepKey, ToolExecution, ToolMetrics,
-    UnknownStatus, Usage, UserId,
+    RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, SessionState, StepKey, ToolExecution,
+    ToolMetrics, UnknownStatus, Usage, UserId,
 };
 #[cfg(feature = "webhooks")]
 pub use crate::runtime::WebhookOptions;

@@ -35,6 +35,7 @@ pub use self::requirement::{Confirmation, Decision, InputField, InputKind, Quest
 pub(crate) use self::requirement::{InvalidDecisions, OpenRequirement, decide};
 pub use self::session_policy::SessionPolicy;
 pub(crate) use self::session_policy::Turn;
+pub use self::session_state::SessionState;
 pub use self::status::{RunStatus, UnknownStatus};
 pub use self::step::StepKey;
 pub(crate) use self::step::StepRecord;
@@ -52,6 +53,7 @@ mod new_run;
 mod output;
 mod requirement;
 mod session_policy;
+mod session_state;
 mod status;
 mod step;
 pub(crate) mod text;

@@ -42,6 +42,7 @@ mod handle;
 mod read;
 mod readiness;
 mod resume;
+mod session_state;
 mod shutdown;
 #[cfg(unix)]
 mod sigterm;

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use self::delivery::Outbox;
 use self::hints::{Hint, Hints};
 use self::protocol::{RowFacts, Takeover, Write, Written};
+use self::session::{SessionKey, StateWritten, StoredState, UpdateId, WriteState};
 use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
 
 pub use self::config::Store;
@@ -35,6 +36,7 @@ pub(crate) mod hints;
 mod postgres;
 pub(crate) mod protocol;
 mod query;
+pub(crate) mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod turn;
@@ -206,6 +208,13 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// beginnings.
     fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>>;
 
+    /// The state of a session as it is now, and what the change that is `asked` about has returned.
+    fn session_state(&self, session: SessionKey, asked: Option<UpdateId>) -> BoxFuture<'_, StoreResult<StoredState>>;
+
+    /// Changes the state of a session, together with the note that it was changed. To do so again is right: after an error, or
+    /// an answer that got lost, the state and the note tell whether it was done.
+    fn write_session_state(&self, write: WriteState) -> BoxFuture<'_, StoreResult<StateWritten>>;
+
     /// Settles at most `limit` runs that wait and should have been started, or continued, by now, and says which.
     fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
 
@@ -213,7 +222,8 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;
 
     /// Deletes at most `limit` runs that settled longer ago than `age`, oldest first, with all that belongs to them, and says
-    /// how many. 0 also when somebody else is at it.
+    /// how many. 0 also when somebody else is at it. States of sessions that have no runs any more and have not changed for
+    /// so long are deleted as well.
     fn prune(&self, age: Duration, limit: usize) -> BoxFuture<'_, StoreResult<usize>>;
 
     /// Begins the lease of a node, before it owns anything. Each call is for a node of its own.

@@ -32,7 +32,8 @@
 //! | `POST /agents/{agent}/runs` | submits a run: 202, `Location`, and the run |
 //! | `GET /runs` | a page of runs, newest first |
 //! | `GET /runs/counts` | how many runs there are of each status |
-//! | `GET /sessions/{session_id}/runs` | the same, of one session |
+//! | `GET /sessions/{session_id}` | what the runs of a session keep together |
+//! | `GET /sessions/{session_id}/runs` | a page of its runs |
 //! | `GET /runs/{run_id}` | a run |
 //! | `GET /runs/{run_id}/events` | its events, as they happen |
 //! | `POST /runs/{run_id}/cancel` | cancels it |
@@ -50,9 +51,12 @@
 //!
 //! **Get.** `?wait=N` waits up to `N` seconds for the run to settle. `?session_id=` finds the run only in that session.
 //!
-//! **Lists.** `?session_id=`, `user_id`, `agent`, `status`, `created_from` and `created_until` choose, all together; `limit`
+//! **Lists.** `?session_id=`, `user_id`, `agent`, `parent_run_id`, `status`, `created_from` and `created_until` choose, all together; `limit`
 //! is 50 unless told otherwise, and at most 100. A page that is not the last has `next`: `?after=` that is the next page.
 //! Inputs and contents are left out of lists, unless `?include=` names `input`, `content`, or both with a comma.
+//!
+//! **Sessions.** `state` is left out, and `version` 0, while no run has ever changed it. `?user_id=` says whose session it is,
+//! where the door has no user hook that does.
 //!
 //! **Counts.** `counts` has a number for each status: of all runs that have not settled, up to 10,000, and of those that have
 //! settled among the newest 10,000. It costs the same however many runs are kept.
@@ -136,6 +140,7 @@ mod problem;
 mod resume;
 mod routes;
 mod runs;
+mod sessions;
 mod site;
 mod sse;
 #[cfg(test)]

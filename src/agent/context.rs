@@ -12,6 +12,7 @@ use super::AgentError;
 use super::children::Offspring;
 use super::memory::StepMemory;
 use super::needs::Needs;
+use super::session_state::SessionMemory;
 use crate::run::{
     Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, StepRecord, ToolExecution, Usage, UserId,
 };
@@ -29,7 +30,8 @@ pub(crate) struct RunContextParts {
     pub(crate) steps: StepMemory,
     pub(crate) needs: Needs,
     pub(crate) children: Arc<dyn Offspring>,
-    /// The largest data of a custom event, in bytes.
+    pub(crate) session: Arc<dyn SessionMemory>,
+    /// The largest data of a custom event, and the largest state of a session, in bytes.
     pub(crate) max_event: usize,
 }
 
@@ -191,6 +193,15 @@ impl RunContext {
 
     pub(crate) fn children(&self) -> &Arc<dyn Offspring> {
         &self.0.children
+    }
+
+    pub(crate) fn session(&self) -> &Arc<dyn SessionMemory> {
+        &self.0.session
+    }
+
+    /// How large the state of the session may be, in bytes.
+    pub(crate) fn max_state(&self) -> usize {
+        self.0.max_event
     }
 
     pub(crate) fn needs(&self) -> &Needs {

@@ -19,6 +19,7 @@ use crate::run::{Content, check_timeout};
 mod children;
 mod context;
 pub(crate) mod people;
+mod session_state;
 
 /// A function that a model may call; given to an agent by [`AgentBuilder::tool`](crate::AgentBuilder::tool).
 ///

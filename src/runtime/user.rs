@@ -62,7 +62,7 @@ impl Runtime {
     }
 
     /// The user to whom all is restricted, if anybody; `asked` must not be somebody else.
-    fn own(&self, asked: Option<&UserId>) -> Result<Option<&UserId>, Error> {
+    pub(super) fn own(&self, asked: Option<&UserId>) -> Result<Option<&UserId>, Error> {
         match (&self.user, asked) {
             (Some(user_id), Some(asked)) if user_id != asked => {
                 Err(InvalidRun { field: "user_id", problem: "must be the caller's own, or left out".to_owned() }.into())

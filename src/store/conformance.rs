@@ -26,6 +26,7 @@ mod prunes;
 mod reads;
 mod resumptions;
 pub(crate) mod samples;
+mod sessions;
 mod steps;
 mod turns;
 mod verdicts;
@@ -120,6 +121,13 @@ macro_rules! suite {
                     another_run_with_the_same_key_is_a_conflict_that_names_the_run
                     a_key_is_that_of_an_agent_and_a_user
                     one_key_in_one_batch_is_one_run;
+                sessions:
+                    a_state_changes_from_the_version_that_was_read
+                    a_change_is_made_once_and_its_result_kept
+                    only_the_attempt_that_is_at_work_changes_a_state
+                    a_state_is_that_of_a_session_and_a_user
+                    of_changes_at_the_same_time_none_is_lost
+                    a_state_is_kept_as_long_as_its_session_has_runs;
                 turns:
                     runs_of_a_session_are_taken_up_one_after_the_other
                     a_session_is_that_of_an_agent_and_a_user_and_of_runs_that_ask_for_it

@@ -13,7 +13,6 @@ use tokio::runtime::Runtime;
 
 #[cfg(feature = "metrics")]
 use self::backlog::{CountBacklogs, backlog};
-use self::claim::{CountWaiting, UnstartedRuns};
 use self::connect::Connector;
 use self::connection::Connection;
 use self::count::{CountRuns, counts};
@@ -32,6 +31,7 @@ use super::Backlog;
 use super::delivery::Outbox;
 use super::hints::{Hint, Hints};
 use super::protocol::{RowFacts, Takeover, Write, Written};
+use super::session::{SessionKey, StateWritten, StoredState, UpdateId, WriteState};
 use super::{
     Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, StoreError, StoreLimits, StoreResult,
     TakenRun,
@@ -66,6 +66,7 @@ mod prune;
 mod read;
 mod resume;
 mod row;
+mod session;
 mod settle;
 mod statement;
 mod sweep;
@@ -158,25 +159,11 @@ impl RunStore for Postgres {
     }
 
     fn unstarted(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<TakenRun>>> {
-        self.read(move |conn| {
-            Box::pin(async move {
-                let rows: Vec<RunRow> = UnstartedRuns { node: node.as_uuid() }
-                    .get_results(conn)
-                    .await
-                    .map_err(|error| from_diesel(&error))?;
-                rows.into_iter().map(RunRow::into_taken).collect()
-            })
-        })
+        self.read(move |conn| Box::pin(claim::unstarted(conn, node)))
     }
 
     fn count_waiting(&self, limit: usize) -> BoxFuture<'_, StoreResult<usize>> {
-        self.read(move |conn| {
-            Box::pin(async move {
-                let waiting: i64 =
-                    CountWaiting { limit: count(limit) }.get_result(conn).await.map_err(|error| from_diesel(&error))?;
-                row::unsigned(waiting, "count")
-            })
-        })
+        self.read(move |conn| Box::pin(claim::count_waiting(conn, limit)))
     }
 
     #[cfg(feature = "metrics")]
@@ -297,6 +284,20 @@ impl RunStore for Postgres {
                 let rows: Vec<StepRow> = statement.get_results(conn).await.map_err(|error| from_diesel(&error))?;
                 rows.into_iter().map(StepRow::into_step).collect()
             })
+        })
+    }
+
+    fn session_state(&self, session: SessionKey, asked: Option<UpdateId>) -> BoxFuture<'_, StoreResult<StoredState>> {
+        self.read(move |conn| {
+            let session = session.clone();
+            Box::pin(async move { session::read(conn, &session, asked).await })
+        })
+    }
+
+    fn write_session_state(&self, write: WriteState) -> BoxFuture<'_, StoreResult<StateWritten>> {
+        self.read(move |conn| {
+            let write = write.clone();
+            Box::pin(async move { session::write(conn, &write).await })
         })
     }
 

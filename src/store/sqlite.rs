@@ -19,6 +19,7 @@ use super::Backlog;
 #[cfg(feature = "webhooks")]
 use super::delivery::Outbox;
 use super::protocol::{RowFacts, Write, Written};
+use super::session::{SessionKey, StateWritten, StoredState, UpdateId, WriteState};
 use super::{
     Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun,
 };
@@ -39,6 +40,7 @@ mod read;
 mod resume;
 mod row;
 mod schema;
+mod session;
 mod takeover;
 #[cfg(test)]
 mod tests;
@@ -153,6 +155,14 @@ impl RunStore for Sqlite {
 
     fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>> {
         Box::pin(self.reader.run(move |conn| read::steps(conn, run_id)))
+    }
+
+    fn session_state(&self, session: SessionKey, asked: Option<UpdateId>) -> BoxFuture<'_, StoreResult<StoredState>> {
+        Box::pin(self.reader.run(move |conn| session::read(conn, &session, asked)))
+    }
+
+    fn write_session_state(&self, write: WriteState) -> BoxFuture<'_, StoreResult<StateWritten>> {
+        Box::pin(self.writer.run(move |conn| session::write(conn, &write)))
     }
 
     fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {

@@ -16,6 +16,7 @@ use super::body::{
 };
 use super::door::Door;
 use super::resume::{ContinueBody, ResumeBody};
+use super::sessions::SessionBody;
 use crate::run::RunEvent;
 use crate::runtime::Runtime;
 
@@ -77,6 +78,7 @@ fn components() -> Components {
     add::<CountsBody>(&mut schemas);
     add::<HealthBody>(&mut schemas);
     add::<PageBody>(&mut schemas);
+    add::<SessionBody>(&mut schemas);
     add::<ProblemBody>(&mut schemas);
     add::<RunBody>(&mut schemas);
     add::<RunEvent>(&mut schemas);

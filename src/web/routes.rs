@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, Scope};
 #[cfg(feature = "dashboard")]
 use super::page;
 use super::problem::{Kind, Problem};
-use super::{agents, events, guard, health, resume, runs};
+use super::{agents, events, guard, health, resume, runs, sessions};
 
 /// What is served at one path by some methods.
 pub(super) struct Endpoint {
@@ -43,6 +43,7 @@ pub(super) const GUARDED: &[Endpoint] = &[
     post("/runs/{run_id}/continue", || to(resume::resume)),
     post("/runs/{run_id}/resume", || to(resume::resume_failed)),
     stream("/runs/{run_id}/events", || to(events::follow)),
+    get("/sessions/{session_id}", || to(sessions::get)),
     get("/sessions/{session_id}/runs", || to(runs::list_of_session)),
     #[cfg(feature = "prometheus")]
     get("/metrics", || to(super::metrics::serve)),

@@ -27,6 +27,7 @@ mod retries;
 #[path = "../support/scripted_openai.rs"]
 mod scripted_openai;
 mod secrets;
+mod session_state;
 mod sessions;
 mod steps;
 mod submit;

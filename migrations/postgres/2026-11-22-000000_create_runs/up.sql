@@ -130,6 +130,26 @@ CREATE TABLE run_steps (
 COMMENT ON COLUMN run_steps.position IS 'Its place in the order in which the steps of the run were called, from 0.';
 COMMENT ON COLUMN run_steps.first_attempt IS 'The attempt that began without remembered steps; those of the latest one count.';
 
+-- What the runs of a session keep together. A session is that of a user; the user id is empty for those of nobody.
+CREATE TABLE sessions (
+    session_id text        NOT NULL,
+    user_id    text        NOT NULL,
+    state      json        NOT NULL,
+    version    bigint      NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (session_id, user_id)
+);
+
+CREATE INDEX sessions_by_time ON sessions (updated_at);
+
+-- The changes of states that runs have made, so that none is made twice.
+CREATE TABLE session_updates (
+    run_id    uuid NOT NULL,
+    update_id uuid NOT NULL,
+    result    json NOT NULL,
+    PRIMARY KEY (run_id, update_id)
+);
+
 -- Cancels of runs that do not exist yet.
 CREATE TABLE cancel_intents (
     run_id     uuid        NOT NULL,

@@ -1,6 +1,8 @@
 DROP TABLE webhook_gone;
 DROP TABLE webhook_deliveries;
 DROP TABLE cancel_intents;
+DROP TABLE session_updates;
+DROP TABLE sessions;
 DROP TABLE run_steps;
 DROP TABLE run_events;
 DROP TABLE run_outputs;

@@ -87,6 +87,24 @@ CREATE TABLE run_steps (
     PRIMARY KEY (run_id, position)
 );
 
+CREATE TABLE sessions (
+    session_id TEXT   NOT NULL,
+    user_id    TEXT   NOT NULL,
+    state      TEXT   NOT NULL,
+    version    BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (session_id, user_id)
+);
+
+CREATE INDEX sessions_by_time ON sessions (updated_at);
+
+CREATE TABLE session_updates (
+    run_id    TEXT NOT NULL,
+    update_id TEXT NOT NULL,
+    result    TEXT NOT NULL,
+    PRIMARY KEY (run_id, update_id)
+);
+
 CREATE TABLE cancel_intents (
     run_id     TEXT   NOT NULL,
     user_id    TEXT   NOT NULL,

@@ -107,7 +107,7 @@ impl Handler<Children> for RunManager {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "children of cancelled runs were not found; they are looked for again")
+                tracing::warn!(%error, "children of cancelled runs were not found; they are looked for again");
             }
         }
         self.look_for_children(ctx);

@@ -17,6 +17,7 @@ use super::past::Past;
 use super::work::{Finish, Work, abandoned, finish_of, panic_message};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Retry, Writer};
+use crate::actors::session_state::SessionOf;
 use crate::agent::{
     Agent, CancelSignal, Needs, Offspring, RunContext, RunContextParts, StepMemory, work_until_it_waits,
 };
@@ -174,6 +175,7 @@ impl Life {
             steps: StepMemory::new(self.run.attempt, past.steps, self.around.max_output),
             needs: Needs::new(self.around.max_output),
             children: Arc::clone(&self.children),
+            session: Arc::new(SessionOf::new(&self.run, Arc::clone(&self.around))),
             max_event: self.around.max_output,
         };
         let work = Arc::clone(&self.agent.work);

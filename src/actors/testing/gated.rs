@@ -13,6 +13,7 @@ use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
 use crate::store::delivery::Outbox;
 use crate::store::hints::Hint;
 use crate::store::protocol::{Change, RowFacts, Write, Written};
+use crate::store::session::{SessionKey, StateWritten, StoredState, UpdateId, WriteState};
 use crate::store::{
     Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, Store, StoreError, StoreLimits,
     StoreResult, TakenRun,
@@ -330,6 +331,14 @@ impl RunStore for Gated {
 
     fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>> {
         self.inner.steps(run_id)
+    }
+
+    fn session_state(&self, session: SessionKey, asked: Option<UpdateId>) -> BoxFuture<'_, StoreResult<StoredState>> {
+        self.inner.session_state(session, asked)
+    }
+
+    fn write_session_state(&self, write: WriteState) -> BoxFuture<'_, StoreResult<StateWritten>> {
+        self.inner.write_session_state(write)
     }
 
     fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::system_text;
 use crate::agent::{
-    Agent, AgentBuilder, AgentError, CancelSignal, Childless, ModelRequest, Needs, Report, RetryPolicy, RunContext,
-    RunContextParts, ScriptedModel, ScriptedTurn, StepMemory, Tool, ToolContext,
+    Agent, AgentBuilder, AgentError, CancelSignal, Childless, Forgetful, ModelRequest, Needs, Report, RetryPolicy,
+    RunContext, RunContextParts, ScriptedModel, ScriptedTurn, StepMemory, Tool, ToolContext,
 };
 use crate::run::{Content, RunEventKind, StepRecord};
 use crate::store::conformance::samples::unowned;
@@ -55,6 +55,7 @@ impl Scene {
             max_event: LARGEST,
             needs: Needs::new(LARGEST),
             children: Arc::new(Childless),
+            session: Arc::new(Forgetful),
         });
         let (notes, allowed) = (Arc::clone(&told), Arc::clone(&durable));
         tokio::spawn(async move {

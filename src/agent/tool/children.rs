@@ -54,7 +54,7 @@ impl ToolContext {
     ///
     /// When the future is dropped before it is ready, the child may have been submitted or not.
     pub async fn submit_child(&self, name: &str, run: NewRun) -> Result<RunId, AgentError> {
-        let child = self.next_child(name);
+        let child = RunId::from(self.next_key(name).as_uuid());
         Arc::clone(self.run.children()).submit(child, run).await?;
         Ok(child)
     }
@@ -72,11 +72,12 @@ impl ToolContext {
         Arc::clone(self.run.children()).settled(child).await
     }
 
-    fn next_child(&self, name: &str) -> RunId {
+    /// The key of the next use of this name by the call.
+    pub(super) fn next_key(&self, name: &str) -> StepKey {
         // Nothing in here panics half-way.
-        let mut numbers = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let number = numbers.entry(name.to_owned()).or_default();
         *number += 1;
-        RunId::from(StepKey::new(RunId::from(self.key.as_uuid()), name, *number).as_uuid())
+        StepKey::new(RunId::from(self.key.as_uuid()), name, *number)
     }
 }

@@ -18,13 +18,13 @@ pub struct ToolContext {
     pub(super) key: StepKey,
     /// Whether the tool has ever asked about a cancel.
     heeded: Arc<AtomicBool>,
-    /// How many children it has submitted under each name.
-    pub(super) children: Arc<Mutex<HashMap<String, u32>>>,
+    /// How often it has used each name, for a child or for a change of the session's state.
+    pub(super) names: Arc<Mutex<HashMap<String, u32>>>,
 }
 
 impl ToolContext {
     pub(crate) fn new(run: RunContext, call_id: &str, key: StepKey) -> Self {
-        Self { run, call_id: call_id.into(), key, heeded: Arc::default(), children: Arc::default() }
+        Self { run, call_id: call_id.into(), key, heeded: Arc::default(), names: Arc::default() }
     }
 
     /// The run.

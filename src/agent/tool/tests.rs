@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::people::filled_in;
 use super::{Tool, ToolContext, read};
 use crate::agent::{
-    Agent, AgentBuilder, CancelSignal, Childless, InvalidAgent, Needs, RetryPolicy, RunContext, RunContextParts,
-    ScriptedModel, StepMemory,
+    Agent, AgentBuilder, CancelSignal, Childless, Forgetful, InvalidAgent, Needs, RetryPolicy, RunContext,
+    RunContextParts, ScriptedModel, StepMemory,
 };
 use crate::run::{InputKind, Question};
 use crate::store::conformance::samples::unowned;
@@ -165,6 +165,7 @@ fn context() -> ToolContext {
         max_event: 1000,
         needs: Needs::new(1000),
         children: Arc::new(Childless),
+        session: Arc::new(Forgetful),
     };
     ToolContext::new(RunContext::new(parts), "call_1", key)
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::connection::Connection;
 use super::count;
 use super::error::from_diesel;
-use super::row::{RUN_COLUMNS, RunColumns, RunRow};
+use super::row::{RUN_COLUMNS, RunColumns, RunRow, unsigned};
 use super::statement::{push, statement};
 use crate::run::RunId;
 use crate::store::turn::ITS_TURN;
@@ -169,6 +169,16 @@ impl QueryFragment<Pg> for UnstartedRuns {
         );
         Ok(())
     }
+}
+
+pub(super) async fn unstarted(conn: &mut Connection, node: NodeId) -> StoreResult<Vec<TakenRun>> {
+    let rows: QueryResult<Vec<RunRow>> = UnstartedRuns { node: node.as_uuid() }.get_results(conn).await;
+    rows.map_err(|error| from_diesel(&error))?.into_iter().map(RunRow::into_taken).collect()
+}
+
+pub(super) async fn count_waiting(conn: &mut Connection, limit: usize) -> StoreResult<usize> {
+    let waiting: QueryResult<i64> = CountWaiting { limit: count(limit) }.get_result(conn).await;
+    unsigned(waiting.map_err(|error| from_diesel(&error))?, "count")
 }
 
 /// Counts the waiting runs, up to a limit.

@@ -13,6 +13,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::connection::Connection;
+use super::session;
 use super::statement::{push, statement};
 
 /// The most events that one batch deletes, unless a single run has more.
@@ -23,7 +24,9 @@ const EVENTS: i64 = 10_000;
 /// Nobody else prunes at the same time: whoever comes second finds nothing to do.
 pub(super) async fn prune(conn: &mut Connection, age: Duration, limit: usize) -> QueryResult<usize> {
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    let pruned: Vec<Uuid> = PruneRuns { age_ms, limit: super::count(limit) }.get_results(conn).await?;
+    let limit = super::count(limit);
+    let pruned: Vec<Uuid> = PruneRuns { age_ms, limit }.get_results(conn).await?;
+    session::prune(conn, age_ms, limit).await?;
     Ok(pruned.len())
 }
 
@@ -53,6 +56,7 @@ impl QueryFragment<Pg> for PruneRuns {
              doomed AS MATERIALIZED (SELECT run_id FROM counted WHERE events_before <= ", &EVENTS => BigInt, "), \
              events AS (DELETE FROM run_events e USING doomed d WHERE e.run_id = d.run_id), \
              webhooks AS (DELETE FROM webhook_deliveries w USING doomed d WHERE w.run_id = d.run_id), \
+             updates AS (DELETE FROM session_updates u USING doomed d WHERE u.run_id = d.run_id), \
              steps AS (DELETE FROM run_steps s USING doomed d WHERE s.run_id = d.run_id), \
              inputs AS (DELETE FROM run_inputs i USING doomed d WHERE i.run_id = d.run_id), \
              outputs AS (DELETE FROM run_outputs o USING doomed d WHERE o.run_id = d.run_id) \

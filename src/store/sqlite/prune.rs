@@ -7,8 +7,8 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use super::connection::transact;
-use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs, webhook_deliveries};
-use super::{bound, now};
+use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs, session_updates, webhook_deliveries};
+use super::{bound, now, session};
 use crate::store::StoreResult;
 
 /// Deletes at most `limit` runs that settled longer ago than `age`, with all that belongs to them, and says how many.
@@ -28,10 +28,13 @@ pub(super) fn prune(conn: &mut SqliteConnection, age: Duration, limit: usize) ->
             .select(runs::run_id)
             .load(conn)?;
         delete(run_events::table.filter(run_events::run_id.eq_any(&old))).execute(conn)?;
+        delete(session_updates::table.filter(session_updates::run_id.eq_any(&old))).execute(conn)?;
         delete(run_steps::table.filter(run_steps::run_id.eq_any(&old))).execute(conn)?;
         delete(webhook_deliveries::table.filter(webhook_deliveries::run_id.eq_any(&old))).execute(conn)?;
         delete(run_inputs::table.filter(run_inputs::run_id.eq_any(&old))).execute(conn)?;
         delete(run_outputs::table.filter(run_outputs::run_id.eq_any(&old))).execute(conn)?;
-        Ok(delete(runs::table.filter(runs::run_id.eq_any(&old))).execute(conn)?)
+        let pruned = delete(runs::table.filter(runs::run_id.eq_any(&old))).execute(conn)?;
+        session::prune(conn, before, limit)?;
+        Ok(pruned)
     })
 }

@@ -34,6 +34,24 @@ table! {
 }
 
 table! {
+    sessions (session_id, user_id) {
+        session_id -> Text,
+        user_id -> Text,
+        state -> Text,
+        version -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+table! {
+    session_updates (run_id, update_id) {
+        run_id -> Text,
+        update_id -> Text,
+        result -> Text,
+    }
+}
+
+table! {
     run_inputs (run_id) {
         run_id -> Text,
         input -> Text,

@@ -14,6 +14,7 @@ use crate::web::body::{
 };
 use crate::web::problem::Kind;
 use crate::web::resume::{ContinueBody, ResumeBody};
+use crate::web::sessions::{SessionBody, SessionParameters};
 
 /// What any route may refuse that asks the runtime.
 const ASKS: &[Kind] =
@@ -36,6 +37,7 @@ pub(super) fn all(agents: &[String]) -> Vec<(&'static str, HttpMethod, Operation
         ("/runs/{run_id}/continue", HttpMethod::Post, continue_run()),
         ("/runs/{run_id}/resume", HttpMethod::Post, resume_run()),
         ("/runs/{run_id}/events", HttpMethod::Get, follow_run()),
+        ("/sessions/{session_id}", HttpMethod::Get, get_session()),
         ("/sessions/{session_id}/runs", HttpMethod::Get, list_runs_of_session()),
         #[cfg(feature = "prometheus")]
         ("/metrics", HttpMethod::Get, metrics()),
@@ -98,6 +100,14 @@ fn list_runs_of_session() -> Operation {
         .parameter(in_path::<SessionId>("session_id", "The session."))
         .parameters(Some(of_list));
     page(list)
+}
+
+fn get_session() -> Operation {
+    let get = operation("get_session", "What the runs of a session keep together")
+        .parameter(in_path::<SessionId>("session_id", "The session."))
+        .parameters(Some(in_query::<SessionParameters>()))
+        .response("200", json::<SessionBody>("The session, also one that nobody knows."));
+    refused(get, &[ASKS, &[Kind::InvalidField]])
 }
 
 fn page(list: OperationBuilder) -> Operation {

@@ -72,6 +72,7 @@ impl<'a> Asker<'a> {
         self.get(&format!("/runs/{run_id}")).await;
         self.get(&format!("/runs/{run_id}/events")).await;
         self.get("/sessions/s/runs?include=input,content&limit=1").await;
+        self.get("/sessions/s").await;
         self.post(&format!("/runs/{run_id}/cancel"), json!({})).await;
         self.post(&format!("/runs/{run_id}/continue"), json!({"decisions": []})).await;
         self.post(&format!("/runs/{run_id}/resume"), json!({})).await;
@@ -163,6 +164,8 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
         "/runs?limit=0",
         "/sessions/s/runs?page=1",
         "/sessions/%20%00/runs",
+        "/sessions/s?page=1",
+        "/sessions/%20%00",
         "/runs/x",
     ] {
         asker.get(path).await;
