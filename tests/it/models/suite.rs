@@ -311,11 +311,15 @@ pub(super) async fn dropping_a_turn_that_waits_to_ask_again_ends_it<C: Client>()
 }
 
 pub(super) async fn nothing_secret_is_in_an_error_or_a_debug_text<C: Client>() {
-    let secrets = [KEY, QUESTION, "an-output-of-a-tool", "an-argument", "hunter2-in-a-header"];
+    let secrets = [KEY, QUESTION, "a-part-of-a-question", "4711", "an-argument", "hunter2-in-a-header"];
     let mut request = sum();
+    let parts = json!([{"type": "text", "text": "a-part-of-a-question"}]);
     let calls = vec![greenroom::model::ToolCall::new("call_1", "add", r#"{"a":"an-argument"}"#)];
-    request.messages.extend([Message::calls("", calls), Message::tool_output("call_1", "an-output-of-a-tool")]);
-    let echo = format!("no: {KEY} {QUESTION} an-output-of-a-tool {{\"a\":\"an-argument\"}} hunter2-in-a-header");
+    let output = Message::tool_output("call_1", json!({"account": 4711}));
+    request.messages.extend([Message::new(Role::User, parts), Message::calls("", calls), output]);
+    let echo = format!(
+        "no: {KEY} {QUESTION} a-part-of-a-question {{\"account\":4711}} {{\"a\":\"an-argument\"}} hunter2-in-a-header"
+    );
     for reply in [
         Reply::status(400, "bad", &echo),
         Reply::status(401, "bad", &echo),
