@@ -12,6 +12,7 @@ use super::AgentError;
 use super::memory::StepMemory;
 use super::needs::Needs;
 use crate::run::{Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, StepRecord, Usage, UserId};
+use crate::telemetry::Span;
 
 /// A run, as the code that executes it sees it. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub(crate) struct RunContextParts {
     pub(crate) cancel: CancelSignal,
     pub(crate) steps: StepMemory,
     pub(crate) needs: Needs,
+    pub(crate) span: Arc<Span>,
     /// The largest data of a custom event, in bytes.
     pub(crate) max_event: usize,
 }
@@ -79,6 +81,11 @@ impl RunContext {
     #[must_use]
     pub fn run_id(&self) -> RunId {
         self.0.run.output.run_id
+    }
+
+    /// The span of this attempt.
+    pub(super) fn span(&self) -> &Span {
+        &self.0.span
     }
 
     /// The name of the agent.

@@ -15,6 +15,7 @@ use crate::run::Content;
 mod calls;
 mod form;
 mod limits;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod turn;

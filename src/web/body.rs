@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::run::{Content, Metadata, Metrics, Requirement, Run, RunFailure, RunId, RunStatus, SessionId, UserId};
+use crate::run::{
+    Content, Metadata, Metrics, Requirement, Run, RunFailure, RunId, RunStatus, SessionId, TraceParent, UserId,
+};
 use crate::runtime::{CancelOutcome, Cursor, Page, RunCounts};
 
 /// A run to be submitted.
@@ -157,6 +159,10 @@ pub(super) struct RunBody {
     requirements: Vec<Requirement>,
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     metadata: Metadata,
+    /// The trace that the run is part of, by W3C Trace Context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
+    traceparent: Option<TraceParent>,
     metrics: Metrics,
     priority: i16,
     run_at: DateTime<Utc>,
@@ -184,8 +190,7 @@ pub(super) struct RunBody {
 
 impl From<Run> for RunBody {
     fn from(run: Run) -> Self {
-        let Run { output, input, metadata, priority, run_at, start_by, timeout, max_attempts, attempt, starts, .. } =
-            run;
+        let Run { output, input, metadata, traceparent, priority, run_at, start_by, timeout, .. } = run;
         Self {
             run_id: output.run_id,
             session_id: output.session_id,
@@ -197,13 +202,14 @@ impl From<Run> for RunBody {
             error: output.error,
             requirements: output.requirements,
             metadata,
+            traceparent,
             metrics: output.metrics,
             priority,
             run_at,
             timeout: timeout.map(|timeout| timeout.as_secs_f64()),
-            max_attempts,
-            attempt,
-            starts,
+            max_attempts: run.max_attempts,
+            attempt: run.attempt,
+            starts: run.starts,
             start_by,
             created_at: output.created_at,
             started_at: output.started_at,

@@ -50,7 +50,8 @@ CREATE TABLE run_inputs (
     input       TEXT NOT NULL,
     metadata    TEXT NOT NULL,
     fingerprint BLOB NOT NULL,
-    webhook     TEXT
+    webhook     TEXT,
+    traceparent TEXT
 );
 
 CREATE TABLE run_outputs (

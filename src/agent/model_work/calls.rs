@@ -10,6 +10,7 @@ use crate::agent::schema::{LONGEST_NAME, is_of_names};
 use crate::agent::step::{over, unless_over};
 use crate::agent::{AgentError, Message, RunContext, Tool, ToolCall, ToolContext, ToolSpec};
 use crate::run::{Content, RunEventKind, StepKey, StepRecord, ToolExecution};
+use crate::telemetry::names;
 
 /// The tools of an agent.
 pub(crate) struct Tools {
@@ -72,7 +73,16 @@ impl Tools {
         let tool = ToolExecution::begun(&call.id, &call.name, &call.arguments);
         cx.say(RunEventKind::ToolCallStarted { tool: tool.clone() }).await;
         let started = Instant::now();
-        let outcome = self.execute(call, key, cx).await?;
+        let span = cx.span().tool(self.find(&call.name).map(Tool::name), &call.id);
+        span.content(names::TOOL_ARGUMENTS, || call.arguments.as_str().into());
+        let outcome = span.around(self.execute(call, key, cx)).await?;
+        span.content(names::TOOL_RESULT, || outcome.output.as_json().clone());
+        if outcome.failed {
+            span.fail("tool_error")
+        } else {
+            span.succeed()
+        }
+        drop(span);
         let tool = tool.ended(started.elapsed().as_secs_f64());
         let (record, outcome) = finish(call, &step, &outcome, cx)?;
         cx.remember(record, Some(outcome.event(tool))).await?;
@@ -81,7 +91,7 @@ impl Tools {
 
     /// Executes a call, and tries it again where the tool wants that. An error means that the run is to end.
     async fn execute(&self, call: &ToolCall, key: StepKey, cx: &RunContext) -> Result<Outcome, AgentError> {
-        let Some(tool) = self.tools.iter().find(|tool| tool.name() == call.name) else {
+        let Some(tool) = self.find(&call.name) else {
             return Ok(Outcome::failed(self.unknown(&call.name)));
         };
         let mut failed = 0;
@@ -97,6 +107,10 @@ impl Tools {
                 None => return Ok(Outcome::failed(failure.message)),
             }
         }
+    }
+
+    fn find(&self, name: &str) -> Option<&Tool> {
+        self.tools.iter().find(|tool| tool.name() == name)
     }
 
     fn unknown(&self, name: &str) -> String {

@@ -54,6 +54,7 @@ impl Scene {
             steps: StepMemory::new(1, steps, LARGEST),
             max_event: LARGEST,
             needs: Needs::new(LARGEST),
+            span: Arc::default(),
         });
         let (notes, allowed) = (Arc::clone(&told), Arc::clone(&durable));
         tokio::spawn(async move {

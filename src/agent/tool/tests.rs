@@ -119,6 +119,15 @@ fn context() -> ToolContext {
     let steps = StepMemory::new(1, Vec::new(), 1000);
     let key = steps.call("tool count").unwrap().key(run.output.run_id);
     let (history, cancel) = (Vec::new(), CancelSignal::default());
-    let parts = RunContextParts { run, history, reports, cancel, steps, max_event: 1000, needs: Needs::new(1000) };
+    let parts = RunContextParts {
+        run,
+        history,
+        reports,
+        cancel,
+        steps,
+        max_event: 1000,
+        needs: Needs::new(1000),
+        span: Arc::default(),
+    };
     ToolContext::new(RunContext::new(parts), "call_1", key)
 }

@@ -41,6 +41,7 @@ pub(crate) fn unowned() -> InsertRun {
         output,
         input: "What is the capital of France?".into(),
         metadata: Metadata::new(),
+        traceparent: None,
         idempotency_key: None,
         priority: 0,
         run_at: DateTime::UNIX_EPOCH,

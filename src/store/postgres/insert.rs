@@ -33,6 +33,7 @@ pub(super) struct InsertRuns {
     pub(super) metadata: Vec<String>,
     fingerprints: Vec<Vec<u8>>,
     webhooks: Vec<Option<String>>,
+    traceparents: Vec<Option<String>>,
 }
 
 /// A run that was new: its id, when it was created, when it may start, by when it must, and whether an intent waits for it.
@@ -65,6 +66,7 @@ impl InsertRuns {
         self.inputs.push(run.input.as_json().to_string());
         self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
         self.fingerprints.push(insert.fingerprint.to_vec());
+        self.traceparents.push(run.traceparent.as_ref().map(ToString::to_string));
         self.webhooks.push(insert.webhook.as_ref().map(|url| url.as_str().to_owned()));
         Ok(())
     }
@@ -92,8 +94,9 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.metadata => Array<Text>,
             ", ", &self.fingerprints => Array<Binary>,
             ", ", &self.webhooks => Array<Nullable<Text>>,
+            ", ", &self.traceparents => Array<Nullable<Text>>,
             ") AS t (run_id, session_id, agent, user_id, idempotency_key, max_attempts, node_id, on_crash, session_turn, \
-                     priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook)), \
+                     priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook, traceparent)), \
              new AS ( \
                 INSERT INTO runs (run_id, session_id, agent, user_id, idempotency_key, status, attempt, max_attempts, node_id, \
                                   on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at, has_webhook) \
@@ -103,8 +106,8 @@ impl QueryFragment<Pg> for InsertRuns {
                 FROM asked ON CONFLICT DO NOTHING \
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              inputs AS ( \
-                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook) \
-                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook FROM asked a JOIN new USING (run_id)) \
+                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook, traceparent) \
+                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook, a.traceparent FROM asked a JOIN new USING (run_id)) \
              SELECT run_id, created_at, run_at, start_by, EXISTS ( \
                 SELECT FROM cancel_intents c \
                 WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new"

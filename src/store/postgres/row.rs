@@ -8,14 +8,14 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text,
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::run::{Run, RunFailure, RunOutput};
+use crate::run::{Run, RunFailure, RunOutput, TraceParent};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// The columns of a whole run: `r` is its row, `i` its input, `o` its output.
 pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.idempotency_key, r.status, r.attempt, r.starts, r.max_attempts, \
      r.priority, r.run_at, r.timeout_ms, r.start_by, r.next_seq, r.node_id, r.created_at, r.started_at, r.paused_at, r.settled_at, \
      r.continued_by IS NOT NULL, \
-     i.input::text, i.metadata::text, i.fingerprint, \
+     i.input::text, i.metadata::text, i.traceparent, i.fingerprint, \
      o.content::text, o.error_kind, o.error_message, o.metrics::text, \
      CASE WHEN r.status = 'PAUSED' THEN o.requirements::text END";
 
@@ -43,6 +43,7 @@ pub(super) type RunColumns = (
     Bool,
     Text,
     Text,
+    Nullable<Text>,
     Binary,
     Nullable<Text>,
     Nullable<Text>,
@@ -76,6 +77,7 @@ pub(super) struct RunRow {
     was_continued: bool,
     input: String,
     metadata: String,
+    traceparent: Option<String>,
     pub(super) fingerprint: Vec<u8>,
     content: Option<String>,
     error_kind: Option<String>,
@@ -126,6 +128,7 @@ impl RunRow {
             output,
             input: json(&self.input, "input")?,
             metadata: json(&self.metadata, "metadata")?,
+            traceparent: self.traceparent.as_deref().and_then(TraceParent::parse),
             idempotency_key: self.idempotency_key,
             priority: self.priority,
             run_at: self.run_at,

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{misfit, unreadable};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
-use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord, Turn};
+use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord, TraceParent, Turn};
 use crate::store::protocol::{InsertRun, RowFacts};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
@@ -49,6 +49,7 @@ pub(super) struct RunRow {
 pub(super) struct InputRow {
     input: String,
     metadata: String,
+    traceparent: Option<String>,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -208,6 +209,7 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
         },
         input: json("input", &input.input)?,
         metadata: json("metadata", &input.metadata)?,
+        traceparent: input.traceparent.as_deref().and_then(TraceParent::parse),
         idempotency_key: row.idempotency_key.clone(),
         priority: row.priority,
         run_at: DateTime::UNIX_EPOCH,

@@ -38,6 +38,7 @@ table! {
         metadata -> Text,
         fingerprint -> Binary,
         webhook -> Nullable<Text>,
+        traceparent -> Nullable<Text>,
     }
 }
 

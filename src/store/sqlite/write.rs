@@ -8,7 +8,7 @@ use super::error::misfit;
 use super::row::{EventRow, OutputRow, RunRow, StepRow, written};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{intent, now, read, resume};
-use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
+use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord, TraceParent};
 use crate::store::protocol::insert::{Encounter, Met, encounter};
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts,
@@ -59,6 +59,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         run_inputs::metadata.eq(written(&run.metadata)?),
         run_inputs::fingerprint.eq(&insert.fingerprint[..]),
         run_inputs::webhook.eq(insert.webhook.as_ref().map(crate::run::WebhookUrl::as_str)),
+        run_inputs::traceparent.eq(run.traceparent.as_ref().map(TraceParent::as_str)),
     );
     insert_into(run_inputs::table).values(input).execute(conn)?;
     let cancel_wanted = intent::is_there(conn, run_id, run.output.user_id.as_ref(), now)?;
