@@ -16,6 +16,10 @@ pub use self::builder::AgentBuilder;
 pub use self::context::RunContext;
 pub use self::error::AgentError;
 pub use self::fallback::FallbackModel;
+#[cfg(feature = "genai")]
+pub use self::genai::GenaiModel;
+#[cfg(feature = "mcp")]
+pub use self::mcp::{McpError, McpServer};
 pub use self::message::{Message, ModelRequest, OutputSpec, Role, ToolCall, ToolChoice, ToolSpec};
 pub use self::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelTurn};
 #[cfg(feature = "openai")]
@@ -33,8 +37,12 @@ mod children;
 mod context;
 mod error;
 mod fallback;
+#[cfg(feature = "genai")]
+mod genai;
 #[cfg(any(feature = "openai", feature = "anthropic"))]
 mod http;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod memory;
 mod message;
 mod model;
@@ -45,7 +53,7 @@ mod note;
 mod openai;
 #[cfg(feature = "openai")]
 mod openai_chat;
-#[cfg(any(feature = "openai", feature = "anthropic"))]
+#[cfg(any(feature = "openai", feature = "anthropic", feature = "genai"))]
 mod parts;
 mod require;
 mod retry_policy;
@@ -84,6 +92,8 @@ pub struct Agent {
     pub(crate) pause_timeout: Option<Duration>,
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) webhook: Option<WebhookUrl>,
+    /// Whether its spans tell what is said.
+    pub(crate) traces_contents: bool,
     pub(crate) work: Arc<dyn Work>,
 }
 

@@ -34,10 +34,14 @@ pub mod web;
 
 #[cfg(feature = "anthropic")]
 pub use crate::agent::AnthropicMessages;
+#[cfg(feature = "genai")]
+pub use crate::agent::GenaiModel;
 pub use crate::agent::{
     Agent, AgentBuilder, AgentError, FallbackModel, InvalidAgent, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn,
     Tool, ToolContext,
 };
+#[cfg(feature = "mcp")]
+pub use crate::agent::{McpError, McpServer};
 #[cfg(feature = "openai")]
 pub use crate::agent::{OpenAIChat, OpenAIResponses};
 pub use crate::error::Error;
@@ -45,7 +49,7 @@ pub use crate::run::{
     Confirmation, Content, CrashPolicy, Decision, Exchange, FailureKind, InputField, InputKind, InvalidRun,
     InvalidRunId, Metadata, Metrics, NewRun, Question, Requirement, RequirementKind, Run, RunEvent, RunEventKind,
     RunFailure, RunId, RunOutput, RunStatus, SessionId, SessionPolicy, SessionState, StepKey, ToolExecution,
-    ToolMetrics, UnknownStatus, Usage, UserId,
+    ToolMetrics, TraceParent, UnknownStatus, Usage, UserId,
 };
 #[cfg(feature = "webhooks")]
 pub use crate::runtime::WebhookOptions;
@@ -61,6 +65,10 @@ pub use crate::telemetry::{OtherRecorder, Prometheus};
 /// For the `JsonSchema` of the arguments of [tools](Tool) and of [answers](AgentBuilder::output). Code that derives it has to
 /// have `schemars` among its own dependencies, or to say `#[schemars(crate = "greenroom::schemars")]`.
 pub use schemars;
+
+/// For the clients and options of a [`GenaiModel`], in the version that it takes.
+#[cfg(feature = "genai")]
+pub use genai;
 
 /// What a model is, for those who bring their own.
 ///

@@ -40,6 +40,7 @@ pub use self::status::{RunStatus, UnknownStatus};
 pub use self::step::StepKey;
 pub(crate) use self::step::StepRecord;
 pub use self::tool::{ToolExecution, ToolMetrics};
+pub use self::trace_parent::TraceParent;
 pub(crate) use self::webhook::WebhookUrl;
 
 mod content;
@@ -58,6 +59,7 @@ mod status;
 mod step;
 pub(crate) mod text;
 mod tool;
+mod trace_parent;
 mod webhook;
 
 /// The metadata that a caller attaches to a run: a JSON object, stored and returned as it is.
@@ -86,6 +88,9 @@ pub struct Run {
     /// How many runs are above this one: 0 unless it is the child of another.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub depth: u16,
+    /// The trace that the run is part of, see [`NewRun::traceparent`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
     /// Among the runs that wait for room, a higher priority starts first; 0 unless the caller says otherwise.
     pub priority: i16,
     /// The run does not start before this time; the time of its submit unless the caller says otherwise. A run that is tried

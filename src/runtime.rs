@@ -47,6 +47,7 @@ mod shutdown;
 #[cfg(unix)]
 mod sigterm;
 mod submit;
+mod threads;
 mod user;
 
 /// How much longer than its deadline a call waits for the actors to say that the deadline has passed.
@@ -96,7 +97,7 @@ struct Inner {
     /// What a shutdown that is over has come to.
     stopped: watch::Sender<Option<Drained>>,
     manager: actix::Addr<crate::actors::manager::RunManager>,
-    /// Drives the timers of callers who have no tokio runtime of their own.
+    /// Drives the timers of callers.
     timers: Handle,
     admissions: Admissions,
     #[cfg(feature = "webhooks")]

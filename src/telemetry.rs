@@ -1,8 +1,10 @@
 //! What goes on inside, in numbers: for the recorder of the [`metrics`](https://docs.rs/metrics) crate that the process has.
 //!
 //! Every metric is in [`ALL`], and every fact has one function here, which is called where the fact arises. Without the feature
-//! `metrics` the functions are empty. No label has anything that a caller can make up: agents are registered, and all other
-//! values are words of this crate.
+//! `metrics` the functions are empty. No label has anything that a caller can make up: agents are registered, models are those
+//! that they were given, and all other values are words of this crate.
+//!
+//! Spans are another matter: [`Span`], with the feature `otel`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,12 +20,21 @@ mod recorder;
 #[path = "telemetry/silence.rs"]
 mod recorder;
 
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "nobody is told"))]
+pub(crate) mod names;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+#[cfg(feature = "otel")]
+#[path = "telemetry/spans.rs"]
+mod spans;
+#[cfg(not(feature = "otel"))]
+#[path = "telemetry/no_spans.rs"]
+mod spans;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use self::recorder::describe;
+pub(crate) use self::spans::Span;
 
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{OtherRecorder, Prometheus};
@@ -94,7 +105,7 @@ all! {
         "How long an attempt was at work, until what came of it was durable");
     RUN_RETRIES = counter("greenroom_run_retries_total", &["agent"],
         "Attempts that failed and are followed by another one");
-    TOKENS = counter("greenroom_tokens_total", &["agent", "direction"],
+    TOKENS = counter("greenroom_tokens_total", &["agent", "model", "direction"],
         "Tokens that models have read and written");
     CANCELS = seconds("greenroom_cancel_seconds", &["outcome"],
         "From the call of a cancel to its answer");
@@ -137,9 +148,9 @@ pub(crate) fn run_retried(agent: &str) {
     recorder::count(&RUN_RETRIES, &[agent], 1);
 }
 
-pub(crate) fn tokens_used(agent: &str, read: u64, written: u64) {
-    recorder::count(&TOKENS, &[agent, "input"], read);
-    recorder::count(&TOKENS, &[agent, "output"], written);
+pub(crate) fn tokens_used(agent: &str, model: &str, read: u64, written: u64) {
+    recorder::count(&TOKENS, &[agent, model, "input"], read);
+    recorder::count(&TOKENS, &[agent, model, "output"], written);
 }
 
 pub(crate) fn cancel_answered(outcome: &'static str, after: Duration) {

@@ -49,8 +49,15 @@ pub(crate) struct ActorOptions {
     pub(crate) recall: Recall,
     /// How many arbiters run actors are spread over.
     pub(crate) arbiters: usize,
-    /// How many threads drive user code.
-    pub(crate) agent_threads: usize,
+    pub(crate) user_code: UserCode,
+}
+
+/// What drives user code.
+pub(crate) enum UserCode {
+    /// So many threads of its own.
+    Threads(usize),
+    /// A tokio runtime of the caller's.
+    On(Handle),
 }
 
 /// A runtime's actors at work.
@@ -72,11 +79,16 @@ impl Crew {
         let CrewOptions { mut lease, actors: options } = options;
         let node = lease.node;
         let hub = Arc::clone(&options.hub);
-        let user_code = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(options.agent_threads)
-            .thread_name("greenroom-agent")
-            .enable_all()
-            .build()?;
+        let user_code = match &options.user_code {
+            UserCode::Threads(threads) => Driver::Own(
+                tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(*threads)
+                    .thread_name("greenroom-agent")
+                    .enable_all()
+                    .build()?,
+            ),
+            UserCode::On(handle) => Driver::Other(handle.clone()),
+        };
         let cut_off = Arc::new(AtomicBool::new(false));
         #[cfg(feature = "webhooks")]
         let courier = options.recall.clone();
@@ -136,11 +148,26 @@ impl Drop for Crew {
     }
 }
 
+/// The tokio runtime that drives user code.
+enum Driver {
+    Own(tokio::runtime::Runtime),
+    Other(Handle),
+}
+
+impl Driver {
+    fn handle(&self) -> &Handle {
+        match self {
+            Self::Own(runtime) => runtime.handle(),
+            Self::Other(handle) => handle,
+        }
+    }
+}
+
 /// The system thread's whole life.
 fn run_system(
     options: ActorOptions,
     node: NodeId,
-    user_code: tokio::runtime::Runtime,
+    user_code: Driver,
     cut_off: Arc<AtomicBool>,
     started: oneshot::Sender<(Addr<RunManager>, System)>,
 ) {
@@ -176,8 +203,10 @@ fn run_system(
         arbiter.stop();
         arbiter.join().ok();
     }
-    // User code that blocks its thread is not waited for.
-    user_code.shutdown_background();
+    if let Driver::Own(runtime) = user_code {
+        // User code that blocks its thread is not waited for.
+        runtime.shutdown_background();
+    }
 }
 
 /// Starts the courier where there is one, on a thread of its own: connections are made there, to whomever.

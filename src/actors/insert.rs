@@ -33,6 +33,7 @@ pub(crate) fn insert_of(new: NewRun, agent: &Agent, webhook: Option<WebhookUrl>)
         input: new.input,
         metadata: new.metadata,
         origin: None,
+        traceparent: new.traceparent,
         idempotency_key: new.idempotency_key,
         depth: 0,
         priority: new.priority,

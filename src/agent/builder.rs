@@ -43,6 +43,7 @@ pub struct AgentBuilder {
     queue_timeout: Option<Duration>,
     pause_timeout: Option<Duration>,
     retry: Option<RetryPolicy>,
+    traces_contents: bool,
     #[cfg(feature = "webhooks")]
     webhook: Option<String>,
 }
@@ -66,6 +67,7 @@ impl AgentBuilder {
             queue_timeout: None,
             pause_timeout: None,
             retry: None,
+            traces_contents: false,
             #[cfg(feature = "webhooks")]
             webhook: None,
         }
@@ -208,6 +210,14 @@ impl AgentBuilder {
         self
     }
 
+    /// Whether the agent's spans hold what its model is asked and says, and what its tools are given and return; not when left
+    /// out. Whoever may read the traces may then read that.
+    #[cfg(feature = "otel")]
+    pub const fn trace_contents(mut self, contents: bool) -> Self {
+        self.traces_contents = contents;
+        self
+    }
+
     /// Makes the agent.
     ///
     /// # Errors
@@ -262,6 +272,7 @@ impl AgentBuilder {
             queue_timeout: self.queue_timeout,
             pause_timeout: self.pause_timeout,
             retry: self.retry,
+            traces_contents: self.traces_contents,
             webhook,
             work,
         })

@@ -16,6 +16,7 @@ use super::session_state::SessionMemory;
 use crate::run::{
     Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, StepRecord, ToolExecution, Usage, UserId,
 };
+use crate::telemetry::Span;
 
 /// A run, as the code that executes it sees it. Cheap to clone.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub(crate) struct RunContextParts {
     pub(crate) needs: Needs,
     pub(crate) children: Arc<dyn Offspring>,
     pub(crate) session: Arc<dyn SessionMemory>,
+    pub(crate) span: Arc<Span>,
     /// The largest data of a custom event, and the largest state of a session, in bytes.
     pub(crate) max_event: usize,
 }
@@ -92,6 +94,11 @@ impl RunContext {
     /// The run whose steps this one goes on from.
     pub(super) fn origin(&self) -> Option<RunId> {
         self.0.run.origin
+    }
+
+    /// The span of this attempt.
+    pub(super) fn span(&self) -> &Span {
+        &self.0.span
     }
 
     /// The name of the agent.

@@ -17,6 +17,7 @@ mod form;
 mod history;
 mod limits;
 mod people;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod turn;

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::context::ToolContext;
@@ -117,15 +118,56 @@ impl Tool {
         })
     }
 
+    /// The same as [`new`](Self::new), of a function whose arguments are known only when the process runs: any JSON object, of
+    /// which the model is told the JSON schema `schema`. The provider is not asked to hold the model to it, and nor are the
+    /// arguments checked against it.
+    ///
+    /// ```
+    /// use greenroom::{Tool, ToolContext};
+    /// use serde_json::{Value, json};
+    ///
+    /// let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+    /// let weather = Tool::with_schema("weather", "Says what the weather is like.", schema, |_: ToolContext, arguments| async move {
+    ///     Ok(json!({"city": arguments.get("city"), "weather": "sunny"}))
+    /// });
+    /// # drop(weather);
+    /// ```
+    pub fn with_schema<F, Fut, T>(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        schema: Value,
+        call: F,
+    ) -> Self
+    where
+        F: Fn(ToolContext, Map<String, Value>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, AgentError>> + Send + 'static,
+        T: Serialize,
+    {
+        let schema = ModelSchema { schema, strict: false };
+        Self::of::<Map<String, Value>>(name.into(), description.into(), schema, move |cx, arguments| {
+            let work = call(cx, read(arguments)?);
+            Ok(Box::pin(async move { content(work.await?) }))
+        })
+    }
+
     fn erased<A: DeserializeOwned + JsonSchema>(
         name: String,
         description: String,
         call: impl Fn(ToolContext, &str) -> Result<Execution, String> + Send + Sync + 'static,
     ) -> Self {
+        Self::of::<A>(name, description, schema_of::<A>(), call)
+    }
+
+    fn of<A: DeserializeOwned>(
+        name: String,
+        description: String,
+        schema: ModelSchema,
+        call: impl Fn(ToolContext, &str) -> Result<Execution, String> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             name: name.into(),
             description,
-            schema: Arc::new(schema_of::<A>()),
+            schema: Arc::new(schema),
             call: Arc::new(call),
             reads: Arc::new(|arguments| read::<A>(arguments).map(drop)),
             timeout: None,

@@ -95,6 +95,12 @@ impl AgentBuilder {
         self
     }
 
+    /// Gives the model several more tools, for instance those of a server; see [`tool`](Self::tool).
+    pub fn tools(mut self, tools: impl IntoIterator<Item = Tool>) -> Self {
+        self.with_model.tools.extend(tools);
+        self
+    }
+
     /// How many tool calls of one turn are under way at the same time, at least 1; 8 when left out. They begin in the order in
     /// which the model wants them.
     pub const fn parallel_tool_calls(mut self, calls: usize) -> Self {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{Content, Metadata, RunId, SessionId, UserId, text};
+use super::{Content, Metadata, RunId, SessionId, TraceParent, UserId, text};
 
 /// The longest timeout: what a millisecond count in the database and `chrono` both hold with ease.
 const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -30,6 +30,7 @@ pub struct NewRun {
     pub(crate) session_id: Option<SessionId>,
     pub(crate) user_id: Option<UserId>,
     pub(crate) metadata: Metadata,
+    pub(crate) traceparent: Option<TraceParent>,
     pub(crate) priority: i16,
     pub(crate) run_at: Option<DateTime<Utc>>,
     pub(crate) timeout: Option<Duration>,
@@ -50,6 +51,7 @@ impl NewRun {
             session_id: None,
             user_id: None,
             metadata: Metadata::new(),
+            traceparent: None,
             priority: 0,
             run_at: None,
             timeout: None,
@@ -89,6 +91,15 @@ impl NewRun {
     /// The caller's own notes on the run; empty when left out.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// The trace that the run is part of, kept with the run for all of its attempts. When left out and with the feature `otel`,
+    /// it is that of the current OpenTelemetry context.
+    ///
+    /// It does not tell runs apart: a run that is submitted again is the same one, whatever trace it is submitted in.
+    pub fn traceparent(mut self, parent: TraceParent) -> Self {
+        self.traceparent = Some(parent);
         self
     }
 

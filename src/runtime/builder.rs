@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use super::admission::Admissions;
@@ -13,7 +14,7 @@ use super::sigterm::Sigterm;
 use super::{Inner, Limits, Runtime, Stage, context};
 #[cfg(feature = "webhooks")]
 use crate::actors::courier::{Recall, WebhookOptions, post::Post};
-use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry};
+use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry, UserCode};
 use crate::actors::hub::Hub;
 use crate::actors::lease::LeaseHandle;
 use crate::actors::manager::{Agents, ManagerLimits};
@@ -48,7 +49,8 @@ pub struct RuntimeBuilder {
     webhooks: Option<WebhookOptions>,
     #[cfg(unix)]
     shutdown_on_sigterm: Option<Duration>,
-    agent_threads: Option<usize>,
+    pub(super) agent_threads: Option<usize>,
+    pub(super) agent_runtime: Option<Handle>,
 }
 
 impl RuntimeBuilder {
@@ -74,6 +76,7 @@ impl RuntimeBuilder {
             #[cfg(unix)]
             shutdown_on_sigterm: None,
             agent_threads: None,
+            agent_runtime: None,
         }
     }
 
@@ -230,12 +233,6 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How many threads drive user code; the number of processors, but at least 2, when left out.
-    pub const fn agent_threads(mut self, threads: usize) -> Self {
-        self.agent_threads = Some(threads);
-        self
-    }
-
     /// Opens the store and starts the runtime. Works on any tokio runtime, also on that of actix-web.
     ///
     /// # Errors
@@ -278,7 +275,10 @@ impl RuntimeBuilder {
             #[cfg(feature = "webhooks")]
             recall: Recall::default(),
             arbiters: processors.clamp(1, 8),
-            agent_threads: self.agent_threads.unwrap_or_else(|| processors.max(2)),
+            user_code: match self.agent_runtime {
+                Some(runtime) => UserCode::On(runtime),
+                None => UserCode::Threads(self.agent_threads.unwrap_or_else(|| processors.max(2))),
+            },
         };
         let timers = context::timers().map_err(Error::Threads)?;
         #[cfg(unix)]

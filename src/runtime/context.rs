@@ -7,12 +7,13 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::context::TokioContext;
 
-/// Runs `work`, whose timers need a tokio runtime: the caller's where there is one, else the one that `own` belongs to.
+/// Runs `work` with the timers of `own`: the caller may have no tokio runtime, or one whose time is paused while the actors and the
+/// database work.
 pub(super) async fn anywhere<F: Future>(own: &Handle, work: F) -> F::Output {
-    if Handle::try_current().is_ok() { work.await } else { TokioContext::new(work, own.clone()).await }
+    TokioContext::new(work, own.clone()).await
 }
 
-/// A tokio runtime for signals, and for the timers of callers who have none. It is the process's own and ends with it: user code cannot hold
+/// A tokio runtime for signals, and for the timers of callers. It is the process's own and ends with it: user code cannot hold
 /// it up, and no shutdown takes it away from those who wait.
 pub(super) fn timers() -> io::Result<Handle> {
     static TIMERS: Mutex<Option<Handle>> = Mutex::new(None);

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::run::{InvalidRun, NewRun, Run, WebhookUrl};
 use crate::store::StoreError;
 use crate::store::protocol::InsertRun;
+use crate::telemetry::Span;
 
 #[cfg(feature = "web")]
 impl Runtime {
@@ -26,8 +27,9 @@ impl Runtime {
 
 impl Inner {
     /// Submits a run. One that `may_be_known` is looked for when there is no room: it needs none if it is there.
-    pub(super) async fn submit(&self, insert: InsertRun, may_be_known: bool) -> Result<Run, Error> {
+    pub(super) async fn submit(&self, mut insert: InsertRun, may_be_known: bool) -> Result<Run, Error> {
         let run_id = insert.run.output.run_id;
+        let span = Span::submit(&mut insert.run);
         let accepted = match self.ask(insert, Room::Needed).await? {
             Err(SubmitRefusal::Full(_, insert)) if may_be_known && self.store.knows(&insert.run).await? => {
                 self.ask(*insert, Room::NotNeeded).await?
@@ -35,7 +37,10 @@ impl Inner {
             other => other,
         };
         match accepted {
-            Ok(run) => Ok(run),
+            Ok(run) => {
+                span.succeed();
+                Ok(run)
+            }
             Err(SubmitRefusal::ShuttingDown) => Err(Error::ShuttingDown),
             Err(SubmitRefusal::Full(waiting, _)) => Err(Error::Full(waiting)),
             Err(SubmitRefusal::Conflict) => Err(Error::Conflict(run_id)),

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::run::{
-    Content, Metadata, Metrics, Requirement, Run, RunFailure, RunId, RunStatus, SessionId, ToolExecution, UserId,
+    Content, Metadata, Metrics, Requirement, Run, RunFailure, RunId, RunStatus, SessionId, ToolExecution, TraceParent,
+    UserId,
 };
 use crate::runtime::{CancelOutcome, Cursor, Page, RunCounts};
 
@@ -173,6 +174,10 @@ pub(super) struct RunBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     origin: Option<RunId>,
+    /// The trace that the run is part of, by W3C Trace Context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
+    traceparent: Option<TraceParent>,
     metrics: Metrics,
     priority: i16,
     run_at: DateTime<Utc>,
@@ -205,6 +210,7 @@ impl From<Run> for RunBody {
             input,
             metadata,
             origin,
+            traceparent,
             priority,
             run_at,
             start_by,
@@ -228,6 +234,7 @@ impl From<Run> for RunBody {
             requirements: output.requirements,
             metadata,
             origin,
+            traceparent,
             metrics: output.metrics,
             priority,
             run_at,

@@ -4,6 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::HeaderMap;
 
 use super::problem::Problem;
+use crate::run::TraceParent;
 
 /// The longest idempotency key, in bytes.
 const LONGEST_KEY: usize = 255;
@@ -48,6 +49,13 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
         Some(_) => Err(wrong("must be 1 to 255 characters long")),
         None => Err(wrong("must be a text in double quotes, or a bare token")),
     }
+}
+
+/// The trace that the request is part of. As the specification wants it, what is none is not there.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut said = headers.get_all("traceparent");
+    let parent = TraceParent::parse(said.next()?.to_str().ok()?);
+    parent.filter(|_| said.next().is_none())
 }
 
 /// The text of a structured-field string, its opening quote gone

@@ -27,6 +27,9 @@ pub(super) async fn submit(access: Access, request: HttpRequest, payload: Payloa
     if let Some(key) = header::idempotency_key(request.headers())? {
         new = new.idempotency_key(key);
     }
+    if let Some(parent) = header::traceparent(request.headers()) {
+        new = new.traceparent(parent);
+    }
     let run = access.runtime.accept(new).await?;
     accepted(&access, &request, run).await
 }

@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
 const ALIASES: [(&str, &str); 1] = [("error", "runtime")];
 
 /// Crates that only some folders may name.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("diesel", &["store"]),
     ("diesel_async", &["store"]),
     ("diesel_migrations", &["store"]),
@@ -31,7 +31,20 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("actix", &["actors", "runtime"]),
     ("actix_rt", &["actors", "runtime"]),
     ("actix_web", &["web"]),
-    ("reqwest", &["agent::http", "agent::openai", "agent::openai_chat", "agent::anthropic", "actors::courier"]),
+    (
+        "reqwest",
+        &[
+            "agent::http",
+            "agent::openai",
+            "agent::openai_chat",
+            "agent::anthropic",
+            "agent::genai",
+            "agent::mcp",
+            "actors::courier",
+        ],
+    ),
+    ("rmcp", &["agent::mcp"]),
+    ("opentelemetry", &["telemetry"]),
     ("utoipa", &["run", "web"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
 ];

@@ -19,6 +19,7 @@ mod anthropic;
 mod background;
 mod chat;
 mod fallback;
+mod genai;
 mod responses;
 mod suite;
 
@@ -27,6 +28,14 @@ const QUESTION: &str = "What is one and two, and what is three and four?";
 
 /// A client, as the suite sees it.
 trait Client: Model + Debug + Clone + Sized {
+    /// Whether answers come piece by piece, or at once.
+    const MODES: &[bool] = &[true, false];
+    /// Whether an error says what the provider has said.
+    const QUOTES: bool = true;
+    /// Whether an answer's id is told.
+    const NAMES_ANSWERS: bool = true;
+    /// What can be read in a debug text.
+    const SHOWN: &str = "x-token";
     /// A client with a key, at this server.
     fn at(server: &ScriptedOpenAi) -> Self;
     fn streaming(self, streaming: bool) -> Self;
@@ -212,6 +221,27 @@ conformance!(
     openai_chat: greenroom::OpenAIChat,
     anthropic_messages: greenroom::AnthropicMessages
 );
+
+/// A client of another crate, which makes no retries, always streams, and does not bound a single event.
+mod genai_model {
+    claims!(greenroom::GenaiModel:
+        a_text_comes_piece_by_piece_or_at_once,
+        an_answer_is_whole_however_it_is_cut_into_chunks,
+        calls_of_tools_are_in_the_turn_in_their_order,
+        calls_without_a_word_are_a_turn_too,
+        what_the_tools_have_said_goes_back_under_the_ids_of_their_calls,
+        tools_are_offered_with_their_schemas,
+        a_call_that_nobody_offered_is_an_error,
+        the_form_of_an_answer_is_sent,
+        images_are_sent_by_their_address,
+        each_refusal_has_its_kind_and_is_not_asked_again,
+        a_cut_answer_is_never_done,
+        an_answer_that_failed_or_is_incomplete_is_an_error,
+        a_silent_provider_is_given_up,
+        dropping_a_turn_closes_the_connection,
+        nothing_secret_is_in_an_error_or_a_debug_text
+    );
+}
 
 fn question() -> ModelRequest {
     let mut request = ModelRequest::default();

@@ -86,12 +86,14 @@ CREATE TABLE run_inputs (
     metadata    json NOT NULL,
     fingerprint bytea NOT NULL,
     webhook     text,
-    origin      uuid
+    origin      uuid,
+    traceparent text
 );
 
 COMMENT ON COLUMN run_inputs.fingerprint IS 'SHA-256 of all that was asked; a second submit with the id must have the same.';
 COMMENT ON COLUMN run_inputs.origin IS 'The run whose steps this one goes on from; the keys of its steps are made from that id.';
 COMMENT ON COLUMN run_inputs.webhook IS 'The URL that is told when the run settles.';
+COMMENT ON COLUMN run_inputs.traceparent IS 'The trace that the run is part of, in the words of W3C Trace Context.';
 
 -- What came of it; written in the transaction that settles the run, or pauses it: then it goes when the run is continued.
 CREATE TABLE run_outputs (

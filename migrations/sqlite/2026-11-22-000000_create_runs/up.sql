@@ -56,7 +56,8 @@ CREATE TABLE run_inputs (
     metadata    TEXT NOT NULL,
     fingerprint BLOB NOT NULL,
     webhook     TEXT,
-    origin      TEXT
+    origin      TEXT,
+    traceparent TEXT
 );
 
 CREATE TABLE run_outputs (

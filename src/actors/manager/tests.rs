@@ -11,7 +11,7 @@ use super::cancel::{CancelAnswer, CancelReply, CancelRun};
 use super::drain::{Drain, Drained};
 use super::submit::{Room, SubmitRefusal, SubmitRun};
 use super::{Admission, ManagerLimits, Reply, RunManager};
-use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry};
+use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry, UserCode};
 use crate::actors::hub::Hub;
 use crate::actors::lease::LeaseHandle;
 use crate::actors::run_actor::Die;
@@ -123,7 +123,7 @@ impl Scene {
             #[cfg(feature = "webhooks")]
             recall: Default::default(),
             arbiters: 2,
-            agent_threads: 2,
+            user_code: UserCode::Threads(2),
         };
         let crew = Crew::start(CrewOptions { lease, actors }).await.unwrap();
         let scene = Self {

@@ -24,7 +24,7 @@ use crate::agent::{
 use crate::run::{Content, FailureKind, OpenRequirement, Run, RunEventKind, RunFailure, RunId, RunStatus};
 use crate::store::protocol::{Change, Pause, Refusal, Settlement};
 use crate::store::{RunStore, StoreResult, TakenRun};
-use crate::telemetry::{self, Running};
+use crate::telemetry::{self, Running, Span};
 
 /// How many reports user code may be ahead of the run's log before it has to wait.
 const REPORTS_AHEAD: usize = 32;
@@ -55,6 +55,8 @@ pub(crate) struct Life {
     children: Arc<dyn Offspring>,
     stop: watch::Receiver<Option<Stop>>,
     journal: Journal,
+    /// The span of this attempt.
+    span: Arc<Span>,
     /// Knows whether user code has really ended.
     code: TaskTracker,
 }
@@ -69,7 +71,9 @@ impl Life {
     ) -> Self {
         let TakenRun { run, next_seq, was_continued } = taken;
         let journal = Journal::new(&run, next_seq, around.writer.clone(), Arc::clone(&around.hub), around.max_output);
-        Self { run: Arc::new(run), was_continued, agent, around, children, stop, journal, code: TaskTracker::new() }
+        let span = Arc::new(Span::attempt(&run, agent.description(), agent.traces_contents));
+        let code = TaskTracker::new();
+        Self { run: Arc::new(run), was_continued, agent, around, children, stop, journal, span, code }
     }
 
     pub(crate) fn run_id(&self) -> RunId {
@@ -77,12 +81,19 @@ impl Life {
     }
 
     /// The whole life.
+    pub(crate) async fn live(self) -> Ending {
+        let span = Arc::clone(&self.span);
+        let ending = span.around(self.live_in_span()).await;
+        span.end(ending.word());
+        ending
+    }
+
     #[tracing::instrument(
         name = "run",
         skip_all,
         fields(run.id = %self.run_id(), run.agent = self.agent.name(), run.attempt = self.run.attempt)
     )]
-    pub(crate) async fn live(mut self) -> Ending {
+    async fn live_in_span(mut self) -> Ending {
         let mut stop = self.stop.clone();
         let lived = tokio::select! {
             biased;
@@ -177,12 +188,14 @@ impl Life {
             children: Arc::clone(&self.children),
             session: Arc::new(SessionOf::new(&self.run, Arc::clone(&self.around))),
             max_event: self.around.max_output,
+            span: Arc::clone(&self.span),
         };
         let work = Arc::clone(&self.agent.work);
         // The call itself is user code too: it may panic before it has made a future.
         let code = AssertUnwindSafe(async move { work_until_it_waits(&*work, RunContext::new(parts)).await });
         let caught = async move { code.catch_unwind().await.map_err(|panic| panic_message(&*panic)) };
-        let task = self.code.spawn_on(tracing::Instrument::in_current_span(caught), &self.around.user_code);
+        let caught = tracing::Instrument::in_current_span(self.span.around(caught));
+        let task = self.code.spawn_on(caught, &self.around.user_code);
         Work { task, reports, cancel }
     }
 
@@ -336,6 +349,9 @@ impl Life {
         content: Option<Content>,
         error: Option<RunFailure>,
     ) -> StoreResult<Ending> {
+        if let Some(error) = &error {
+            self.span.fail(error.kind);
+        }
         let metrics = self.journal.metrics();
         let last = last_event(status, error.as_ref(), metrics);
         let settlement = Settlement { status, content, error, metrics, tools: self.journal.tools() };
@@ -346,6 +362,7 @@ impl Life {
     }
 
     async fn retry(&mut self, error: &RunFailure, after: Duration) -> StoreResult<Result<(), Refusal>> {
+        self.span.fail(error.kind);
         let retrying = RunEventKind::RunRetrying {
             attempt: self.run.attempt,
             error_type: error.kind,

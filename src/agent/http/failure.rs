@@ -34,15 +34,8 @@ impl Secrets {
     /// A provider's text without what is secret, on one line, and shortened.
     pub(in crate::agent) fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        let hidden = self.hidden.iter().map(|hidden| hidden.expose_secret().trim().to_owned());
-        for secret in hidden.chain(self.request.messages.iter().flat_map(texts)) {
-            let in_json = Value::from(secret.as_str()).to_string();
-            let in_json = in_json.get(1..in_json.len() - 1).unwrap_or_default();
-            for form in [in_json, secret.trim()] {
-                if form.len() >= SHORTEST_SECRET {
-                    text = text.replace(form, "[...]");
-                }
-            }
+        for form in self.forms() {
+            text = text.replace(&form, "[...]");
         }
         let mut kept: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
         if let Some((end, _)) = kept.char_indices().nth(LONGEST_MESSAGE - 3) {
@@ -50,6 +43,22 @@ impl Secrets {
             kept.push_str("...");
         }
         kept
+    }
+
+    /// What is looked for, the longest first: a shorter one that is part of a longer one would leave the rest of it to be read.
+    fn forms(&self) -> Vec<String> {
+        let hidden = self.hidden.iter().map(|hidden| hidden.expose_secret().trim().to_owned());
+        let secrets = hidden.chain(self.request.messages.iter().flat_map(texts));
+        let mut forms: Vec<String> = secrets
+            .flat_map(|secret| {
+                let in_json = Value::from(secret.as_str()).to_string();
+                let in_json = in_json.get(1..in_json.len() - 1).unwrap_or_default().to_owned();
+                [in_json, secret.trim().to_owned()]
+            })
+            .filter(|form| form.len() >= SHORTEST_SECRET)
+            .collect();
+        forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
+        forms
     }
 }
 
@@ -232,9 +241,10 @@ pub(in crate::agent) fn cut(reason: Option<reqwest::Error>) -> ModelError {
 #[cfg(test)]
 mod tests {
     use reqwest::StatusCode;
+    use serde_json::json;
 
     use super::{ProviderError, Secrets};
-    use crate::agent::{Message, ModelErrorKind, ModelRequest, Role};
+    use crate::agent::{Message, ModelErrorKind, ModelRequest, Role, ToolCall};
 
     fn secrets() -> Secrets {
         let messages = vec![Message::new(Role::System, "ab"), Message::new(Role::User, "line one\n\"two\"")];
@@ -248,6 +258,31 @@ mod tests {
             ..ProviderError::default()
         };
         error.of_refusal(StatusCode::from_u16(status).unwrap(), &secrets())
+    }
+
+    #[test]
+    fn what_is_said_is_hidden_as_a_whole_and_in_parts() {
+        let shown =
+            json!([{"type": "text", "text": "which city"}, {"type": "image", "url": "https://a.example/b.png"}]);
+        let calls = vec![ToolCall::new("call_1", "weather", r#"{"city":"Zürich"}"#)];
+        let messages = vec![
+            Message::new(Role::User, "Zürich?"),
+            Message::new(Role::User, "Is it Zürich? Tell me."),
+            Message::new(Role::User, shown),
+            Message::calls("", calls),
+            Message::tool_output("call_1", json!({"degrees": 24})),
+        ];
+        let secrets = Secrets::new(Vec::new(), ModelRequest { messages, ..ModelRequest::default() });
+        for said in [
+            "Is it Zürich? Tell me.",
+            "which city",
+            "https://a.example/b.png",
+            r#"{"city":"Zürich"}"#,
+            r#"{\"city\":\"Zürich\"}"#,
+            r#"{"degrees":24}"#,
+        ] {
+            assert_eq!(secrets.clean(&format!("no: {said} now")), "no: [...] now", "{said}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::agent::schema::{LONGEST_NAME, is_of_names};
 use crate::agent::step::{over, unless_over};
 use crate::agent::{AgentError, Message, RunContext, Tool, ToolCall, ToolContext, ToolSpec};
 use crate::run::{Content, RunEventKind, StepKey, StepRecord, ToolExecution};
+use crate::telemetry::names;
 
 /// The tools of an agent.
 pub(crate) struct Tools {
@@ -105,7 +106,7 @@ impl Tools {
         let outcome = match verdict {
             Verdict::Execute(arguments) => {
                 let started = Instant::now();
-                let outcome = self.execute(call, &arguments, cx.key_of(&placed.step), cx).await?;
+                let outcome = self.traced(call, &arguments, cx.key_of(&placed.step), cx).await?;
                 Outcome { seconds: Some(started.elapsed().as_secs_f64()), ..outcome }
             }
             Verdict::Ended(outcome) => outcome,
@@ -113,6 +114,26 @@ impl Tools {
         let (record, outcome) = finish(call, &placed.step, &outcome, cx)?;
         cx.remember(record, Some(outcome.event(tool))).await?;
         Ok(outcome.output)
+    }
+
+    /// Executes a call in a span of its own.
+    async fn traced(
+        &self,
+        call: &ToolCall,
+        arguments: &str,
+        key: StepKey,
+        cx: &RunContext,
+    ) -> Result<Outcome, AgentError> {
+        let span = cx.span().tool(self.find(&call.name).map(Tool::name), &call.id);
+        span.content(names::TOOL_ARGUMENTS, || arguments.into());
+        let outcome = span.around(self.execute(call, arguments, key, cx)).await?;
+        span.content(names::TOOL_RESULT, || outcome.output.as_json().clone());
+        if outcome.failed {
+            span.fail("tool_error")
+        } else {
+            span.succeed()
+        }
+        Ok(outcome)
     }
 
     /// Executes a call, and tries it again where the tool wants that. An error means that the run is to end.

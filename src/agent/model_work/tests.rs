@@ -56,6 +56,7 @@ impl Scene {
             needs: Needs::new(LARGEST),
             children: Arc::new(Childless),
             session: Arc::new(Forgetful),
+            span: Arc::default(),
         });
         let (notes, allowed) = (Arc::clone(&told), Arc::clone(&durable));
         tokio::spawn(async move {

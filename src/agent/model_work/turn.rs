@@ -1,14 +1,18 @@
 //! A turn of the model, which is a step.
 
 use futures_util::StreamExt;
+use serde_json::json;
 use tokio::time::Instant;
 
+use super::shown::{instructions, shown};
 use crate::agent::context::Report;
 use crate::agent::note::Notes;
 use crate::agent::step::unless_over;
-use crate::agent::{AgentError, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, RunContext};
+use crate::agent::{
+    AgentError, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role, RunContext,
+};
 use crate::run::RunEventKind;
-use crate::telemetry;
+use crate::telemetry::{self, Span, names};
 
 /// The name of the steps that are turns.
 const TURN: &str = "model turn";
@@ -24,7 +28,7 @@ pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunCont
         return Ok(turn);
     }
     let _under_way = cx.begin_step();
-    let (turn, completed) = unless_over(cx, take(model, request.clone(), notes, cx)).await??;
+    let (turn, completed) = unless_over(cx, take(model, request, notes, cx)).await??;
     match cx.steps().finish(&step, &turn) {
         // The calls must not begin before it is certain that no other attempt will be told to make other ones.
         Ok((record, _)) if !turn.tool_calls.is_empty() => cx.remember(record, Some(completed)).await?,
@@ -44,7 +48,7 @@ pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunCont
 /// Asks for one turn, and tells those who follow the run about it, except that it is complete.
 async fn take(
     model: &dyn Model,
-    request: ModelRequest,
+    request: &ModelRequest,
     mut notes: Notes<'_>,
     cx: &RunContext,
 ) -> Result<(ModelTurn, RunEventKind), AgentError> {
@@ -52,9 +56,10 @@ async fn take(
     cx.say(RunEventKind::ModelRequestStarted { model: id.clone(), model_provider: provider.clone() }).await;
     let asked = Instant::now();
     let mut first_piece = None;
-    let mut answer = model.respond(ModelRequest { note: notes.latest(), ..request });
+    let mut span = asking(&id, &provider, request, cx);
+    let mut answer = model.respond(ModelRequest { note: notes.latest(), ..request.clone() });
     let turn = loop {
-        match answer.next().await {
+        match span.around(answer.next()).await {
             Some(Ok(ModelEvent::Text(text))) => {
                 first_piece.get_or_insert_with(|| asked.elapsed());
                 cx.emit_text(text).await;
@@ -63,21 +68,30 @@ async fn take(
             Some(Ok(ModelEvent::Note(note))) => notes.remember(note).await?,
             Some(Ok(ModelEvent::Instead { model, provider: other })) => {
                 (id, provider) = (model.clone(), other.clone());
+                span.fail("fallback");
+                span = asking(&id, &provider, request, cx);
                 cx.say(RunEventKind::ModelRequestStarted { model, model_provider: other }).await;
             }
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => {
+                span.fail(format_args!("{:?}", error.kind()));
+                return Err(error.into());
+            }
             None => {
+                span.fail("Cut");
                 let message = "the model's answer ended before it was complete";
                 return Err(ModelError::new(ModelErrorKind::Cut, message).into());
             }
         }
     };
     notes.close();
+    span.content(names::OUTPUT, || json!([shown(&turn.to_message())]));
+    span.answered(&turn.usage, turn.response_id.as_deref());
+    drop(span);
     if first_piece.is_none() && !turn.text.is_empty() {
         first_piece = Some(asked.elapsed());
         cx.emit_text(turn.text.as_str()).await;
     }
-    telemetry::tokens_used(cx.agent(), turn.usage.input_tokens, turn.usage.output_tokens);
+    telemetry::tokens_used(cx.agent(), &id, turn.usage.input_tokens, turn.usage.output_tokens);
     let completed = RunEventKind::ModelRequestCompleted {
         model: id,
         model_provider: provider,
@@ -85,4 +99,13 @@ async fn take(
         time_to_first_token: first_piece.map(|time| time.as_secs_f64()),
     };
     Ok((turn, completed))
+}
+
+/// The span of a model that is asked.
+fn asking(model: &str, provider: &str, request: &ModelRequest, cx: &RunContext) -> Span {
+    let span = cx.span().chat(model, provider);
+    let conversation = || request.messages.iter().filter(|message| message.role != Role::System).map(shown).collect();
+    span.content(names::SYSTEM, || instructions(&request.messages));
+    span.content(names::INPUT, conversation);
+    span
 }

@@ -166,6 +166,7 @@ fn context() -> ToolContext {
         needs: Needs::new(1000),
         children: Arc::new(Childless),
         session: Arc::new(Forgetful),
+        span: Arc::default(),
     };
     ToolContext::new(RunContext::new(parts), "call_1", key)
 }

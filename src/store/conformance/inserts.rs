@@ -6,7 +6,7 @@ use chrono::{SubsecRound, Utc};
 use serde_json::{Value, json};
 
 use super::samples::*;
-use crate::run::{Content, FailureKind, RunEvent, RunEventKind, RunFailure, RunStatus};
+use crate::run::{Content, FailureKind, RunEvent, RunEventKind, RunFailure, RunStatus, TraceParent};
 use crate::store::RunStore;
 use crate::store::protocol::{Advance, Change, InsertRun, Inserted, Settlement};
 
@@ -14,6 +14,7 @@ pub(super) async fn a_new_run_is_stored_as_it_was_asked_for(store: &dyn RunStore
     let asked = with(unowned(), |run| {
         run.output.user_id = Some("ada".into());
         run.metadata = json!({"source": "mail", "nested": {"n": [1, null]}}).as_object().cloned().unwrap();
+        run.traceparent = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         run.priority = -7;
         run.timeout = Some(Duration::from_millis(1500));
         run.max_attempts = 5;

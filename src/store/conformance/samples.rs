@@ -45,6 +45,7 @@ pub(crate) fn unowned() -> InsertRun {
         input: "What is the capital of France?".into(),
         metadata: Metadata::new(),
         origin: None,
+        traceparent: None,
         idempotency_key: None,
         depth: 0,
         priority: 0,

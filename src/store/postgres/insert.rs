@@ -39,6 +39,7 @@ pub(super) struct InsertRuns {
     origins: Vec<Option<Uuid>>,
     /// Runs that are not to be: what they were to resume has not failed.
     pub(super) refused: Vec<Uuid>,
+    traceparents: Vec<Option<String>>,
 }
 
 /// A run that was new: its id, when it was created, when it may start, by when it must, and whether an intent waits for it.
@@ -76,6 +77,7 @@ impl InsertRuns {
         self.inputs.push(run.input.as_json().to_string());
         self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
         self.fingerprints.push(insert.fingerprint.to_vec());
+        self.traceparents.push(run.traceparent.as_ref().map(ToString::to_string));
         self.webhooks.push(insert.webhook.as_ref().map(|url| url.as_str().to_owned()));
         self.origins.push(run.origin.map(|origin| origin.as_uuid()));
         Ok(())
@@ -109,8 +111,10 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.fingerprints => Array<Binary>,
             ", ", &self.webhooks => Array<Nullable<Text>>,
             ", ", &self.origins => Array<Nullable<SqlUuid>>,
+            ", ", &self.traceparents => Array<Nullable<Text>>,
             ") AS t (run_id, session_id, agent, user_id, parent_run_id, parent_attempt, depth, idempotency_key, max_attempts, node_id, on_crash, \
-                     session_turn, priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook, origin)), \
+                     session_turn, priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook, origin, \
+                     traceparent)), \
              new AS ( \
                 INSERT INTO runs (run_id, session_id, agent, user_id, parent_run_id, depth, idempotency_key, status, attempt, max_attempts, node_id, \
                                   on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at, has_webhook) \
@@ -124,8 +128,8 @@ impl QueryFragment<Pg> for InsertRuns {
                 ON CONFLICT DO NOTHING \
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              inputs AS ( \
-                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook, origin) \
-                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook, a.origin FROM asked a \
+                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook, origin, traceparent) \
+                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook, a.origin, a.traceparent FROM asked a \
                 WHERE (a.run_id IN (SELECT run_id FROM new)) IS TRUE) \
              SELECT run_id, created_at, run_at, start_by, EXISTS ( \
                 SELECT FROM cancel_intents c \

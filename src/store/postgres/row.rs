@@ -8,14 +8,14 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text,
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::run::{Run, RunFailure, RunId, RunOutput};
+use crate::run::{Run, RunFailure, RunId, RunOutput, TraceParent};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
 /// The columns of a whole run: `r` is its row, `i` its input, `o` its output.
 pub(super) const RUN_COLUMNS: &str = "r.run_id, r.session_id, r.agent, r.user_id, r.parent_run_id, r.depth, r.idempotency_key, r.status, r.attempt, r.starts, r.max_attempts, \
      r.priority, r.run_at, r.timeout_ms, r.start_by, r.next_seq, r.node_id, r.created_at, r.started_at, r.paused_at, r.settled_at, \
      r.continued_by IS NOT NULL, \
-     i.input::text, i.metadata::text, i.fingerprint, i.origin, \
+     i.input::text, i.metadata::text, i.fingerprint, i.origin, i.traceparent, \
      o.content::text, o.error_kind, o.error_message, o.metrics::text, o.tools::text, \
      CASE WHEN r.status = 'PAUSED' THEN o.requirements::text END";
 
@@ -48,12 +48,12 @@ pub(super) type RunColumns = (
     Binary,
     Nullable<SqlUuid>,
     Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Text>,
+    OutputColumns,
 );
+
+/// Those of the output: a tuple of their own, since a tuple has 32 columns at most.
+pub(super) type OutputColumns =
+    (Nullable<Text>, Nullable<Text>, Nullable<Text>, Nullable<Text>, Nullable<Text>, Nullable<Text>);
 
 /// A row of [`RUN_COLUMNS`].
 #[derive(Clone, Queryable)]
@@ -84,6 +84,13 @@ pub(super) struct RunRow {
     metadata: String,
     pub(super) fingerprint: Vec<u8>,
     origin: Option<Uuid>,
+    traceparent: Option<String>,
+    output: OutputRow,
+}
+
+/// The columns of an output; all of them are null where there is none.
+#[derive(Clone, Queryable)]
+pub(super) struct OutputRow {
     content: Option<String>,
     error_kind: Option<String>,
     error_message: Option<String>,
@@ -104,9 +111,10 @@ impl RunRow {
     }
 
     pub(super) fn into_run(self) -> StoreResult<Run> {
-        let error = match self.error_kind {
+        let OutputRow { content, error_kind, error_message, metrics, tools, requirements } = self.output;
+        let error = match error_kind {
             Some(kind) => {
-                Some(RunFailure { kind: word(&kind, "error_kind")?, message: self.error_message.unwrap_or_default() })
+                Some(RunFailure { kind: word(&kind, "error_kind")?, message: error_message.unwrap_or_default() })
             }
             None => None,
         };
@@ -117,16 +125,15 @@ impl RunRow {
             user_id: self.user_id.map(Into::into),
             parent_run_id: self.parent_run_id.map(Into::into),
             status: self.status.parse().map_err(|error| corrupt("status", &error))?,
-            content: self.content.as_deref().map(|content| json(content, "content")).transpose()?,
+            content: content.as_deref().map(|content| json(content, "content")).transpose()?,
             error,
-            tools: self.tools.as_deref().map(|tools| json(tools, "tools")).transpose()?.unwrap_or_default(),
-            requirements: self
-                .requirements
+            tools: tools.as_deref().map(|tools| json(tools, "tools")).transpose()?.unwrap_or_default(),
+            requirements: requirements
                 .as_deref()
                 .map(|text| json(text, "requirements"))
                 .transpose()?
                 .unwrap_or_default(),
-            metrics: self.metrics.as_deref().map(|metrics| json(metrics, "metrics")).transpose()?.unwrap_or_default(),
+            metrics: metrics.as_deref().map(|metrics| json(metrics, "metrics")).transpose()?.unwrap_or_default(),
             created_at: self.created_at,
             started_at: self.started_at,
             paused_at: self.paused_at,
@@ -137,6 +144,7 @@ impl RunRow {
             input: json(&self.input, "input")?,
             metadata: json(&self.metadata, "metadata")?,
             origin: self.origin.map(RunId::from),
+            traceparent: self.traceparent.as_deref().and_then(TraceParent::parse),
             idempotency_key: self.idempotency_key,
             depth: unsigned(self.depth, "depth")?,
             priority: self.priority,

@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::error::{misfit, unreadable};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
-use crate::run::{Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord, ToolExecution, Turn};
+use crate::run::{
+    Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord, ToolExecution, TraceParent, Turn,
+};
 use crate::store::protocol::{InsertRun, RowFacts};
 use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
 
@@ -52,6 +54,7 @@ pub(super) struct InputRow {
     input: String,
     metadata: String,
     origin: Option<String>,
+    traceparent: Option<String>,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -225,6 +228,7 @@ pub(super) fn run((row, input, output): StoredRun) -> StoreResult<Run> {
         input: json("input", &input.input)?,
         metadata: json("metadata", &input.metadata)?,
         origin: input.origin.map(|id| id.parse().map_err(unreadable("origin"))).transpose()?,
+        traceparent: input.traceparent.as_deref().and_then(TraceParent::parse),
         idempotency_key: row.idempotency_key.clone(),
         depth: unsigned("depth", row.depth)?,
         priority: row.priority,

@@ -59,6 +59,7 @@ table! {
         fingerprint -> Binary,
         webhook -> Nullable<Text>,
         origin -> Nullable<Text>,
+        traceparent -> Nullable<Text>,
     }
 }
 

@@ -8,7 +8,7 @@ use super::error::misfit;
 use super::row::{EventRow, OutputRow, RunRow, StepRow, written, written_tools};
 use super::schema::{run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{inherit, intent, now, read, resume};
-use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord};
+use crate::run::{Metrics, RunEvent, RunEventKind, RunId, RunStatus, StepRecord, TraceParent};
 use crate::store::protocol::insert::{Encounter, Met, encounter, may_have_children};
 use crate::store::protocol::{
     Advance, CANCELLED_BY_CALLER, Cancel, CancelVerdict, CancelWritten, Change, InsertRun, Inserted, Refusal, RowFacts,
@@ -68,6 +68,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         run_inputs::fingerprint.eq(&insert.fingerprint[..]),
         run_inputs::webhook.eq(insert.webhook.as_ref().map(crate::run::WebhookUrl::as_str)),
         run_inputs::origin.eq(run.origin.map(|origin| origin.to_string())),
+        run_inputs::traceparent.eq(run.traceparent.as_ref().map(TraceParent::as_str)),
     );
     insert_into(run_inputs::table).values(input).execute(conn)?;
     if let Some(failed) = insert.resumes {

@@ -64,6 +64,7 @@ fn submit_run(agents: &[String]) -> Operation {
     let waited = || header("How long was waited at most: `wait=` and seconds.");
     let key = "Makes a submit that can be repeated: 1 to 255 characters, in double quotes or as a bare token.";
     let prefer = "`wait=` and the seconds to wait for the run to settle. Other preferences mean nothing here.";
+    let trace = "The trace that the run is part of, by W3C Trace Context. What is none is not there.";
     let accepted = links(json::<RunBody>("The run is accepted, and durable."))
         .header("Location", location())
         .header("Preference-Applied", waited());
@@ -75,6 +76,7 @@ fn submit_run(agents: &[String]) -> Operation {
         .parameter(agent_of(agents))
         .parameter(in_header("Idempotency-Key", key, text().min_length(Some(1))))
         .parameter(in_header("Prefer", prefer, text()))
+        .parameter(in_header("traceparent", trace, text()))
         .request_body(Some(body::<SubmitBody>(Required::True)))
         .response("200", settled)
         .response("202", accepted);

@@ -13,7 +13,7 @@ use crate::scripted_openai::{Reply, ScriptedOpenAi};
 const CALLS: [(&str, &str, &str); 2] = [("call_1", "add", r#"{"a":1,"b":2}"#), ("call_2", "add", r#"{"a":3,"b":4}"#)];
 
 pub(super) async fn a_text_comes_piece_by_piece_or_at_once<C: Client>() {
-    for streaming in [true, false] {
+    for &streaming in C::MODES {
         let server = replying(Reply::text(["Three", " and seven."])).await;
 
         let (said, end) = hear(&C::at(&server).streaming(streaming), question()).await;
@@ -23,7 +23,7 @@ pub(super) async fn a_text_comes_piece_by_piece_or_at_once<C: Client>() {
         assert_eq!(said, if streaming { vec!["Three", " and seven."] } else { vec![] });
         let usage = Usage { input_tokens: 12, output_tokens: 7, total_tokens: 19, ..Usage::default() };
         assert_eq!(turn.usage, usage);
-        assert!(turn.response_id.is_some() && turn.tool_calls.is_empty());
+        assert!(turn.response_id.is_some() == C::NAMES_ANSWERS && turn.tool_calls.is_empty());
         assert_eq!(server.request_count(), 1);
     }
 }
@@ -41,7 +41,7 @@ pub(super) async fn an_answer_is_whole_however_it_is_cut_into_chunks<C: Client>(
 }
 
 pub(super) async fn calls_of_tools_are_in_the_turn_in_their_order<C: Client>() {
-    for streaming in [true, false] {
+    for &streaming in C::MODES {
         let server = replying(Reply::text(["Let me see."]).calling(CALLS)).await;
 
         let turn = turn_of(&C::at(&server).streaming(streaming), sum()).await;
@@ -53,7 +53,7 @@ pub(super) async fn calls_of_tools_are_in_the_turn_in_their_order<C: Client>() {
 }
 
 pub(super) async fn calls_without_a_word_are_a_turn_too<C: Client>() {
-    for streaming in [true, false] {
+    for &streaming in C::MODES {
         let server = replying(Reply::text([""; 0]).calling([CALLS[0]])).await;
 
         let (said, end) = hear(&C::at(&server).streaming(streaming), sum()).await;
@@ -103,7 +103,7 @@ pub(super) async fn tools_are_offered_with_their_schemas<C: Client>() {
 }
 
 pub(super) async fn a_call_that_nobody_offered_is_an_error<C: Client>() {
-    for streaming in [true, false] {
+    for &streaming in C::MODES {
         let server = replying(Reply::text([""; 0]).calling(CALLS)).await;
 
         let (kind, message) = error_of(&C::at(&server).streaming(streaming), question()).await;
@@ -123,8 +123,9 @@ pub(super) async fn the_choice_of_tools_is_free_once_one_has_answered<C: Client>
     turn_of(&model, question()).await;
 
     let [first, later, without] = &server.requests()[..] else { panic!("three requests were made") };
-    let choice = |body: &Value| json!([body["tool_choice"], body["parallel_tool_calls"]]).to_string();
-    assert_eq!(choice(&first.body), C::REQUIRED_ONE);
+    let chosen = |body: &Value| json!([body["tool_choice"], body["parallel_tool_calls"]]);
+    let choice = |body: &Value| chosen(body).to_string();
+    assert_eq!(chosen(&first.body), serde_json::from_str::<Value>(C::REQUIRED_ONE).unwrap());
     assert!(!choice(&later.body).contains("required") && !choice(&later.body).contains("any"));
     assert!(choice(&later.body).contains("false") || choice(&later.body).contains("disable_parallel_tool_use"));
     assert_eq!(choice(&without.body), "[null,null]");
@@ -172,8 +173,8 @@ pub(super) async fn each_refusal_has_its_kind_and_is_not_asked_again<C: Client>(
         let (found, said) = error_of(&C::at(&server), question()).await;
 
         assert_eq!(found, kind, "{said}");
-        assert!(said.contains(&status.to_string()) && said.contains(code), "{said}");
-        assert_eq!(said.contains(message), kind != ModelErrorKind::Auth, "{said}");
+        assert!(said.contains(&status.to_string()) && (said.contains(code) || !C::QUOTES), "{said}");
+        assert_eq!(said.contains(message), C::QUOTES && kind != ModelErrorKind::Auth, "{said}");
         assert_eq!(server.request_count(), 1);
     }
 }
@@ -215,7 +216,9 @@ pub(super) async fn a_cut_answer_is_never_done<C: Client>() {
         assert_eq!(server.request_count(), 1, "what was heard in part is not asked again");
     }
     let server = replying(Reply::text(["Three"]).then_cut()).await;
-    assert_eq!(error_of(&C::at(&server).streaming(false), question()).await.0, ModelErrorKind::Cut);
+    for &streaming in C::MODES {
+        assert_eq!(error_of(&C::at(&server).streaming(streaming), question()).await.0, ModelErrorKind::Cut);
+    }
 }
 
 pub(super) async fn an_answer_that_failed_or_is_incomplete_is_an_error<C: Client>() {
@@ -233,12 +236,14 @@ pub(super) async fn an_answer_that_failed_or_is_incomplete_is_an_error<C: Client
         assert_eq!(end.unwrap_err().kind(), kind);
     }
     let whole = |reply| async { error_of(&C::at(&replying(reply).await).streaming(false), question()).await.0 };
-    assert_eq!(whole(text().then_incomplete("max_output_tokens")).await, ModelErrorKind::Incomplete);
-    assert_eq!(whole(text().then_failed("broken", "it broke")).await, ModelErrorKind::Failed);
+    if C::MODES.contains(&false) {
+        assert_eq!(whole(text().then_incomplete("max_output_tokens")).await, ModelErrorKind::Incomplete);
+        assert_eq!(whole(text().then_failed("broken", "it broke")).await, ModelErrorKind::Failed);
+    }
 }
 
 pub(super) async fn a_silent_provider_is_given_up<C: Client>() {
-    for streaming in [true, false] {
+    for &streaming in C::MODES {
         let server = replying(Reply::text(["Thr"]).then_stall()).await;
         let model = C::at(&server).streaming(streaming).idle_timeout(Duration::from_millis(50));
 
@@ -311,11 +316,15 @@ pub(super) async fn dropping_a_turn_that_waits_to_ask_again_ends_it<C: Client>()
 }
 
 pub(super) async fn nothing_secret_is_in_an_error_or_a_debug_text<C: Client>() {
-    let secrets = [KEY, QUESTION, "an-output-of-a-tool", "an-argument", "hunter2-in-a-header"];
+    let secrets = [KEY, QUESTION, "a-part-of-a-question", "4711", "an-argument", "hunter2-in-a-header"];
     let mut request = sum();
+    let parts = json!([{"type": "text", "text": "a-part-of-a-question"}]);
     let calls = vec![greenroom::model::ToolCall::new("call_1", "add", r#"{"a":"an-argument"}"#)];
-    request.messages.extend([Message::calls("", calls), Message::tool_output("call_1", "an-output-of-a-tool")]);
-    let echo = format!("no: {KEY} {QUESTION} an-output-of-a-tool {{\"a\":\"an-argument\"}} hunter2-in-a-header");
+    let output = Message::tool_output("call_1", json!({"account": 4711}));
+    request.messages.extend([Message::new(Role::User, parts), Message::calls("", calls), output]);
+    let echo = format!(
+        "no: {KEY} {QUESTION} a-part-of-a-question {{\"account\":4711}} {{\"a\":\"an-argument\"}} hunter2-in-a-header"
+    );
     for reply in [
         Reply::status(400, "bad", &echo),
         Reply::status(401, "bad", &echo),
@@ -328,7 +337,7 @@ pub(super) async fn nothing_secret_is_in_an_error_or_a_debug_text<C: Client>() {
         let error = hear(&model, request.clone()).await.1.unwrap_err();
 
         let shown = format!("{error} {error:?} {model:?}");
-        assert!(shown.contains("x-token"), "{shown}");
+        assert!(shown.contains(C::SHOWN), "{shown}");
         assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{shown}");
     }
 }

@@ -8,14 +8,16 @@ use actix_web::HttpRequest;
 use greenroom::web::Door;
 use greenroom::{
     Agent, AgentBuilder, AgentError, CrashPolicy, NewRun, Prometheus, RetryPolicy, RunContext, RunId, RunStatus,
-    Runtime, RuntimeBuilder, ScriptedModel, ScriptedTurn, Store, Usage, UserId,
+    Runtime, RuntimeBuilder, ScriptedModel, ScriptedTurn, Store, Usage, UserId, WebhookOptions,
 };
 use reqwest::Method;
 use serde_json::json;
+use tokio_postgres::NoTls;
 
 use super::{Answer, Service, submitted};
-use crate::postgres::fresh_database;
+use crate::postgres::{Server, fresh_database};
 use crate::support::{Gate, LONG, has_spoken, idle, settled, soon};
+use crate::webhooks::receiver::Receiver;
 
 mod exposition;
 
@@ -116,8 +118,8 @@ async fn a_life_is_told_in_numbers() {
         ("greenroom_run_duration_seconds_count", vec![failing, ("outcome", "retrying")], 2.0),
         ("greenroom_run_duration_seconds_count", vec![failing, ("outcome", "error")], 1.0),
         ("greenroom_run_retries_total", vec![failing], 2.0),
-        ("greenroom_tokens_total", vec![model, ("direction", "input")], 11.0),
-        ("greenroom_tokens_total", vec![model, ("direction", "output")], 7.0),
+        ("greenroom_tokens_total", vec![model, ("model", "scripted"), ("direction", "input")], 11.0),
+        ("greenroom_tokens_total", vec![model, ("model", "scripted"), ("direction", "output")], 7.0),
     ] {
         until(&service, name, &labels, |value| value == expected).await;
     }
@@ -157,6 +159,76 @@ async fn a_lease_and_what_follows_from_its_end_are_told_in_numbers() {
     second.shutdown(Duration::ZERO).await;
 }
 
+/// Waits until a counter, which all tests of the process share, has grown from what it was.
+async fn until_more(service: &Service, name: &str, labels: &[(&str, &str)], before: &Exposition) {
+    let before = before.value(name, labels).unwrap_or_default();
+    until(service, name, labels, |count| count > before).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_others_have_ended_is_counted_as_lost() {
+    let database = fresh_database().await;
+    let store = Store::postgres(database.url());
+    let runtime = builder(store).agent(idle()).lease_ttl(Duration::from_millis(900)).start().await.unwrap();
+    let service = Service::behind(Door::new(runtime.clone()).metrics(prometheus()));
+    let before = scrape(&service).await;
+    let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+
+    client.batch_execute("DELETE FROM greenroom.nodes").await.unwrap();
+
+    until_more(&service, "greenroom_leases_lost_total", &[], &before).await;
+    runtime.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_the_database_did_not_take_is_counted() {
+    let Some(server) = Server::start().await else { return };
+    let runtime = builder(Store::postgres(server.url())).agent(idle()).start().await.unwrap();
+    let service = Service::behind(Door::new(runtime.clone()).metrics(prometheus()));
+    let before = scrape(&service).await;
+    let gate = Gate::new();
+    server.stop_immediately().await;
+    let (submitting, arrived) = (runtime.clone(), gate.clone());
+    let submit = tokio::spawn(async move {
+        arrived.arrive();
+        submitting.submit(NewRun::new("idle", 1)).await
+    });
+    gate.arrivals(1).await;
+
+    until_more(&service, "greenroom_batch_failures_total", &[], &before).await;
+    submit.abort();
+    server.start_again().await;
+    runtime.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn what_became_of_webhooks_is_counted() {
+    let retry = RetryPolicy::new(Duration::from_millis(10));
+    let options = WebhookOptions::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").allow_private_addresses(true);
+    let runtime = builder(Store::sqlite_in_memory())
+        .agent(Agent::builder("metered-told").model(ScriptedModel::echo()))
+        .webhooks(options.retry(retry))
+        .start()
+        .await
+        .unwrap();
+    let service = Service::behind(Door::new(runtime.clone()).metrics(prometheus()));
+    let before = scrape(&service).await;
+    let slow = Receiver::start(|n| if n == 0 { "503 Service Unavailable" } else { "200 OK" }).await;
+    let gone = Receiver::start(|_| "410 Gone").await;
+
+    for receiver in [&slow, &gone] {
+        let run = NewRun::new("metered-told", "hi").webhook(receiver.url("/"));
+        settled(&submitted(&runtime, run).await).await;
+    }
+
+    for outcome in ["again", "taken", "gone"] {
+        let labels = [("outcome", outcome)];
+        until_more(&service, "greenroom_webhook_deliveries_total", &labels, &before).await;
+    }
+    runtime.shutdown(LONG).await;
+}
+
 #[tokio::test]
 async fn what_is_told_is_what_the_page_says() {
     let runtime = builder(Store::sqlite_in_memory())
@@ -190,7 +262,11 @@ async fn what_is_told_is_what_the_page_says() {
         seen += 1;
         for (name, value) in family.labels().filter(|(name, _)| name != "le") {
             assert!(row[2].contains(&format!("`{name}`")), "{}: {name}", family.name);
-            assert!(name == "agent" || PAGE.contains(&format!("`{value}`")), "{}: {name}={value}", family.name);
+            assert!(
+                name == "agent" || name == "model" || PAGE.contains(&format!("`{value}`")),
+                "{}: {name}={value}",
+                family.name
+            );
             assert!(value.parse::<RunId>().is_err() && value != "ann", "{name}={value}");
         }
     }

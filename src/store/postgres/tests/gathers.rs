@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 
 use super::{fresh, inserts};
 use crate::run::RunId;
+use crate::store::StoreError;
 use crate::store::conformance::samples::{self, id, unowned};
 use crate::store::protocol::InsertRun;
-use crate::store::StoreError;
 
 #[tokio::test]
 async fn reads_at_the_same_time_are_each_answered_with_their_own_run() {

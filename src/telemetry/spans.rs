@@ -1,0 +1,209 @@
+//! What goes on inside as spans, and what models cost as metrics, for the providers of OpenTelemetry that the process has.
+//!
+//! A submit is a span in the trace of its caller, and its context is kept with the run. Each attempt is a child of it, in
+//! whichever process and however much later, so that all attempts of a run are in one trace also when one of them died before
+//! its own span could be told.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use opentelemetry::context::FutureExt;
+use opentelemetry::metrics::Histogram;
+use opentelemetry::trace::{
+    SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
+};
+use opentelemetry::{Context, KeyValue, global};
+use serde_json::Value;
+
+use super::names;
+use crate::run::{Run, TraceParent, Usage};
+
+/// What went on under this name is the work of this library.
+const LIBRARY: &str = "greenroom";
+
+/// A span, which ends with this, and which has failed by then unless it was said to have succeeded.
+#[derive(Default)]
+pub(crate) struct Span {
+    cx: Context,
+    /// Whether contents may be told.
+    contents: bool,
+    agent: Option<KeyValue>,
+    chat: Option<Chat>,
+    /// Why it failed, if it did.
+    end: OnceLock<Option<Cow<'static, str>>>,
+}
+
+/// What the metrics of a request to a model are told of.
+struct Chat {
+    labels: [KeyValue; 3],
+    begun: Instant,
+}
+
+impl Span {
+    /// A run is being submitted: in the trace that it says, or in that of the current context. From now on it is in this one.
+    pub(crate) fn submit(run: &mut Run) -> Self {
+        let parent = run.traceparent.as_ref().map_or_else(Context::current, remote);
+        let name = format!("{} {}", names::SUBMIT, run.output.agent);
+        let cx = begin(name, SpanKind::Producer, &parent, of_run(run));
+        let span = Self::new(cx, false, None, None);
+        let begun = span.cx.span().span_context().clone();
+        if begun.is_valid() {
+            let (trace, span, flags) = (begun.trace_id(), begun.span_id(), begun.trace_flags().to_u8());
+            run.traceparent = TraceParent::parse(&format!("00-{trace}-{span}-{flags:02x}"));
+        }
+        span
+    }
+
+    /// An attempt of a run, which tells `contents` or not.
+    pub(crate) fn attempt(run: &Run, description: Option<&str>, contents: bool) -> Self {
+        let parent = run.traceparent.as_ref().map_or_else(Context::new, remote);
+        let name = format!("{} {}", names::INVOKE_AGENT, run.output.agent);
+        let mut attributes = of_run(run);
+        attributes.push(KeyValue::new(names::OPERATION, names::INVOKE_AGENT));
+        attributes.push(KeyValue::new(names::RUN_ATTEMPT, i64::from(run.attempt)));
+        // It is told to the model before anything else.
+        attributes.extend(
+            description.filter(|_| contents).map(|said| KeyValue::new(names::AGENT_DESCRIPTION, said.to_owned())),
+        );
+        let agent = Some(KeyValue::new(names::AGENT_NAME, run.output.agent.clone()));
+        Self::new(begin(name, SpanKind::Internal, &parent, attributes), contents, agent, None)
+    }
+
+    /// A request to a model, in this attempt.
+    pub(crate) fn chat(&self, model: &str, provider: &str) -> Self {
+        let labels = [
+            KeyValue::new(names::OPERATION, names::CHAT),
+            // The values that are agreed upon are in lower case.
+            KeyValue::new(names::PROVIDER, provider.to_ascii_lowercase()),
+            KeyValue::new(names::REQUEST_MODEL, model.to_owned()),
+        ];
+        let attributes = labels.iter().chain(&self.agent).cloned().collect();
+        let cx = begin(format!("{} {model}", names::CHAT), SpanKind::Client, &self.cx, attributes);
+        Self::new(cx, self.contents, None, Some(Chat { labels, begun: Instant::now() }))
+    }
+
+    /// A call of a tool, in this attempt. One without a name is a call of a tool that there is not.
+    pub(crate) fn tool(&self, name: Option<&str>, call_id: &str) -> Self {
+        let mut attributes = vec![
+            KeyValue::new(names::OPERATION, names::EXECUTE_TOOL),
+            KeyValue::new(names::TOOL_TYPE, "function"),
+            KeyValue::new(names::TOOL_CALL, call_id.to_owned()),
+        ];
+        attributes.extend(self.agent.clone());
+        attributes.extend(name.map(|name| KeyValue::new(names::TOOL_NAME, name.to_owned())));
+        let name =
+            name.map_or_else(|| names::EXECUTE_TOOL.to_owned(), |name| format!("{} {name}", names::EXECUTE_TOOL));
+        Self::new(begin(name, SpanKind::Internal, &self.cx, attributes), self.contents, None, None)
+    }
+
+    const fn new(cx: Context, contents: bool, agent: Option<KeyValue>, chat: Option<Chat>) -> Self {
+        Self { cx, contents, agent, chat, end: OnceLock::new() }
+    }
+
+    /// Has `work` see this as the current context.
+    pub(crate) fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        work.with_context(self.cx.clone())
+    }
+
+    /// Tells a content, if the agent wants it told.
+    pub(crate) fn content(&self, name: &'static str, content: impl FnOnce() -> Value) {
+        if self.contents && self.cx.span().is_recording() {
+            let content = content();
+            let text = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
+            self.cx.span().set_attribute(KeyValue::new(name, text));
+        }
+    }
+
+    /// What a request to a model has cost.
+    pub(crate) fn answered(&self, usage: &Usage, response_id: Option<&str>) {
+        let count = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+        let tokens =
+            [("input", names::INPUT_TOKENS, usage.input_tokens), ("output", names::OUTPUT_TOKENS, usage.output_tokens)];
+        for (kind, name, tokens) in tokens {
+            self.cx.span().set_attribute(KeyValue::new(name, count(tokens)));
+            if let Some(chat) = &self.chat {
+                let labels = [&chat.labels[..], &[KeyValue::new(names::TOKEN_TYPE, kind)]].concat();
+                tokens_used().record(tokens, &labels);
+            }
+        }
+        if let Some(id) = response_id {
+            self.cx.span().set_attribute(KeyValue::new(names::RESPONSE_ID, id.to_owned()));
+        }
+        self.succeed();
+    }
+
+    pub(crate) fn succeed(&self) {
+        self.end.get_or_init(|| None);
+    }
+
+    pub(crate) fn fail(&self, kind: impl Display) {
+        self.end.get_or_init(|| Some(kind.to_string().into()));
+    }
+
+    /// Ends an attempt, which somebody may still hold.
+    pub(crate) fn end(&self, outcome: &'static str) {
+        self.cx.span().set_attribute(KeyValue::new(names::RUN_OUTCOME, outcome));
+        self.succeed();
+        self.close();
+    }
+
+    fn close(&self) {
+        let error = self.end.get_or_init(|| Some(Cow::Borrowed("cancelled")));
+        let error = error.clone().map(|error| KeyValue::new(names::ERROR_TYPE, error));
+        if let Some(error) = &error {
+            self.cx.span().set_attribute(error.clone());
+            self.cx.span().set_status(Status::error(""));
+        }
+        if let Some(chat) = &self.chat {
+            let labels: Vec<_> = chat.labels.iter().cloned().chain(error).collect();
+            durations().record(chat.begun.elapsed().as_secs_f64(), &labels);
+        }
+        self.cx.span().end();
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+// Instruments are asked for when they are needed, and not kept: the provider may be set later than the first of them is used, and
+// has them at hand. Next to a turn of a model it costs nothing.
+
+fn tokens_used() -> Histogram<u64> {
+    let meter = global::meter(LIBRARY);
+    let made = meter.u64_histogram(names::TOKEN_USAGE).with_unit("{token}");
+    made.with_description("Number of input and output tokens used.")
+        .with_boundaries(names::TOKEN_BOUNDS.to_vec())
+        .build()
+}
+
+fn durations() -> Histogram<f64> {
+    let meter = global::meter(LIBRARY);
+    let made = meter.f64_histogram(names::OPERATION_DURATION).with_unit("s");
+    made.with_description("GenAI operation duration.").with_boundaries(names::DURATION_BOUNDS.to_vec()).build()
+}
+
+fn begin(name: String, kind: SpanKind, parent: &Context, attributes: Vec<KeyValue>) -> Context {
+    let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes);
+    parent.with_span(global::tracer(LIBRARY).build_with_context(builder, parent))
+}
+
+fn of_run(run: &Run) -> Vec<KeyValue> {
+    vec![
+        KeyValue::new(names::AGENT_NAME, run.output.agent.clone()),
+        KeyValue::new(names::CONVERSATION, run.output.session_id.to_string()),
+        KeyValue::new(names::RUN_ID, run.output.run_id.to_string()),
+    ]
+}
+
+/// The context of a span that is in another process, or was.
+fn remote(parent: &TraceParent) -> Context {
+    let trace_id = TraceId::from_hex(parent.trace_id()).unwrap_or(TraceId::INVALID);
+    let span_id = SpanId::from_hex(parent.span_id()).unwrap_or(SpanId::INVALID);
+    let flags = if parent.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+    Context::new().with_remote_span_context(SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE))
+}
