@@ -30,6 +30,7 @@ pub use crate::actors::courier::WebhookOptions;
 pub use crate::actors::manager::drain::Drained;
 
 mod admission;
+mod answer;
 mod builder;
 mod cancel;
 mod context;
@@ -44,9 +45,6 @@ mod shutdown;
 mod sigterm;
 mod submit;
 mod user;
-
-/// How much longer than its deadline a call waits for the actors to say that the deadline has passed.
-const ANSWER_SLACK: Duration = Duration::from_millis(250);
 
 /// A runtime for background runs. Cheap to clone, and usable from any thread and any async runtime.
 ///

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use self::delivery::Outbox;
 use self::hints::{Hint, Hints};
 use self::protocol::{RowFacts, Takeover, Write, Written};
-use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, SessionId, StepRecord, UserId};
 
 pub use self::config::Store;
 pub use self::counts::RunCounts;
@@ -201,8 +201,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// beginnings.
     fn steps(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Vec<StepRecord>>>;
 
-    /// Settles at most `limit` runs that wait and should have been started, or continued, by now, and says which.
-    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
+    /// Settles at most `limit` runs that wait and should have been started, or continued, by now, and says which, and what
+    /// they were.
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, RunStatus)>>>;
 
     /// Forgets cancel intents that have expired.
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;

@@ -22,7 +22,7 @@ use super::protocol::{RowFacts, Write, Written};
 use super::{
     Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun,
 };
-use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord};
 
 #[cfg(feature = "metrics")]
 mod backlog;
@@ -146,7 +146,7 @@ impl RunStore for Sqlite {
         Box::pin(self.reader.run(move |conn| read::steps(conn, run_id)))
     }
 
-    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, RunStatus)>>> {
         Box::pin(self.writer.run(move |conn| takeover::settle_overdue(conn, limit)))
     }
 

@@ -10,6 +10,7 @@ use crate::postgres::Server;
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
 
 mod elsewhere;
+mod paused;
 
 const LONG: Duration = Duration::from_secs(60);
 

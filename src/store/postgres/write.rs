@@ -141,7 +141,7 @@ struct Documents(Vec<String>);
 
 impl Documents {
     fn of(insert: &InsertRuns, advance: &AdvanceRuns) -> Self {
-        let contents = advance.contents.iter().chain(&advance.requirements).flatten().chain(&advance.step_results);
+        let contents = advance.contents.iter().chain(&advance.requirements).flatten().chain(&advance.steps.results);
         Self(insert.inputs.iter().chain(&insert.metadata).chain(&advance.events).chain(contents).cloned().collect())
     }
 

@@ -67,9 +67,8 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
         timeout(case, kind, pause, findings);
     }
     let needs: BTreeSet<_> = pauses.iter().map(|pause| pause.need).collect();
-    findings.check(needs.len() == pauses.len(), Guarantee::Pauses, || {
-        "was paused twice for the same question".to_owned()
-    });
+    findings
+        .check(needs.len() == pauses.len(), Guarantee::Pauses, || "was paused twice for the same question".to_owned());
     decisions(case, stored, &pauses, findings);
     for call in &case.calls {
         answers(case, stored, &pauses, call, findings);

@@ -10,7 +10,7 @@ use super::say;
 use crate::wire::{Answer, Ask, Command, Continue, Line, Submit};
 
 /// How many runs a list shows.
-const LISTED: usize = 100;
+const LISTED: usize = 30;
 
 pub(super) async fn serve(runtime: Runtime, command: Command) {
     let Command { call, ask } = command;
