@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use greenroom::{Agent, AgentBuilder, Decision, NewRun, RunContext, RunId, RunStatus, Runtime, Store};
@@ -14,6 +15,9 @@ use crate::postgres::fresh_database;
 use crate::support::{LONG, text};
 
 const RUNS: usize = 20;
+
+/// No lease ends here: nothing has to be rescued.
+const TTL: Duration = Duration::from_secs(300);
 
 /// Works, asks, and works again. Each work is a line of a file, outside of all processes.
 fn careful(notes: &Path) -> AgentBuilder {
@@ -34,8 +38,7 @@ fn careful(notes: &Path) -> AgentBuilder {
 }
 
 async fn runtime(url: &str, notes: &Path) -> Runtime {
-    // No lease ends here: nothing has to be rescued.
-    let builder = Runtime::builder().store(Store::postgres(url)).agent(careful(notes)).lease_ttl(LONG * 10);
+    let builder = Runtime::builder().store(Store::postgres(url)).agent(careful(notes)).lease_ttl(TTL);
     builder.start().await.unwrap()
 }
 
