@@ -110,7 +110,8 @@ async fn memory_of_ten_thousand_paused_runs() {
 
     // The process that has paused them is gone by now.
     let begun = Instant::now();
-    let runtime = runtime(last.unwrap().url()).await;
+    let database = last.unwrap();
+    let runtime = runtime(database.url()).await;
     continue_all(&runtime).await;
     println!("all continued and completed in another process: {:.1} s", begun.elapsed().as_secs_f64());
     runtime.shutdown(LONG).await;
