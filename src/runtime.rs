@@ -33,6 +33,7 @@ pub use crate::actors::manager::drain::Drained;
 
 mod admission;
 mod again;
+mod answer;
 mod builder;
 mod cancel;
 mod context;
@@ -49,9 +50,6 @@ mod sigterm;
 mod submit;
 mod threads;
 mod user;
-
-/// How much longer than its deadline a call waits for the actors to say that the deadline has passed.
-const ANSWER_SLACK: Duration = Duration::from_millis(250);
 
 /// A runtime for background runs. Cheap to clone, and usable from any thread and any async runtime.
 ///

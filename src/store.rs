@@ -14,7 +14,7 @@ use self::delivery::Outbox;
 use self::hints::{Hint, Hints};
 use self::protocol::{RowFacts, Takeover, Write, Written};
 use self::session::{SessionKey, StateWritten, StoredState, UpdateId, WriteState};
-use crate::run::{Exchange, Run, RunEvent, RunId, SessionId, StepRecord, UserId};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, SessionId, StepRecord, UserId};
 
 pub use self::config::Store;
 pub use self::counts::RunCounts;
@@ -215,8 +215,9 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// an answer that got lost, the state and the note tell whether it was done.
     fn write_session_state(&self, write: WriteState) -> BoxFuture<'_, StoreResult<StateWritten>>;
 
-    /// Settles at most `limit` runs that wait and should have been started, or continued, by now, and says which.
-    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
+    /// Settles at most `limit` runs that wait and should have been started, or continued, by now, and says which, and what
+    /// they were.
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, RunStatus)>>>;
 
     /// Forgets cancel intents that have expired.
     fn forget_expired_intents(&self) -> BoxFuture<'_, StoreResult<()>>;

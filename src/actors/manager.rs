@@ -19,7 +19,7 @@ use super::children::Children;
 use super::run_actor::life::{Life, Surroundings};
 use super::run_actor::{RunActor, Stop};
 use crate::agent::Agent;
-use crate::run::{RunId, SessionPolicy};
+use crate::run::{RunId, RunStatus, SessionPolicy};
 use crate::store::{NodeId, TakenRun};
 
 pub(crate) mod cancel;
@@ -151,9 +151,11 @@ impl RunManager {
         }
     }
 
-    /// Takes in that a run has settled that waited.
-    fn settled_waiting(&mut self, run_id: RunId) {
-        self.count_off(run_id);
+    /// Takes in that a run has settled that waited, as the status says that it had: those that wait for people are not counted.
+    fn settled_waiting(&mut self, run_id: RunId, was: RunStatus) {
+        if was == RunStatus::Pending {
+            self.count_off(run_id);
+        }
         // Whoever follows the run here finds its last event in the store.
         self.around.hub.leave(run_id);
         if self.agents.values().any(|agent| agent.sessions == SessionPolicy::InOrder) {

@@ -68,7 +68,7 @@ impl Drop for Present {
 }
 
 /// `instant` returns at once, `endless` says a word and never returns, `gated` returns when the gate opens, `deaf` does the
-/// same and heeds no cancel; all may be run again except `careful`, which is `endless` otherwise.
+/// same and heeds no cancel, `asking` waits for people; all may be run again except `careful`, which is `endless` otherwise.
 pub(crate) fn agents(tally: &Arc<Tally>) -> Vec<Agent> {
     let code = |name: &str, says: bool, asks: bool, gated: Option<bool>| {
         let tally = Arc::clone(tally);
@@ -92,7 +92,9 @@ pub(crate) fn agents(tally: &Arc<Tally>) -> Vec<Agent> {
         };
         Agent::builder(name).code(code).on_crash(policy).build().unwrap()
     };
+    let asking = Agent::builder("asking").code(|cx: RunContext| async move { cx.confirm("go", ()).await });
     vec![
+        asking.build().unwrap(),
         code("instant", false, false, None),
         code("endless", true, false, Some(false)),
         code("careful", true, false, Some(false)),

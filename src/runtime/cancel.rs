@@ -4,12 +4,11 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::{ANSWER_SLACK, Runtime, context};
+use super::Runtime;
 use crate::actors::manager::Reply;
 use crate::actors::manager::cancel::{CancelAnswer, CancelReply, CancelRun};
 use crate::error::Error;
 use crate::run::{RunId, RunStatus};
-use crate::store::StoreError;
 use crate::telemetry;
 
 /// What a cancel has done.
@@ -62,12 +61,8 @@ impl Runtime {
         let user_id = self.caller()?;
         let reply = CancelReply { user_id, reply: Reply { to, admission: Some(self.inner.admit(0)?) } };
         self.inner.manager.do_send(CancelRun { run_id, reply });
-        let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
         let timeout = self.inner.limits.cancel_timeout;
-        let late = |_| StoreError::Unavailable(format!("no answer within {timeout:?}, though the cancel goes on"));
-        let answered =
-            context::anywhere(&self.inner.timers, async { tokio::time::timeout(timeout + ANSWER_SLACK, answer).await });
-        match answered.await.map_err(late)?.map_err(stopped)?? {
+        match self.inner.answered(answer, timeout, ", though the cancel goes on").await?? {
             CancelAnswer::Cancelled => Ok(CancelOutcome::Cancelled),
             CancelAnswer::Requested => Ok(CancelOutcome::Requested),
             CancelAnswer::AlreadySettled(status) => Ok(CancelOutcome::AlreadySettled(status)),

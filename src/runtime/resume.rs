@@ -2,12 +2,11 @@
 
 use tokio::sync::oneshot;
 
-use super::{ANSWER_SLACK, RunHandle, Runtime, UserRuntime, context};
+use super::{RunHandle, Runtime, UserRuntime};
 use crate::actors::manager::Reply;
 use crate::actors::manager::resume::ContinueRun;
 use crate::error::Error;
 use crate::run::{Decision, InvalidRun, RunId};
-use crate::store::StoreError;
 use crate::store::protocol::pause::{Continue, ContinueRefusal};
 
 impl Runtime {
@@ -75,12 +74,8 @@ impl Runtime {
         let reply = Reply { to, admission: Some(self.inner.admit(weight)?) };
         let asked = Continue { id: uuid::Uuid::now_v7(), run_id, user_id, decisions };
         self.inner.manager.do_send(ContinueRun { asked, reply });
-        let stopped = |_| StoreError::Unavailable("the runtime was stopped".to_owned());
-        let timeout = self.inner.limits.call_timeout;
-        let late = |_| StoreError::Unavailable(format!("no answer within {timeout:?}"));
-        let answered =
-            context::anywhere(&self.inner.timers, async { tokio::time::timeout(timeout + ANSWER_SLACK, answer).await });
-        answered.await.map_err(late)?.map_err(stopped)??.map_err(|refusal| match refusal {
+        let answered = self.inner.answered(answer, self.inner.limits.call_timeout, "").await?;
+        answered?.map_err(|refusal| match refusal {
             ContinueRefusal::Missing => Error::NotFound(run_id),
             ContinueRefusal::NotPaused(status) => Error::NotPaused { run_id, status },
             ContinueRefusal::Invalid(problem) => invalid(problem.to_string()),

@@ -3,9 +3,9 @@
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::Inner;
 #[cfg(feature = "web")]
 use super::Runtime;
-use super::{ANSWER_SLACK, Inner, context};
 #[cfg(feature = "webhooks")]
 use crate::actors::insert::webhook_of;
 use crate::actors::manager::submit::{Room, SubmitRefusal, SubmitRun};
@@ -13,7 +13,6 @@ use crate::actors::manager::{Admission, Reply};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::run::{InvalidRun, NewRun, Run, WebhookUrl};
-use crate::store::StoreError;
 use crate::store::protocol::InsertRun;
 use crate::telemetry::Span;
 
@@ -62,15 +61,8 @@ impl Inner {
         let reply = Reply { to, admission: Some(self.admit(insert.run.input.size())?) };
         // Not `send`: its message is lost when the caller goes away before it was handled.
         self.manager.do_send(SubmitRun { insert, room, deadline, reply });
-        let answered =
-            context::anywhere(&self.timers, async { tokio::time::timeout_at(deadline + ANSWER_SLACK, answer).await });
-        let unknown = |why: String| Ok(Err(SubmitRefusal::Store(StoreError::Unavailable(why))));
-        match answered.await {
-            Ok(Ok(accepted)) => Ok(accepted),
-            // The actors were stopped before they could answer.
-            Ok(Err(_)) => unknown("the runtime was stopped".to_owned()),
-            Err(_) => unknown(format!("no answer within {:?}", self.limits.call_timeout)),
-        }
+        let answered = self.answered(answer, self.limits.call_timeout, "").await;
+        Ok(answered.unwrap_or_else(|unknown| Err(SubmitRefusal::Store(unknown))))
     }
 
     /// Who is told when the run settles.

@@ -36,7 +36,7 @@ use super::{
     Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, StoreError, StoreLimits, StoreResult,
     TakenRun,
 };
-use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord};
 
 pub use self::options::PostgresOptions;
 
@@ -337,7 +337,7 @@ impl RunStore for Postgres {
         })
     }
 
-    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, RunStatus)>>> {
         self.run(move |inner| async move {
             inner.with_kept(&inner.claims, |conn| Box::pin(overdue::settle_overdue(conn, limit))).await
         })

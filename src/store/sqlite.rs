@@ -23,7 +23,7 @@ use super::session::{SessionKey, StateWritten, StoredState, UpdateId, WriteState
 use super::{
     Claim, CountQuery, History, Mark, NodeId, RunCounts, RunQuery, RunStore, StoreLimits, StoreResult, TakenRun,
 };
-use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord};
 
 #[cfg(feature = "metrics")]
 mod backlog;
@@ -165,7 +165,7 @@ impl RunStore for Sqlite {
         Box::pin(self.writer.run(move |conn| session::write(conn, &write)))
     }
 
-    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, RunStatus)>>> {
         Box::pin(self.writer.run(move |conn| takeover::settle_overdue(conn, limit)))
     }
 

@@ -17,6 +17,8 @@ use crate::postgres::fresh_database;
 use crate::support::{Gate, LONG, log, name, on_each_store, settled, soon, start, text};
 
 mod bounds;
+mod kill;
+mod memory;
 
 /// Counts what is done, and asks before it goes on.
 #[derive(Clone, Default)]

@@ -19,6 +19,7 @@ mod content;
 mod keys;
 mod log;
 mod overlaps;
+mod pauses;
 mod sessions;
 mod settled;
 mod steps;
@@ -63,6 +64,8 @@ pub(crate) enum Guarantee {
     Steps,
     /// A session is left to one run, where its agent wants that. Not among the numbered ones.
     Sessions,
+    /// A run that waits for people does nothing else, and hears one of them. Not among the numbered ones.
+    Pauses,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -169,6 +172,7 @@ pub(crate) fn check(history: &History) -> Vec<Violation> {
             log::check,
             content::check,
             steps::check,
+            pauses::check,
             users::check,
         ] {
             rule(case, &mut findings);

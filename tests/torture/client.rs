@@ -13,6 +13,8 @@ use crate::crew::Crew;
 use crate::kind::Kind;
 use crate::wire::{Answer, Ask, Submit};
 
+mod people;
+
 /// How many of the latest submits clients meddle with.
 const KNOWN: usize = 300;
 
@@ -82,10 +84,13 @@ impl Client {
             61..65 => Kind::Long,
             65..70 => Kind::Parked,
             70..75 => Kind::Remembering,
-            75..84 => Kind::Steps,
-            84..88 => Kind::Model,
-            88..92 => Kind::Ordered,
-            92..96 => Kind::Refusing,
+            75..80 => Kind::Steps,
+            80..83 => Kind::Tools,
+            83..86 => Kind::Asking,
+            86..88 => Kind::Expiring,
+            88..90 => Kind::Model,
+            90..94 => Kind::Ordered,
+            94..97 => Kind::Refusing,
             _ => Kind::Retrying,
         };
         let user = user(self.rng.usize(..USERS));
@@ -185,7 +190,9 @@ impl Client {
         }
         let run_id = submit.run_id;
         let parked = submit.agent == Kind::Parked.name();
+        let asks = Kind::named(&submit.agent).is_some_and(|kind| kind.questions() > 0);
         match self.rng.u32(..100) {
+            _ if asks && self.rng.u32(..100) < 90 => self.attend(&submit).await,
             _ if parked && self.rng.u32(..100) < 80 => {
                 self.pause(600).await;
                 self.cancel(run_id).await;

@@ -1,5 +1,7 @@
 //! The agents of a worker, as far as the checker has to know them. What they do is in `worker/agents.rs`.
 
+use std::time::Duration;
+
 use greenroom::{CrashPolicy, SessionPolicy};
 use serde_json::Value;
 
@@ -30,10 +32,16 @@ pub(crate) enum Kind {
     Refusing,
     /// Fails a few times, and is tried again.
     Retrying,
+    /// Asks people twice, between its steps. It restarts, and remembers its steps from its first pause on.
+    Asking,
+    /// Asks people once, and waits for a short time only. It must not be run twice, unless it was paused.
+    Expiring,
+    /// Asks a model, which calls tools.
+    Tools,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Instant,
         Self::Streaming,
         Self::Careful,
@@ -46,6 +54,9 @@ impl Kind {
         Self::Ordered,
         Self::Refusing,
         Self::Retrying,
+        Self::Asking,
+        Self::Expiring,
+        Self::Tools,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -62,6 +73,9 @@ impl Kind {
             Self::Ordered => "ordered",
             Self::Refusing => "refusing",
             Self::Retrying => "retrying",
+            Self::Asking => "asking",
+            Self::Expiring => "expiring",
+            Self::Tools => "tools",
         }
     }
 
@@ -71,8 +85,8 @@ impl Kind {
 
     pub(crate) const fn policy(self) -> CrashPolicy {
         match self {
-            Self::Careful => CrashPolicy::Fail,
-            Self::Steps | Self::Model => CrashPolicy::Resume,
+            Self::Careful | Self::Expiring => CrashPolicy::Fail,
+            Self::Steps | Self::Model | Self::Tools => CrashPolicy::Resume,
             Self::Instant
             | Self::Streaming
             | Self::Failing
@@ -81,7 +95,8 @@ impl Kind {
             | Self::Remembering
             | Self::Ordered
             | Self::Refusing
-            | Self::Retrying => CrashPolicy::Restart,
+            | Self::Retrying
+            | Self::Asking => CrashPolicy::Restart,
         }
     }
 
@@ -98,7 +113,10 @@ impl Kind {
             | Self::Steps
             | Self::Model
             | Self::Ordered
-            | Self::Refusing => 100,
+            | Self::Refusing
+            | Self::Asking
+            | Self::Expiring
+            | Self::Tools => 100,
         }
     }
 
@@ -115,7 +133,10 @@ impl Kind {
             | Self::Model
             | Self::Ordered
             | Self::Refusing
-            | Self::Retrying => true,
+            | Self::Retrying
+            | Self::Asking
+            | Self::Expiring
+            | Self::Tools => true,
         }
     }
 
@@ -133,7 +154,10 @@ impl Kind {
             | Self::Remembering
             | Self::Steps
             | Self::Model
-            | Self::Retrying => SessionPolicy::Concurrent,
+            | Self::Retrying
+            | Self::Asking
+            | Self::Expiring
+            | Self::Tools => SessionPolicy::Concurrent,
         }
     }
 
@@ -152,7 +176,63 @@ impl Kind {
             | Self::Steps
             | Self::Model
             | Self::Ordered
-            | Self::Refusing => false,
+            | Self::Refusing
+            | Self::Asking
+            | Self::Expiring
+            | Self::Tools => false,
         }
+    }
+
+    /// How many times it asks people. Each question is a step, after one with work.
+    pub(crate) const fn questions(self) -> u32 {
+        match self {
+            Self::Asking => 2,
+            Self::Expiring => 1,
+            Self::Instant
+            | Self::Streaming
+            | Self::Careful
+            | Self::Failing
+            | Self::Long
+            | Self::Parked
+            | Self::Remembering
+            | Self::Steps
+            | Self::Model
+            | Self::Ordered
+            | Self::Refusing
+            | Self::Retrying
+            | Self::Tools => 0,
+        }
+    }
+
+    /// How long it waits for people.
+    pub(crate) const fn pause_timeout(self) -> Option<Duration> {
+        if matches!(self, Self::Expiring) { Some(Duration::from_millis(1500)) } else { None }
+    }
+
+    /// The steps that are turns of its model, by their positions; without a model it has none.
+    pub(crate) const fn turns(self) -> &'static [u32] {
+        match self {
+            Self::Model => &[0],
+            // Two calls in the first one, and then one.
+            Self::Tools => &[0, 3, 5],
+            Self::Instant
+            | Self::Streaming
+            | Self::Careful
+            | Self::Failing
+            | Self::Long
+            | Self::Parked
+            | Self::Remembering
+            | Self::Steps
+            | Self::Ordered
+            | Self::Refusing
+            | Self::Retrying
+            | Self::Asking
+            | Self::Expiring => &[],
+        }
+    }
+
+    /// Whether a model speaks for it, which says what it likes.
+    pub(crate) const fn is_model(self) -> bool {
+        !self.turns().is_empty()
     }
 }

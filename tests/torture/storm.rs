@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use futures_util::future::join_all;
-use greenroom::RunId;
+use futures_util::{StreamExt, stream};
+use greenroom::{RunEventKind, RunId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -21,7 +22,7 @@ use crate::history::History;
 use crate::kind::Kind;
 use crate::plan::{self, Fault, Settings};
 use crate::tables;
-use crate::wire::{Answer, Ask};
+use crate::wire::{Answer, Ask, Continue};
 
 /// One test after the other: each of them needs the machine.
 pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -146,19 +147,32 @@ async fn follow_to_the_end(crew: &Arc<Crew>) -> Vec<Reader> {
     readers
 }
 
-/// Waits until every run has settled; those that only a cancel ends are cancelled.
+/// How many runs are ended at the same time.
+const ENDED_AT_ONCE: usize = 20;
+
+/// Waits until every run has settled; those that only a cancel ends are cancelled, and those that wait for people are
+/// continued or cancelled.
 async fn settle(crew: &Crew) -> bool {
     let deadline = Instant::now() + TIME_TO_SETTLE;
     let client = tables::connect(crew.server.url()).await;
-    let parked = "SELECT run_id::text FROM greenroom.runs WHERE agent = $1 AND settled_at IS NULL";
+    let stuck = "SELECT run_id::text, status = 'PAUSED' FROM greenroom.runs \
+                 WHERE settled_at IS NULL AND (agent = $1 OR status = 'PAUSED')";
     let mut cancelled: BTreeSet<RunId> = BTreeSet::new();
     while Instant::now() < deadline {
-        for row in client.query(parked, &[&Kind::Parked.name()]).await.unwrap() {
-            let run_id: RunId = row.get::<_, &str>(0).parse().unwrap();
-            if cancelled.insert(run_id) {
-                crew.insist(&Ask::Cancel { run_id }).await;
-            }
-        }
+        let rows = client.query(stuck, &[&Kind::Parked.name()]).await.unwrap();
+        let runs = rows.iter().map(|row| (row.get::<_, &str>(0).parse::<RunId>().unwrap(), row.get::<_, bool>(1)));
+        let runs: Vec<(RunId, bool)> = runs.filter(|(run_id, _)| !cancelled.contains(run_id)).collect();
+        let continued = |run_id: RunId, is_paused: bool| is_paused && run_id.as_uuid().as_u128() % 4 != 0;
+        cancelled.extend(runs.iter().filter(|(run_id, paused)| !continued(*run_id, *paused)).map(|(run_id, _)| run_id));
+        stream::iter(runs)
+            .for_each_concurrent(ENDED_AT_ONCE, async |(run_id, is_paused)| {
+                if continued(run_id, is_paused) {
+                    go_on(crew, run_id).await;
+                } else {
+                    crew.insist(&Ask::Cancel { run_id }).await;
+                }
+            })
+            .await;
         if tables::unsettled(&client).await == 0 {
             return true;
         }
@@ -167,16 +181,32 @@ async fn settle(crew: &Crew) -> bool {
     false
 }
 
+/// Lets a paused run go on, unless it expires before.
+async fn go_on(crew: &Crew, run_id: RunId) {
+    let awaited = crew.insist(&Ask::AwaitPause { run_id, millis: 1000 }).await;
+    if let Answer::Paused { needs } = awaited
+        && let Some(&need) = needs.first()
+    {
+        crew.insist(&Ask::Continue(Continue { run_id, user: None, need, answer: fastrand::u32(..) })).await;
+    }
+}
+
 fn summary(history: &History, faults: usize, quiet: Duration, violations: &[Violation]) -> String {
     let again = history.runs.values().filter(|run| run.attempt > 1).count();
     let handed_back: usize =
         history.processes.iter().filter_map(|process| process.drained).map(|end| end.handed_back).sum();
+    let count = |is_one: fn(&RunEventKind) -> bool| {
+        history.runs.values().flat_map(|run| &run.events).filter(|event| is_one(&event.kind)).count()
+    };
     format!(
         "{} acknowledged runs, {} calls, {} processes, {faults} faults; {again} runs taken up again, {handed_back} handed back, \
-         at most {} ms beside a later attempt; all settled {quiet:.1?} after the last fault: {} violations",
+         {} pauses, {} continued; at most {} ms beside a later attempt; all settled {quiet:.1?} after the last fault: \
+         {} violations",
         checker::acknowledged(history),
         history.calls.len(),
         history.processes.len(),
+        count(|event| matches!(event, RunEventKind::RunPaused { .. })),
+        count(|event| matches!(event, RunEventKind::RunContinued {})),
         checker::longest_overlap(history) / 1000,
         violations.len()
     )

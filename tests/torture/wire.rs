@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use greenroom::{CancelOutcome, RunEvent, RunId, RunStatus};
+use greenroom::{CancelOutcome, RunEvent, RunId, RunStatus, StepKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -47,19 +47,28 @@ pub(crate) enum Ask {
         after: Option<u64>,
         millis: u64,
     },
+    /// Waits for so long until a run is paused.
+    AwaitPause {
+        run_id: RunId,
+        millis: u64,
+    },
+    Continue(Continue),
 }
 
 impl Ask {
     /// How long the answer may be kept waiting on purpose.
     pub(crate) const fn takes(&self) -> Duration {
         match self {
-            Self::Wait { millis, .. } | Self::Watch { millis, .. } => Duration::from_millis(*millis),
+            Self::Wait { millis, .. } | Self::Watch { millis, .. } | Self::AwaitPause { millis, .. } => {
+                Duration::from_millis(*millis)
+            }
             Self::Submit(_)
             | Self::Cancel { .. }
             | Self::CancelFor { .. }
             | Self::Get { .. }
             | Self::GetFor { .. }
-            | Self::ListFor { .. } => Duration::ZERO,
+            | Self::ListFor { .. }
+            | Self::Continue(_) => Duration::ZERO,
         }
     }
 
@@ -73,7 +82,9 @@ impl Ask {
             | Self::Get { run_id }
             | Self::GetFor { run_id, .. }
             | Self::Wait { run_id, .. }
-            | Self::Watch { run_id, .. } => Some(*run_id),
+            | Self::Watch { run_id, .. }
+            | Self::AwaitPause { run_id, .. }
+            | Self::Continue(Continue { run_id, .. }) => Some(*run_id),
         }
     }
 }
@@ -87,6 +98,18 @@ pub(crate) struct Submit {
     pub(crate) session: String,
     pub(crate) user: String,
     pub(crate) input: Value,
+}
+
+/// What somebody decides of a paused run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Continue {
+    pub(crate) run_id: RunId,
+    /// On whose behalf; nobody's when it is `None`.
+    pub(crate) user: Option<String>,
+    /// The question.
+    pub(crate) need: StepKey,
+    /// Nobody else's answer to it.
+    pub(crate) answer: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +143,14 @@ pub(crate) enum Answer {
     Watched {
         by_itself: bool,
     },
+    /// The run is paused, and waits for these.
+    Paused {
+        needs: Vec<StepKey>,
+    },
+    Continued,
+    NotPaused(RunStatus),
+    /// A decision is not what the run waits for.
+    Unfit,
     Refused {
         /// The error says that nothing was stored.
         nothing_stored: bool,
@@ -189,7 +220,7 @@ pub(crate) enum What {
     Work {
         step: u32,
     },
-    /// It was given the result of this step, which is the work of attempt `by`.
+    /// It was given the result of this step: the attempt `by` whose work it is or, of a question, the answer.
     Got {
         step: u32,
         by: u32,

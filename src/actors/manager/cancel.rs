@@ -88,12 +88,8 @@ impl Handler<CancelDone> for RunManager {
     fn handle(&mut self, CancelDone { run_id, written, reply }: CancelDone, ctx: &mut Self::Context) {
         self.calls = self.calls.saturating_sub(1);
         let answer = match written {
-            Ok(CancelWritten::Cancelled) => {
-                self.settled_waiting(run_id);
-                self.cancel_children(run_id, ctx);
-                self.go_on(ctx);
-                Ok(CancelAnswer::Cancelled)
-            }
+            Ok(CancelWritten::Cancelled) => self.cancelled_unowned(run_id, RunStatus::Pending, ctx),
+            Ok(CancelWritten::CancelledPaused) => self.cancelled_unowned(run_id, RunStatus::Paused, ctx),
             Ok(CancelWritten::Requested(node)) if Some(node) == self.node => return self.cancel_own(run_id, reply),
             Ok(CancelWritten::Requested(node)) => {
                 self.around.store.hint(Hint::Cancel(node));
@@ -112,6 +108,19 @@ impl Handler<CancelDone> for RunManager {
 }
 
 impl RunManager {
+    /// Takes in that a run is cancelled that nobody had.
+    fn cancelled_unowned(
+        &mut self,
+        run_id: RunId,
+        was: RunStatus,
+        ctx: &mut Context<Self>,
+    ) -> StoreResult<CancelAnswer> {
+        self.settled_waiting(run_id, was);
+        self.cancel_children(run_id, ctx);
+        self.go_on(ctx);
+        Ok(CancelAnswer::Cancelled)
+    }
+
     /// Cancels a run that turned out to be this node's: it has come to life meanwhile, or is about to.
     fn cancel_own(&mut self, run_id: RunId, reply: Option<CancelReply>) {
         if self.live.contains_key(&run_id) {

@@ -3,7 +3,7 @@
 use actix::prelude::*;
 
 use super::RunManager;
-use crate::run::RunId;
+use crate::run::{RunId, RunStatus};
 use crate::store::{NodeId, StoreResult, TakenRun};
 
 /// The most runs that one claim takes up.
@@ -35,8 +35,8 @@ pub(super) enum Seen {
     Unstarted(NodeId, Option<Vec<TakenRun>>),
     /// How many runs wait.
     Waiting(usize),
-    /// Runs that have settled because they had waited for too long.
-    Overdue(Vec<RunId>),
+    /// Runs that have settled because they had waited for too long, and what they were.
+    Overdue(Vec<(RunId, RunStatus)>),
 }
 
 impl RunManager {
@@ -136,10 +136,10 @@ impl Handler<Seen> for RunManager {
             }
             // Those that are arriving may be among them, and are counted again when their inserts are answered.
             Seen::Waiting(waiting) => self.waiting = waiting.saturating_sub(self.arriving.len()),
-            Seen::Overdue(run_ids) => {
-                for run_id in run_ids {
-                    tracing::warn!(run.id = %run_id, "the run was not started in time");
-                    self.settled_waiting(run_id);
+            Seen::Overdue(runs) => {
+                for (run_id, was) in runs {
+                    tracing::warn!(run.id = %run_id, run.status = %was, "the run has waited for too long");
+                    self.settled_waiting(run_id, was);
                 }
                 self.go_on(ctx);
             }

@@ -1,5 +1,6 @@
 //! Shutdown: no new work, what runs may finish, the rest is handed back.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -8,6 +9,7 @@ use tokio::sync::oneshot;
 use super::RunManager;
 use crate::actors::run_actor::Stop;
 use crate::actors::run_actor::ending::Ending;
+use crate::run::RunId;
 
 /// Refuses new runs from now on, lets live ones finish until `deadline` has passed, and hands back the rest.
 #[derive(Message)]
@@ -33,25 +35,45 @@ pub struct Drained {
     pub lost: usize,
 }
 
+/// What has become of a run.
+#[derive(Clone, Copy)]
+enum Fate {
+    Settled,
+    HandedBack,
+    Paused,
+    Lost,
+}
+
 /// A shutdown under way.
 pub(super) struct Draining {
     replies: Vec<oneshot::Sender<Drained>>,
-    drained: Drained,
+    /// Of a run with several attempts here, one after the other, the last one counts.
+    fates: HashMap<RunId, Fate>,
 }
 
 impl Draining {
-    pub(super) const fn count(&mut self, ending: &Ending) {
-        match ending {
-            Ending::Settled(_) => self.drained.settled += 1,
-            Ending::Paused => self.drained.paused += 1,
-            Ending::HandedBack | Ending::Retrying(_) => self.drained.handed_back += 1,
-            Ending::Fenced | Ending::Unstored(_) => self.drained.lost += 1,
-        }
+    pub(super) fn count(&mut self, run_id: RunId, ending: &Ending) {
+        let fate = match ending {
+            Ending::Settled(_) => Fate::Settled,
+            Ending::Paused => Fate::Paused,
+            Ending::HandedBack | Ending::Retrying(_) => Fate::HandedBack,
+            Ending::Fenced | Ending::Unstored(_) => Fate::Lost,
+        };
+        self.fates.insert(run_id, fate);
     }
 
     fn answer(&mut self) {
+        let mut drained = Drained::default();
+        for fate in self.fates.values() {
+            match fate {
+                Fate::Settled => drained.settled += 1,
+                Fate::HandedBack => drained.handed_back += 1,
+                Fate::Paused => drained.paused += 1,
+                Fate::Lost => drained.lost += 1,
+            }
+        }
         for reply in self.replies.drain(..) {
-            reply.send(self.drained).ok();
+            reply.send(drained).ok();
         }
     }
 }
@@ -64,7 +86,7 @@ impl Handler<Drain> for RunManager {
             Some(draining) => draining.replies.push(reply),
             None => {
                 tracing::info!(live = self.live.len(), "shutting down");
-                self.draining = Some(Draining { replies: vec![reply], drained: Drained::default() });
+                self.draining = Some(Draining { replies: vec![reply], fates: HashMap::new() });
             }
         }
         ctx.run_later(deadline, Self::hand_back_all);
@@ -82,7 +104,7 @@ impl RunManager {
 
     fn give_up(&mut self, _: &mut Context<Self>) {
         if let Some(draining) = &mut self.draining {
-            draining.drained.lost += self.live.len();
+            draining.fates.extend(self.live.keys().map(|&run_id| (run_id, Fate::Lost)));
             draining.answer();
         }
         self.live.clear();

@@ -65,7 +65,7 @@ impl Handler<RunEnded> for RunManager {
             }
         }
         if let Some(draining) = &mut self.draining {
-            draining.count(&ending);
+            draining.count(run_id, &ending);
         }
         self.tell_stopped();
         self.go_on(ctx);

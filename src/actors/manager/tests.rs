@@ -18,8 +18,8 @@ use crate::actors::run_actor::Die;
 use crate::actors::testing::{Gated, Tally, agents, run_of, soon};
 use crate::run::{Run, RunId, RunStatus, UserId};
 use crate::store::conformance::samples;
-use crate::store::protocol::InsertRun;
-use crate::store::{RunStore, StoreResult};
+use crate::store::protocol::{Advance, Change, InsertRun};
+use crate::store::{Claim, RunStore, StoreResult, TakenRun};
 
 mod cancels;
 mod claims;
@@ -51,6 +51,32 @@ impl Handler<IsClaiming> for RunManager {
 
     fn handle(&mut self, _: IsClaiming, _: &mut Self::Context) -> bool {
         self.claiming > 0
+    }
+}
+
+/// How many runs wait, as far as the manager knows.
+#[derive(Message)]
+#[rtype(result = "usize")]
+struct CountWaiting;
+
+impl Handler<CountWaiting> for RunManager {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountWaiting, _: &mut Self::Context) -> usize {
+        self.waiting
+    }
+}
+
+/// Brings a run that was taken up.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Bring(TakenRun);
+
+impl Handler<Bring> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, Bring(taken): Bring, ctx: &mut Self::Context) {
+        self.enliven(taken, ctx);
     }
 }
 
@@ -199,6 +225,39 @@ impl Scene {
     /// Returns when the manager has handled all that was sent to it before.
     async fn all_taken_in(&self) -> usize {
         soon(self.crew.manager.send(CountLive)).await.unwrap()
+    }
+
+    async fn waiting(&self) -> usize {
+        soon(self.crew.manager.send(CountWaiting)).await.unwrap()
+    }
+
+    /// A run that waits for people, and is not live any more.
+    async fn paused(&self) -> RunId {
+        let run_id = self.run("asking").await;
+        soon(async {
+            while self.status(run_id).await != RunStatus::Paused || self.all_taken_in().await > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        run_id
+    }
+
+    /// Takes up a run that is at work and has said nothing, past the manager, as if it had been given up before.
+    async fn taken_up_again(&self, run_id: RunId) -> TakenRun {
+        let row = samples::facts(self.store.inner(), run_id).await;
+        let given_up = Advance {
+            run_id,
+            attempt: row.attempt,
+            first_seq: row.next_seq,
+            events: Vec::new(),
+            steps: Vec::new(),
+            change: Change::HandBack,
+        };
+        samples::advance(self.store.inner(), &given_up).await.unwrap();
+        let agent = samples::get(self.store.inner(), run_id).await.output.agent;
+        let claim = Claim { node: row.node.unwrap(), agents: vec![agent], limited: Vec::new(), limit: 1 };
+        self.store.inner().claim(claim).await.unwrap().remove(0)
     }
 
     /// Waits for the run to settle.

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::soon;
-use crate::run::{Exchange, Run, RunEvent, RunId, StepRecord};
+use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord};
 #[cfg(feature = "webhooks")]
 use crate::store::delivery::Outbox;
 use crate::store::hints::Hint;
@@ -341,7 +341,7 @@ impl RunStore for Gated {
         self.inner.write_session_state(write)
     }
 
-    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
+    fn settle_overdue(&self, limit: usize) -> BoxFuture<'_, StoreResult<Vec<(RunId, RunStatus)>>> {
         self.inner.settle_overdue(limit)
     }
 

@@ -46,7 +46,7 @@ pub(super) async fn each_way_of_settling_writes_one_delivery(store: &dyn RunStor
     expected.insert(never_started.run_id);
     let overdue = told(late(unowned()));
     submit(store, &overdue).await;
-    assert_eq!(store.settle_overdue(100).await.unwrap(), [id(&overdue)]);
+    assert_eq!(store.settle_overdue(100).await.unwrap(), [(id(&overdue), RunStatus::Pending)]);
     expected.insert(id(&overdue));
 
     let deliveries = all(store).await;

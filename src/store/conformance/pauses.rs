@@ -100,7 +100,7 @@ pub(super) async fn decisions_that_do_not_fit_change_nothing(store: &dyn RunStor
 
 pub(super) async fn a_paused_run_is_cancelled_at_once_and_keeps_what_it_said(store: &dyn RunStore) {
     let attempt = paused(store, owned(), None).await;
-    assert_eq!(cancel(store, attempt.run_id).await, CancelWritten::Cancelled);
+    assert_eq!(cancel(store, attempt.run_id).await, CancelWritten::CancelledPaused);
     let output = get(store, attempt.run_id).await.output;
     assert_eq!((output.status, output.paused_at, output.requirements), (Cancelled, None, vec![]));
     assert_eq!((output.content, output.metrics.usage.total_tokens), (Some("Par".into()), 7));
@@ -122,7 +122,7 @@ pub(super) async fn a_paused_run_that_nobody_continues_in_time_settles(store: &d
     let patient = paused(store, owned(), Some(Duration::from_secs(3600))).await;
     assert!(get(store, patient.run_id).await.start_by.is_some());
     let message = "the run was not continued in time";
-    assert_eq!(store.settle_overdue(100).await.unwrap(), [swept.run_id]);
+    assert_eq!(store.settle_overdue(100).await.unwrap(), [(swept.run_id, Paused)]);
     let asked = paused(store, owned(), Some(Duration::ZERO)).await;
     assert_eq!(resume(store, &confirmed(asked.run_id)).await, Err(ContinueRefusal::NotPaused(Error)));
 

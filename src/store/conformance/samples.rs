@@ -196,7 +196,7 @@ pub(in crate::store) async fn submit(store: &dyn RunStore, run: &InsertRun) -> R
     *run
 }
 
-pub(in crate::store) async fn advance(store: &dyn RunStore, advance: &Advance) -> Result<(), Refusal> {
+pub(crate) async fn advance(store: &dyn RunStore, advance: &Advance) -> Result<(), Refusal> {
     let written = write(store, Write::Advance(Box::new(advance.clone()))).await;
     let Written::Advance(outcome) = written else { panic!("an advance was answered by {written:?}") };
     outcome

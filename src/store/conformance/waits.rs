@@ -23,7 +23,7 @@ pub(super) async fn a_run_that_is_not_started_in_time_settles_with_its_last_even
     assert!(start_by - Utc::now() > chrono::Duration::minutes(50));
     submit(store, &unowned()).await;
 
-    assert_eq!(store.settle_overdue(100).await.unwrap(), [id(&asked)]);
+    assert_eq!(store.settle_overdue(100).await.unwrap(), [(id(&asked), RunStatus::Pending)]);
 
     let output = get(store, id(&asked)).await.output;
     let message = "the run was not started in time";
@@ -69,7 +69,7 @@ pub(super) async fn a_run_that_somebody_has_or_that_was_started_once_is_never_la
 
     let mut taken = taken;
     taken.write(Change::HandBack).await;
-    assert_eq!(store.settle_overdue(100).await.unwrap(), [taken.run_id], "it was never started");
+    assert_eq!(store.settle_overdue(100).await.unwrap(), [(taken.run_id, RunStatus::Pending)], "it was never started");
 }
 
 pub(super) async fn overdue_runs_are_settled_up_to_the_limit(store: &dyn RunStore) {

@@ -11,11 +11,14 @@ use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
+pub(super) use self::steps::RememberSteps;
 use super::row::signed;
 use super::statement::{push, statement};
 use crate::run::{Metrics, RunStatus};
 use crate::store::protocol::{Advance, Change, Pause, Settlement};
 use crate::store::{StoreError, StoreResult};
+
+mod steps;
 
 /// `UPDATE` of any number of runs, each a slot in every array, with their events, steps and outputs. Answers the runs whose
 /// row passed the guard; [`judge`](crate::store::protocol::judge) says why another did not.
@@ -38,11 +41,7 @@ pub(super) struct AdvanceRuns {
     event_seqs: Vec<i64>,
     event_times: Vec<DateTime<Utc>>,
     pub(super) events: Vec<String>,
-    step_runs: Vec<Uuid>,
-    step_positions: Vec<i32>,
-    step_first_attempts: Vec<i32>,
-    step_names: Vec<String>,
-    pub(super) step_results: Vec<String>,
+    pub(super) steps: RememberSteps,
     /// The runs that are to end as `CANCELLED`: an intent of theirs is spent.
     pub(super) cancelled: Vec<Uuid>,
 }
@@ -107,11 +106,7 @@ impl AdvanceRuns {
             self.events.push(to_json(&event.kind)?);
         }
         for step in &advance.steps {
-            self.step_runs.push(run_id);
-            self.step_positions.push(signed(step.position, "position")?);
-            self.step_first_attempts.push(signed(step.first_attempt, "first_attempt")?);
-            self.step_names.push(step.name.clone());
-            self.step_results.push(step.result.clone());
+            self.steps.push(advance.run_id, step)?;
         }
         self.run_ids.push(run_id);
         self.attempts.push(attempt);
@@ -209,18 +204,12 @@ impl QueryFragment<Pg> for AdvanceRuns {
             ", ", &self.events => Array<Text>,
             ") AS e (run_id, seq, created_at, event) \
                 WHERE (e.run_id IN (SELECT run_id FROM done)) IS TRUE), \
-             steps AS ( \
-                INSERT INTO run_steps (run_id, position, first_attempt, name, result, created_at) \
-                SELECT s.run_id, s.position, s.first_attempt, s.name, s.result::json, now() \
-                FROM unnest(", &self.step_runs => Array<SqlUuid>,
-            ", ", &self.step_positions => Array<Integer>,
-            ", ", &self.step_first_attempts => Array<Integer>,
-            ", ", &self.step_names => Array<Text>,
-            ", ", &self.step_results => Array<Text>,
-            ") AS s (run_id, position, first_attempt, name, result) \
-                WHERE (s.run_id IN (SELECT run_id FROM done)) IS TRUE \
-                ON CONFLICT (run_id, position) DO UPDATE SET first_attempt = excluded.first_attempt, \
-                    name = excluded.name, result = excluded.result, created_at = excluded.created_at), \
+             "
+        );
+        self.steps.walk_ast(out.reborrow())?;
+        push!(
+            out,
+            ", \
              outputs AS ( \
                 INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics, tools, requirements) \
                 SELECT run_id, content::json, error_kind, error_message, metrics::json, tools::json, requirements::json \

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -83,12 +83,17 @@ pub(super) async fn look(conn: &mut Connection, cancels: &[Cancel]) -> StoreResu
     let event = RunEventKind::RunCancelled { reason: CANCELLED_BY_CALLER.to_owned() };
     let event = serde_json::to_string(&event).map_err(|error| StoreError::Data(error.to_string()))?;
     let statement = CancelRuns { cancels: cancels.iter().collect(), event };
-    let touched: Vec<(Uuid, String, Option<Uuid>)> =
+    let touched: Vec<(Uuid, String, Option<Uuid>, bool)> =
         statement.get_results(conn).await.map_err(|error| from_diesel(&error))?;
     let mut found: Answers = touched
         .into_iter()
-        .map(|(run_id, user_id, node)| {
-            let written = node.map_or(CancelWritten::Cancelled, |node| CancelWritten::Requested(NodeId::from(node)));
+        .map(|(run_id, user_id, node, was_started)| {
+            let written = match node {
+                Some(node) => CancelWritten::Requested(NodeId::from(node)),
+                // Only a pause leaves the time of a start on a run that nobody has.
+                None if was_started => CancelWritten::CancelledPaused,
+                None => CancelWritten::Cancelled,
+            };
             (answered(run_id, user_id), written)
         })
         .collect();
@@ -116,7 +121,7 @@ struct CancelRuns {
     event: String,
 }
 
-statement!(CancelRuns -> (SqlUuid, Text, Nullable<SqlUuid>));
+statement!(CancelRuns -> (SqlUuid, Text, Nullable<SqlUuid>, Bool));
 
 impl QueryFragment<Pg> for CancelRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -134,14 +139,14 @@ impl QueryFragment<Pg> for CancelRuns {
                     next_seq = next_seq + CASE WHEN node_id IS NULL THEN 1 ELSE 0 END \
                 WHERE r.run_id = ANY(", run_ids => Array<SqlUuid>, ") AND r.settled_at IS NULL AND EXISTS ( \
                     SELECT FROM asked a WHERE a.run_id = r.run_id AND a.user_id IN ('', r.user_id)) \
-                RETURNING r.run_id, r.user_id, r.node_id, r.next_seq), \
+                RETURNING r.run_id, r.user_id, r.node_id, r.next_seq, r.started_at IS NOT NULL AS was_started), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \
                 SELECT run_id, next_seq - 1, now(), ", &self.event => Text, "::json FROM touched WHERE node_id IS NULL), \
              spent AS ( \
                 DELETE FROM cancel_intents c USING touched t \
                 WHERE c.run_id = t.run_id AND c.user_id IN ('', t.user_id) AND t.node_id IS NULL) \
-             SELECT a.run_id, a.user_id, t.node_id FROM asked a JOIN touched t USING (run_id) \
+             SELECT a.run_id, a.user_id, t.node_id, t.was_started FROM asked a JOIN touched t USING (run_id) \
              WHERE a.user_id IN ('', t.user_id)"
         );
         Ok(())

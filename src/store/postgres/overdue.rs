@@ -13,12 +13,12 @@ use super::error::from_diesel;
 use super::read::{FACTS, Facts, FactsRow};
 use super::settle::SettleRuns;
 use super::statement::{push, statement};
-use crate::run::RunId;
+use crate::run::{RunId, RunStatus};
 use crate::store::StoreResult;
 use crate::store::protocol::time_out;
 
-/// Settles at most `limit` runs, and says which.
-pub(super) async fn settle_overdue(conn: &mut Connection, limit: usize) -> StoreResult<Vec<RunId>> {
+/// Settles at most `limit` runs, and says which, and what they were.
+pub(super) async fn settle_overdue(conn: &mut Connection, limit: usize) -> StoreResult<Vec<(RunId, RunStatus)>> {
     // Nearly always there are none, and this is asked often.
     if !AnyOverdue.get_result::<bool>(conn).await.map_err(|error| from_diesel(&error))? {
         return Ok(Vec::new());
@@ -31,24 +31,25 @@ pub(super) async fn settle_overdue(conn: &mut Connection, limit: usize) -> Store
     settled
 }
 
-async fn settle_locked(conn: &mut Connection, limit: usize) -> StoreResult<Vec<RunId>> {
+async fn settle_locked(conn: &mut Connection, limit: usize) -> StoreResult<Vec<(RunId, RunStatus)>> {
     conn.batch_execute("BEGIN").await.map_err(|error| from_diesel(&error))?;
     let rows: Vec<FactsRow> =
         LockOverdue { limit: count(limit) }.get_results(conn).await.map_err(|error| from_diesel(&error))?;
     let mut settle = SettleRuns::new()?;
+    let mut settled = Vec::new();
     for row in rows {
         let (run_id, facts) = row.into_facts()?;
         if let Some(takeover) = time_out(&facts) {
             settle.push(run_id, takeover)?;
+            settled.push((run_id, facts.status));
         }
     }
-    let settled: Vec<Uuid> = if settle.is_empty() {
-        Vec::new()
-    } else {
-        settle.get_results(conn).await.map_err(|error| from_diesel(&error))?
-    };
+    if !settle.is_empty() {
+        // Their rows are locked, so it is all of them.
+        let _settled: Vec<Uuid> = settle.get_results(conn).await.map_err(|error| from_diesel(&error))?;
+    }
     conn.batch_execute("COMMIT").await.map_err(|error| from_diesel(&error))?;
-    Ok(settled.into_iter().map(RunId::from).collect())
+    Ok(settled)
 }
 
 /// The runs that wait and should have been started or continued, as far as the index tells.

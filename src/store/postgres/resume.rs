@@ -6,15 +6,15 @@ use diesel::QueryResult;
 use diesel::Queryable;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::advance::to_json;
+use super::advance::{RememberSteps, to_json};
 use super::connection::Connection;
 use super::error::from_diesel;
 use super::read::{FACTS, Facts, FactsRow};
-use super::row::{json, signed};
+use super::row::json;
 use super::settle::SettleRuns;
 use super::statement::{push, statement};
 use crate::run::{FailureKind, RunEventKind, RunId, RunStatus, StepRecord};
@@ -120,11 +120,7 @@ struct ResumeRuns {
     run_ids: Vec<Uuid>,
     continues: Vec<Uuid>,
     event: String,
-    step_runs: Vec<Uuid>,
-    step_positions: Vec<i32>,
-    step_first_attempts: Vec<i32>,
-    step_names: Vec<String>,
-    step_results: Vec<String>,
+    steps: RememberSteps,
 }
 
 impl ResumeRuns {
@@ -133,11 +129,7 @@ impl ResumeRuns {
             run_ids: Vec::new(),
             continues: Vec::new(),
             event: to_json(&RunEventKind::RunContinued {})?,
-            step_runs: Vec::new(),
-            step_positions: Vec::new(),
-            step_first_attempts: Vec::new(),
-            step_names: Vec::new(),
-            step_results: Vec::new(),
+            steps: RememberSteps::default(),
         })
     }
 
@@ -145,11 +137,7 @@ impl ResumeRuns {
         self.run_ids.push(one.run_id.as_uuid());
         self.continues.push(one.id);
         for step in steps {
-            self.step_runs.push(one.run_id.as_uuid());
-            self.step_positions.push(signed(step.position, "position")?);
-            self.step_first_attempts.push(signed(step.first_attempt, "first_attempt")?);
-            self.step_names.push(step.name.clone());
-            self.step_results.push(step.result.clone());
+            self.steps.push(one.run_id, step)?;
         }
         Ok(Ok(()))
     }
@@ -169,20 +157,10 @@ impl QueryFragment<Pg> for ResumeRuns {
                 INSERT INTO run_events (run_id, seq, created_at, event) \
                 SELECT run_id, next_seq - 1, now(), ", &self.event => Text, "::json FROM done), \
              outputs AS (DELETE FROM run_outputs o USING done d WHERE o.run_id = d.run_id), \
-             steps AS ( \
-                INSERT INTO run_steps (run_id, position, first_attempt, name, result, created_at) \
-                SELECT s.run_id, s.position, s.first_attempt, s.name, s.result::json, now() \
-                FROM unnest(", &self.step_runs => Array<SqlUuid>,
-            ", ", &self.step_positions => Array<Integer>,
-            ", ", &self.step_first_attempts => Array<Integer>,
-            ", ", &self.step_names => Array<Text>,
-            ", ", &self.step_results => Array<Text>,
-            ") AS s (run_id, position, first_attempt, name, result) \
-                WHERE (s.run_id IN (SELECT run_id FROM done)) IS TRUE \
-                ON CONFLICT (run_id, position) DO UPDATE SET first_attempt = excluded.first_attempt, \
-                    name = excluded.name, result = excluded.result, created_at = excluded.created_at) \
-             SELECT run_id FROM done"
+             "
         );
+        self.steps.walk_ast(out.reborrow())?;
+        out.push_sql(" SELECT run_id FROM done");
         Ok(())
     }
 }

@@ -153,7 +153,7 @@ impl Documents {
             .chain(&advance.tools)
             .chain(&advance.requirements)
             .flatten()
-            .chain(&advance.step_results);
+            .chain(&advance.steps.results);
         Self(insert.inputs.iter().chain(&insert.metadata).chain(&advance.events).chain(contents).cloned().collect())
     }
 

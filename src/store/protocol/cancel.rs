@@ -32,8 +32,10 @@ impl From<RunId> for Cancel {
 /// What a cancel of a run that is not live in this process has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CancelWritten {
-    /// Nobody owned the run: it is cancelled.
+    /// Nobody owned the run, which waited to be taken up: it is cancelled.
     Cancelled,
+    /// Nobody owned the run, which waited for people: it is cancelled.
+    CancelledPaused,
     /// `node` owns the run: the request is on the row.
     Requested(NodeId),
     /// The run had settled.

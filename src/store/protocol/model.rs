@@ -5,7 +5,7 @@
 //! [`judge_cancel`](super::judge_cancel), [`judge_continue`](super::pause::judge_continue),
 //! [`take_over`](super::take_over), [`next_move`](super::lease::next_move) and the table of transitions. Around them:
 //!
-//! - [`tables`], [`arrivals`], [`row`]: the database. Each of its transactions is one step, so that two of them come in either order;
+//! - [`tables`], [`arrivals`], [`claims`], [`row`]: the database. Each of its transactions is one step, so that two of them come in either order;
 //! - [`process`], [`keeper`], [`lives`]: a process with its lease, and the runs that are live in it, each a writer that
 //!   waits for its answers;
 //! - [`callers`], [`calls`]: who submits, who cancels and who decides, and what they were told;
@@ -24,11 +24,12 @@ use self::callers::Ask;
 use self::state::State;
 use self::steps::Step;
 use super::lease::Terms;
-use crate::run::CrashPolicy;
+use crate::run::{CrashPolicy, SessionPolicy};
 
 mod arrivals;
 mod callers;
 mod calls;
+mod claims;
 mod faults;
 mod keeper;
 mod lives;
@@ -45,6 +46,12 @@ mod tests;
 /// How many steps of the clock a lease lasts.
 const TTL: u8 = 4;
 
+/// How many steps of user code are told apart.
+const STEPS: usize = 2;
+
+/// By step of user code, the attempt whose work its result is; 0 where there is none.
+type Results = [u8; STEPS];
+
 const TERMS: Terms = Terms { ttl: Duration::from_secs(TTL as u64) };
 
 /// What is tried, and how much of it.
@@ -56,6 +63,10 @@ struct World {
     runs: u8,
     max_attempts: u32,
     on_crash: CrashPolicy,
+    /// Whether the runs, all of them of one session, may run beside each other.
+    sessions: SessionPolicy,
+    /// How many steps user code has, at most [`STEPS`].
+    steps: usize,
     /// What may happen, and how often.
     may: May,
     /// Time stands still here; what is still open then is looked at by [`recovery`].
@@ -86,6 +97,8 @@ struct May {
     say: u8,
     /// User code waits for people.
     need: u8,
+    /// User code fails in a way that may pass.
+    fail: u8,
     /// A sweep finds the runs of the node locked by somebody.
     skip: u8,
     /// What a process looked up about runs of its own is stale when it hears it.
@@ -121,6 +134,18 @@ enum Broken {
     ContinueUnguarded,
     /// A pause does not mind a request on the row.
     PauseIgnoresRequest,
+    /// A start that was followed by a failure does not count.
+    RetryUncounted,
+    /// A claim does not mind that a failed run is to wait.
+    RetryTakenAtOnce,
+    /// User code goes on from the result of a step before that is durable.
+    StepUsedEarly,
+    /// An attempt does not look for the steps that earlier ones have finished.
+    StepsForgotten,
+    /// Of two claims that see different runs of a session, none minds what the other has committed.
+    TurnWithoutIndex,
+    /// An insert looks before it writes for the run that has the session, and no index minds.
+    HolderBeforeInsert,
     /// A second insert of an id writes over the first.
     InsertOverwrites,
     /// A node looks once for what it was not told of, and not again.

@@ -66,8 +66,8 @@ pub(super) fn take_over_all(conn: &mut SqliteConnection) -> StoreResult<()> {
     })
 }
 
-/// Settles runs that have waited for too long, and says which.
-pub(super) fn settle_overdue(conn: &mut SqliteConnection, limit: usize) -> StoreResult<Vec<RunId>> {
+/// Settles runs that have waited for too long, and says which, and what they were.
+pub(super) fn settle_overdue(conn: &mut SqliteConnection, limit: usize) -> StoreResult<Vec<(RunId, RunStatus)>> {
     transact(conn, |conn| {
         let now = now();
         let mut settled = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn settle_overdue(conn: &mut SqliteConnection, limit: usize) -> Store
                 Some(Takeover::Fail(kind)) => fail(conn, run_id, &facts, kind, now)?,
                 Some(Takeover::Cancel) => cancel_unowned(conn, run_id, &facts, now)?,
             }
-            settled.push(run_id);
+            settled.push((run_id, facts.status));
         }
         Ok(settled)
     })

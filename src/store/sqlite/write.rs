@@ -163,7 +163,8 @@ fn cancel(conn: &mut SqliteConnection, cancel: &Cancel, limits: StoreLimits, now
         }
         (CancelVerdict::Settle, Some(row)) => {
             cancel_unowned(conn, run_id, &row, now)?;
-            Ok(CancelWritten::Cancelled)
+            let waited_for_people = row.status == RunStatus::Paused;
+            Ok(if waited_for_people { CancelWritten::CancelledPaused } else { CancelWritten::Cancelled })
         }
     }
 }

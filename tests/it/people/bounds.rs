@@ -1,9 +1,6 @@
-//! What requirements may be, and what 10,000 paused runs cost.
-
-use std::time::Duration;
+//! What requirements may be.
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use greenroom::{
     Agent, AgentError, Decision, FailureKind, InputKind, NewRun, Question, RunContext, RunStatus, Runtime, Store,
@@ -69,64 +66,4 @@ async fn a_requirement_that_is_given_up_is_asked_of_nobody() {
     assert_eq!(names, ["second"]);
     run.continue_run([Decision::confirm(id(&output))]).await.unwrap();
     assert_eq!(settled(&run).await.status, RunStatus::Completed);
-}
-
-/// The resident memory of this process, in KiB.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-#[allow(clippy::print_stdout, reason = "a measurement is there to be read")]
-async fn ten_thousand_paused_runs() {
-    const RUNS: usize = 10_000;
-    let Some(server) = crate::postgres::Server::start().await else { return };
-    let agent = || {
-        Agent::builder("asks").code(|cx: RunContext| async move {
-            Ok(if cx.confirm("go", 1).await?.confirmed { "went" } else { "stayed" })
-        })
-    };
-    let begin = async || Runtime::builder().store(Store::postgres(server.url())).agent(agent()).start().await.unwrap();
-    let count = async |runtime: &Runtime, status| runtime.counts().await.unwrap().of(status);
-    let runtime = begin().await;
-    let all_are = async |runtime: &Runtime, status, runs| {
-        while count(runtime, status).await < runs {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    // The first ones warm everything up.
-    let submit = async |runtime: &Runtime, runs: usize| {
-        let mut run_ids = Vec::new();
-        for _ in 0..runs / 500 {
-            let some = join_all((0..500).map(|_| runtime.submit(NewRun::new("asks", 1)))).await;
-            run_ids.extend(some.into_iter().map(|run| run.unwrap().run_id()));
-            all_are(runtime, RunStatus::Paused, run_ids.len()).await;
-        }
-        run_ids
-    };
-    let warm = submit(&runtime, 1000).await;
-    for run_id in warm {
-        runtime.cancel(run_id).await.unwrap();
-    }
-    let before = resident();
-    let run_ids = submit(&runtime, RUNS).await;
-    let after = resident();
-    println!("resident: {before} KiB with none, {after} KiB with {RUNS} paused runs");
-
-    let other = begin().await;
-    let begun = std::time::Instant::now();
-    for some in run_ids.chunks(500) {
-        let decide = async |run_id| {
-            let needed = id(&other.get(run_id).await.unwrap().unwrap().output);
-            other.continue_run(run_id, [Decision::confirm(needed)]).await.unwrap();
-        };
-        join_all(some.iter().map(|&run_id| decide(run_id))).await;
-    }
-    for &run_id in &run_ids {
-        assert_eq!(text(&other.wait(run_id, Duration::from_secs(60)).await.unwrap()), "went");
-    }
-    println!("continued from another process and completed: {:.1} s", begun.elapsed().as_secs_f64());
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use greenroom::{CrashPolicy, FailureKind, RunEventKind, RunStatus};
 
-use super::{Case, Execution, Findings, Guarantee, starts};
+use super::{Case, Execution, Findings, Guarantee, pauses, starts};
 use crate::history::StoredRun;
 use crate::kind::Kind;
 use crate::speech;
@@ -47,7 +47,7 @@ fn writers(stored: &StoredRun, kind: Kind, findings: &mut Findings<'_>) {
             });
         }
         // A model says what it likes.
-        if kind == Kind::Model {
+        if kind.is_model() {
             continue;
         }
         match speech::words(event) {
@@ -74,34 +74,39 @@ fn limits(case: &Case<'_>, stored: &StoredRun, kind: Kind, findings: &mut Findin
     findings.check(stored.starts <= stored.max_attempts, Guarantee::G4, || {
         format!("was started {} times, and may be {} times", stored.starts, stored.max_attempts)
     });
-    let hard = case.executions.iter().filter(|execution| execution.process.asked_to_end.is_none()).count();
+    let paused = pauses::attempts(stored);
+    let counted: Vec<_> = case.executions.iter().filter(|execution| !paused.contains(&execution.attempt)).collect();
+    let hard = counted.iter().filter(|execution| execution.process.asked_to_end.is_none()).count();
     findings.check(hard <= stored.max_attempts as usize, Guarantee::G4, || {
         format!("user code was started {hard} times in processes that were not shut down")
     });
-    findings.check(kind.policy() != CrashPolicy::Fail || case.executions.len() <= 1, Guarantee::G4, || {
-        format!("must not be run again, and user code was started {} times", case.executions.len())
+    findings.check(kind.policy() != CrashPolicy::Fail || counted.len() <= 1, Guarantee::G4, || {
+        format!("must not be run again, and user code was started {} times", counted.len())
     });
 }
 
-/// The attempts that a shutdown has handed back are not among the starts, and all others are.
+/// The attempts that a shutdown has handed back, or that have ended in a pause, are not among the starts, and all others are.
 fn shutdowns(case: &Case<'_>, stored: &StoredRun, findings: &mut Findings<'_>) {
     let all = starts(stored).count();
     let last = starts(stored).map(|(attempt, _)| attempt).max();
-    let failed = retried(stored);
+    let (failed, paused) = (retried(stored), pauses::attempts(stored));
+    let went_on = |attempt: &u32| failed.contains(attempt) || paused.contains(attempt);
     let handed_back = |execution: &&Execution<'_>| {
         let process = execution.process;
         let in_order = process.drained.is_some_and(|drained| drained.lost == 0);
         let at_the_end = execution.end.zip(process.asked_to_end).is_some_and(|(end, asked)| end > asked);
-        in_order && at_the_end && Some(execution.attempt) != last && !failed.contains(&execution.attempt)
+        in_order && at_the_end && Some(execution.attempt) != last && !went_on(&execution.attempt)
     };
     let given_back = case.executions.iter().filter(handed_back).count();
-    findings.check(stored.starts as usize + given_back <= all, Guarantee::G11, || {
-        format!("{} of {all} starts count, though {given_back} were handed back", stored.starts)
+    let counted = stored.starts as usize + paused.len();
+    findings.check(counted + given_back <= all, Guarantee::G11, || {
+        let given_up = given_back + paused.len();
+        format!("{} of {all} starts count, though {given_up} were handed back or paused", stored.starts)
     });
     // Not every attempt that was handed back had come to user code; but only a shutdown hands back.
     let ever_asked_to_end = case.executions.iter().any(|execution| execution.process.asked_to_end.is_some());
     let unseen = all.saturating_sub(case.executions.len());
-    findings.check(stored.starts as usize + unseen >= all || ever_asked_to_end, Guarantee::G4, || {
+    findings.check(counted + unseen >= all || ever_asked_to_end, Guarantee::G4, || {
         format!("{} of {all} starts count, and nobody has handed one back", stored.starts)
     });
 }
@@ -126,6 +131,7 @@ fn ends(stored: &StoredRun, kind: Kind, findings: &mut Findings<'_>) {
         (RunStatus::Error, Some(FailureKind::ProcessDied | FailureKind::Shutdown)) => {
             kind.policy() == CrashPolicy::Fail
         }
+        (RunStatus::Error, Some(FailureKind::PauseTimeout)) => kind.pause_timeout().is_some(),
         (RunStatus::Error, Some(FailureKind::AttemptsExhausted)) => stored.starts >= stored.max_attempts,
         (RunStatus::Error, _) => false,
         (RunStatus::Cancelled, None) => true,

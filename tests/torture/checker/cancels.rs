@@ -33,7 +33,7 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
         let asked = case.calls.iter().any(|call| users::may_cancel(call, owner));
         findings.check(asked, Guarantee::G5, || "is cancelled, and nobody who may wanted that".to_owned());
         // What a model has said in a turn that is remembered is not said again.
-        if case.kind() != Some(Kind::Model) {
+        if !case.kind().is_some_and(Kind::is_model) {
             partial_output(stored, findings);
         }
     }
@@ -81,6 +81,8 @@ fn shows_the_run(call: &Call) -> bool {
                 | Answer::Cancelled
                 | Answer::CancelRequested
                 | Answer::AlreadySettled(_)
+                | Answer::Paused { .. }
+                | Answer::Continued
         )
     )
 }

@@ -43,6 +43,8 @@ fn seen(call: &Call) -> Option<(&Call, RunStatus, Option<Option<&Value>>)> {
         Some(Answer::Output { status, content }) => (*status, Some(content.as_ref())),
         Some(Answer::AlreadySettled(status)) => (*status, None),
         Some(Answer::Cancelled) => (RunStatus::Cancelled, None),
+        Some(Answer::NotPaused(status)) => (*status, None),
+        Some(Answer::Paused { .. }) => (RunStatus::Paused, None),
         // Somebody had it.
         Some(Answer::CancelRequested) => (RunStatus::Running, None),
         _ => (told(call)?, None),

@@ -2,7 +2,7 @@
 
 use super::{Case, Findings, Guarantee, Violation};
 use crate::history::{Call, History};
-use crate::wire::{Answer, Ask};
+use crate::wire::{Answer, Ask, Continue};
 
 /// Whether a cancel may hit the run of this user.
 pub(super) fn may_cancel(call: &Call, owner: Option<&str>) -> bool {
@@ -26,6 +26,12 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
                 let right = matches!(answer, Answer::IntentStored | Answer::Refused { .. });
                 findings.check(right, Guarantee::G12, || {
                     format!("is of {}, and a cancel by {user} was answered {answer:?}", stored.user)
+                });
+            }
+            Ask::Continue(Continue { user: Some(user), .. }) if *user != stored.user => {
+                let right = matches!(answer, Answer::Missing | Answer::Refused { .. });
+                findings.check(right, Guarantee::G12, || {
+                    format!("is of {}, and a decision by {user} was answered {answer:?}", stored.user)
                 });
             }
             _ => {}

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom::{Agent, AgentBuilder, AgentError, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn};
+use greenroom::{Agent, AgentBuilder, AgentError, Question, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn};
 use serde_json::{Value, json};
 
 use super::notes::{AtWork, Notes};
 use crate::kind::Kind;
 use crate::speech::Speaker;
 use crate::wire::What;
+
+mod tools;
 
 /// How many steps an agent has that has steps.
 const STEPS: u32 = 5;
@@ -19,10 +21,16 @@ pub(super) fn agent(kind: Kind, notes: &Notes) -> AgentBuilder {
     if kind == Kind::Model {
         return agent.model(ScriptedModel::new([ScriptedTurn::echo().delay(Duration::from_millis(100))]));
     }
+    if kind == Kind::Tools {
+        return tools::with_tools(agent, notes);
+    }
     let history = if kind == Kind::Remembering { 5 } else { 0 };
     let mut agent = agent.on_crash(kind.policy()).history(history);
     if kind == Kind::Retrying {
         agent = agent.retry(RetryPolicy::new(Duration::from_millis(100)));
+    }
+    if let Some(timeout) = kind.pause_timeout() {
+        agent = agent.pause_timeout(timeout);
     }
     let notes = notes.clone();
     agent.code(move |cx: RunContext| {
@@ -36,7 +44,7 @@ pub(super) fn agent(kind: Kind, notes: &Notes) -> AgentBuilder {
     })
 }
 
-/// Whose work the results of its steps were.
+/// The results of its steps.
 async fn work(
     kind: Kind,
     cx: &RunContext,
@@ -44,12 +52,13 @@ async fn work(
     at_work: &Arc<AtWork>,
 ) -> Result<Vec<u32>, AgentError> {
     match kind {
-        Kind::Instant | Kind::Remembering | Kind::Model => speaker.say().await?,
+        Kind::Instant | Kind::Remembering | Kind::Model | Kind::Tools => speaker.say().await?,
         Kind::Streaming | Kind::Careful => speak(speaker, 12, 25).await?,
         Kind::Failing | Kind::Retrying => speaker.say().await?,
         Kind::Ordered | Kind::Refusing => speak(speaker, 3, 25).await?,
         Kind::Long => speak(speaker, 20, 150).await?,
         Kind::Steps => return steps(cx, speaker, at_work).await,
+        Kind::Asking | Kind::Expiring => return questions(kind, cx, speaker, at_work).await,
         Kind::Parked => {
             speaker.say().await?;
             speaker.say().await?;
@@ -64,21 +73,44 @@ async fn work(
 }
 
 async fn steps(cx: &RunContext, speaker: &mut Speaker, at_work: &Arc<AtWork>) -> Result<Vec<u32>, AgentError> {
-    let mut by_whom = Vec::new();
+    let mut results = Vec::new();
     for step in 0..STEPS {
         speaker.say().await?;
-        let (notes, attempt) = (Arc::clone(at_work), cx.attempt());
-        let by = cx
-            .step("work", || async move {
-                notes.note(What::Work { step });
-                tokio::time::sleep(Duration::from_millis(60)).await;
-                Ok(attempt)
-            })
-            .await?;
-        at_work.note(What::Got { step, by });
-        by_whom.push(by);
+        results.push(one_step(cx, at_work, step, Duration::from_millis(60)).await?);
     }
-    Ok(by_whom)
+    Ok(results)
+}
+
+/// A step with work before, between and after the questions.
+async fn questions(
+    kind: Kind,
+    cx: &RunContext,
+    speaker: &mut Speaker,
+    at_work: &Arc<AtWork>,
+) -> Result<Vec<u32>, AgentError> {
+    let mut results = Vec::new();
+    for question in 0..kind.questions() {
+        speaker.say().await?;
+        results.push(one_step(cx, at_work, 2 * question, Duration::from_millis(5)).await?);
+        let answer = cx.ask("question", Question::new("Which number?")).await?;
+        at_work.note(What::Got { step: 2 * question + 1, by: answer });
+        results.push(answer);
+    }
+    results.push(one_step(cx, at_work, 2 * kind.questions(), Duration::from_millis(5)).await?);
+    Ok(results)
+}
+
+/// A step whose result is the attempt that did its work.
+async fn one_step(cx: &RunContext, at_work: &Arc<AtWork>, step: u32, takes: Duration) -> Result<u32, AgentError> {
+    let (notes, attempt) = (Arc::clone(at_work), cx.attempt());
+    let work = || async move {
+        notes.note(What::Work { step });
+        tokio::time::sleep(takes).await;
+        Ok(attempt)
+    };
+    let by = cx.step("work", work).await?;
+    at_work.note(What::Got { step, by });
+    Ok(by)
 }
 
 async fn speak(speaker: &mut Speaker, words: u32, pause_millis: u64) -> Result<(), AgentError> {

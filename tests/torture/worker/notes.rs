@@ -31,14 +31,18 @@ impl Notes {
         at_work.note(What::Start);
         at_work
     }
+
+    pub(super) fn note(&self, run_id: RunId, attempt: u32, what: What) {
+        let note = Note { at: clock::now(), run_id, attempt, what };
+        let mut line = serde_json::to_string(&note).unwrap();
+        line.push('\n');
+        (&*self.0).write_all(line.as_bytes()).unwrap();
+    }
 }
 
 impl AtWork {
     pub(super) fn note(&self, what: What) {
-        let note = Note { at: clock::now(), run_id: self.run_id, attempt: self.attempt, what };
-        let mut line = serde_json::to_string(&note).unwrap();
-        line.push('\n');
-        (&*self.notes.0).write_all(line.as_bytes()).unwrap();
+        self.notes.note(self.run_id, self.attempt, what);
     }
 }
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use greenroom::{Error, NewRun, RunId, RunOutput, RunQuery, Runtime};
+use greenroom::{Decision, Error, NewRun, RunEventKind, RunId, RunOutput, RunQuery, RunStatus, Runtime};
 use tokio::time::Instant;
 
 use super::say;
-use crate::wire::{Answer, Ask, Command, Line, Submit};
+use crate::wire::{Answer, Ask, Command, Continue, Line, Submit};
 
 /// How many runs a list shows.
-const LISTED: usize = 100;
+const LISTED: usize = 30;
 
 pub(super) async fn serve(runtime: Runtime, command: Command) {
     let Command { call, ask } = command;
@@ -35,6 +35,8 @@ async fn answer(runtime: &Runtime, call: u64, ask: Ask) -> Result<Answer, Error>
         }
         Ask::Wait { run_id, millis } => Ok(output(runtime.wait(run_id, Duration::from_millis(millis)).await?)),
         Ask::Watch { run_id, after, millis } => watch(runtime, call, run_id, after, millis).await,
+        Ask::AwaitPause { run_id, millis } => await_pause(runtime, run_id, millis).await,
+        Ask::Continue(asked) => decide(runtime, asked).await,
     }
 }
 
@@ -65,6 +67,45 @@ async fn watch(runtime: &Runtime, call: u64, run_id: RunId, after: Option<u64>, 
             Ok(None) => return Ok(Answer::Watched { by_itself: true }),
             Err(_) => return Ok(Answer::Watched { by_itself: false }),
         }
+    }
+}
+
+/// Waits until the run is paused, or has settled, or the time is over: what is the case then is the answer.
+async fn await_pause(runtime: &Runtime, run_id: RunId, millis: u64) -> Result<Answer, Error> {
+    let until = Instant::now() + Duration::from_millis(millis);
+    let mut events = runtime.subscribe(run_id, None).await?;
+    loop {
+        let event = tokio::time::timeout_at(until, events.next()).await;
+        if let Ok(Some(Ok(event))) = &event
+            && !matches!(event.kind, RunEventKind::RunPaused { .. })
+        {
+            continue;
+        }
+        let Some(run) = runtime.get(run_id).await? else { return Ok(Answer::Missing) };
+        match event {
+            _ if run.output.status == RunStatus::Paused => {
+                let needs = run.output.requirements.iter().map(|one| one.requirement_id).collect();
+                return Ok(Answer::Paused { needs });
+            }
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(error))) => return Err(error),
+            Ok(None) | Err(_) => return Ok(output(run.output)),
+        }
+    }
+}
+
+async fn decide(runtime: &Runtime, asked: Continue) -> Result<Answer, Error> {
+    let Continue { run_id, user, need, answer } = asked;
+    let decisions = [Decision::answer(need, answer)];
+    let decided = match user {
+        Some(user) => runtime.for_user(user).continue_run(run_id, decisions).await,
+        None => runtime.continue_run(run_id, decisions).await,
+    };
+    match decided {
+        Ok(()) => Ok(Answer::Continued),
+        Err(Error::NotPaused { status, .. }) => Ok(Answer::NotPaused(status)),
+        Err(Error::Invalid(_)) => Ok(Answer::Unfit),
+        Err(error) => Err(error),
     }
 }
 

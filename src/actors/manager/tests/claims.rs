@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{LIMITS, Scene, answer};
+use super::{Bring, LIMITS, Scene, answer};
 use crate::actors::manager::ManagerLimits;
+use crate::actors::manager::claim::Seen;
 use crate::actors::manager::submit::SubmitRefusal;
 use crate::actors::testing::run_of;
 use crate::run::RunStatus;
@@ -164,4 +165,34 @@ async fn a_slow_answer_to_a_claim_that_was_found_meanwhile_starts_nothing_again(
 
     assert_eq!(scene.settled(waiting).await.output.status, RunStatus::Completed);
     assert_eq!(scene.tally.starts(), 3, "its code was started once");
+}
+
+#[tokio::test]
+async fn an_attempt_that_comes_before_the_last_one_is_heard_to_be_gone_follows_it() {
+    let scene = Scene::without_polls().await;
+    let run_id = scene.running("gated", 1).await;
+    let next = scene.taken_up_again(run_id).await;
+
+    scene.crew.manager.do_send(Bring(next));
+    assert_eq!((scene.all_taken_in().await, scene.tally.starts()), (1, 1), "the last one is still at work");
+    scene.tally.gate.send_replace(true);
+
+    let run = scene.settled(run_id).await;
+    assert_eq!((run.output.status, run.attempt, scene.tally.starts()), (RunStatus::Completed, 2, 2));
+}
+
+#[tokio::test]
+async fn runs_that_waited_for_people_are_not_counted_off_those_that_wait() {
+    let never = Duration::from_secs(3600);
+    let scene = Scene::with(ManagerLimits { max_running: 1, poll_interval: never, ..LIMITS }).await;
+    let (cancelled, expired) = (scene.paused().await, scene.paused().await);
+    scene.running("endless", 1).await;
+    let waiting = scene.run("instant").await;
+
+    answer(scene.cancel(cancelled)).await.unwrap();
+    scene.crew.manager.do_send(Seen::Overdue(vec![(expired, RunStatus::Paused)]));
+    assert_eq!(scene.waiting().await, 1);
+
+    scene.crew.manager.do_send(Seen::Overdue(vec![(waiting, RunStatus::Pending)]));
+    assert_eq!(scene.waiting().await, 0);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Scene, answer};
+use super::{Bring, Scene, answer};
 use crate::actors::manager::cancel::CancelAnswer;
 use crate::actors::manager::drain::Drained;
 use crate::actors::manager::submit::SubmitRefusal;
@@ -114,4 +114,18 @@ async fn a_submit_and_a_cancel_that_are_being_written_are_answered_before_the_en
     assert!(matches!(submitted.await.unwrap(), Ok(run) if run.output.status == RunStatus::Pending));
     assert_eq!(intent.await.unwrap().unwrap(), CancelAnswer::IntentStored);
     assert_eq!(answer(cancelled).await.unwrap(), CancelAnswer::Cancelled);
+}
+
+#[tokio::test]
+async fn a_run_with_two_attempts_here_is_counted_once() {
+    let scene = Scene::without_polls().await;
+    let run_id = scene.running("gated", 1).await;
+    let next = scene.taken_up_again(run_id).await;
+    scene.crew.manager.do_send(Bring(next));
+
+    let drained = scene.drain(Duration::ZERO);
+
+    assert_eq!(answer(drained).await, Drained { handed_back: 1, ..Drained::default() });
+    let facts = samples::facts(scene.store.inner(), run_id).await;
+    assert_eq!((facts.status, facts.attempt, facts.node), (RunStatus::Pending, 2, None));
 }

@@ -57,7 +57,7 @@ async fn a_continue_that_waits_for_a_cancel_is_refused() {
     let mut conn = connection(&database, Purpose::Write).await;
     sql(&mut conn, "BEGIN").await;
     let found = cancel::look(&mut conn, &[Cancel::from(run_id)]).await.unwrap();
-    assert_eq!(found[&Cancel::from(run_id)], CancelWritten::Cancelled);
+    assert_eq!(found[&Cancel::from(run_id)], CancelWritten::CancelledPaused);
     let other = store.clone();
     let continued = tokio::spawn(async move { samples::resume(&*other, &confirmed(run_id)).await });
     somebody_waits(&database).await;
@@ -120,7 +120,7 @@ async fn a_continue_that_waits_for_a_sweep_finds_the_run_expired() {
     let swept = overdue::settle_overdue(&mut conn, 100).await.unwrap();
 
     assert_eq!(continued.await.unwrap(), Err(ContinueRefusal::NotPaused(RunStatus::Error)));
-    assert!(swept.is_empty() || swept == [run_id]);
+    assert!(swept.is_empty() || swept == [(run_id, RunStatus::Paused)]);
     let output = samples::get(&*store, run_id).await.output;
     assert_eq!(output.error.unwrap().kind, FailureKind::PauseTimeout);
     assert_eq!(samples::events(&*store, run_id).await.len(), 3);
@@ -139,7 +139,8 @@ async fn however_two_continues_and_a_cancel_meet_the_log_tells_of_one_outcome() 
             samples::resume(&*two, &other),
             samples::cancel(&*two, run_id)
         );
-        assert_eq!(cancelled, CancelWritten::Cancelled);
+        let was_paused = cancelled == CancelWritten::CancelledPaused;
+        assert_eq!(was_paused, a.is_err() && b.is_err(), "{cancelled:?}");
         assert!(!(a.is_ok() && b.is_ok()), "both were heard");
         let log = samples::events(&*one, run_id).await;
         let continued = usize::from(a.is_ok() || b.is_ok());

@@ -8,7 +8,7 @@ use super::callers::Submit;
 use super::row::{Inserted, Met, Row};
 use super::tables::{Flaw, Tables};
 use super::{Broken, World};
-use crate::run::{RunId, RunStatus};
+use crate::run::{RunId, RunStatus, SessionPolicy};
 use crate::store::conformance::samples::unowned;
 use crate::store::protocol::insert::{self, Encounter, encounter};
 use crate::store::protocol::{Fingerprint, InsertRun};
@@ -22,9 +22,10 @@ fn print_of(content: u8) -> Fingerprint {
 }
 
 /// The insert as the protocol knows it.
-fn insert_of(submit: Submit) -> InsertRun {
+fn insert_of(submit: Submit, sessions: SessionPolicy) -> InsertRun {
     static ANY: LazyLock<InsertRun> = LazyLock::new(unowned);
-    let mut insert = InsertRun { fingerprint: print_of(submit.content), id_is_given: !submit.keyed, ..ANY.clone() };
+    let fingerprint = print_of(submit.content);
+    let mut insert = InsertRun { fingerprint, id_is_given: !submit.keyed, sessions, ..ANY.clone() };
     insert.run.output.run_id = run_id(submit.run);
     insert
 }
@@ -35,7 +36,9 @@ impl Tables {
         let keyed = (0..)
             .zip(&self.runs)
             .find_map(|(run, row)| row.as_ref().filter(|row| row.keyed).map(|row| (run, row.content)));
-        Met { intent: self.intents[usize::from(submit.run)], by_key: keyed.filter(|_| submit.keyed) }
+        let keeps = |row: &Option<Row>| row.as_ref().is_some_and(Row::keeps_session);
+        let holder = (0..).zip(&self.runs).find_map(|(run, row)| keeps(row).then_some(run));
+        Met { intent: self.intents[usize::from(submit.run)], by_key: keyed.filter(|_| submit.keyed), holder }
     }
 
     /// `InsertRuns`, and `GetRuns` for what was there: what it comes to is for [`encounter`] to say.
@@ -45,11 +48,11 @@ impl Tables {
         let found = insert::Met {
             by_id: by_id.as_ref().map(|print| &print[..]),
             by_key: by_key.as_ref().map(|(run, print)| (*run, &print[..])),
-            holder: None,
+            holder: met.holder.map(run_id),
             resumed: None,
             parent_is_over: false,
         };
-        match encounter(&insert_of(submit), &found) {
+        match encounter(&insert_of(submit, world.sessions), &found) {
             Encounter::Same(_) | Encounter::IdTaken if world.broken == Some(Broken::InsertOverwrites) => {
                 self.flaw(Flaw::InsertedTwice);
             }
@@ -62,9 +65,10 @@ impl Tables {
             }
             Encounter::IdTaken => return Inserted::Conflict,
             Encounter::KeyTaken(_) => return Inserted::KeyTaken,
-            Encounter::New | Encounter::SessionBusy(_) | Encounter::NotFailed(_) | Encounter::ParentOver => {}
+            Encounter::SessionBusy(_) => return Inserted::SessionBusy,
+            Encounter::New | Encounter::NotFailed(_) | Encounter::ParentOver => {}
         }
-        self.runs[usize::from(submit.run)] = Some(Row::new(submit, node));
+        self.runs[usize::from(submit.run)] = Some(Row::new(world, submit, node));
         Inserted::New
     }
 }

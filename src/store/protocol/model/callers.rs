@@ -89,6 +89,8 @@ pub(super) enum Told {
     IntentStored,
     Continued,
     NotPaused,
+    /// Another run has the session to itself.
+    SessionBusy,
     /// Nothing is known: the request may have been done or not.
     Unknown,
 }

@@ -4,7 +4,7 @@ use super::callers::{Ask, CancelAt, InsertAt, Progress, Submit, Told};
 use super::process::{Life, Phase, Stop};
 use super::row::{CancelAnswer, Inserted, Met, Taken};
 use super::state::State;
-use super::{Broken, World};
+use super::{Broken, STEPS, World};
 
 impl State {
     pub(super) fn ask(&mut self, number: u8) {
@@ -49,16 +49,17 @@ impl State {
     }
 
     fn insert_runs(&mut self, world: &World, at: InsertAt, submit: Submit, node: Option<u8>) -> InsertAt {
-        let looks_first = matches!(world.broken, Some(Broken::IntentBeforeInsert | Broken::KeyBeforeInsert));
+        let early = [Broken::IntentBeforeInsert, Broken::KeyBeforeInsert, Broken::HolderBeforeInsert];
+        let looks_first = world.broken.is_some_and(|broken| early.contains(&broken));
         let met = self.tables.met(submit);
         match at {
             InsertAt::Sent if looks_first => InsertAt::Looked(met),
             InsertAt::Sent => InsertAt::Answered(self.tables.insert(world, submit, met, node)),
             InsertAt::Looked(met_before) => {
-                let met = if world.broken == Some(Broken::KeyBeforeInsert) {
-                    met_before
+                let met = if world.broken == Some(Broken::IntentBeforeInsert) {
+                    Met { intent: met_before.intent, ..met }
                 } else {
-                    Met { by_key: met.by_key, ..met_before }
+                    met_before
                 };
                 let inserted = self.tables.insert(world, submit, met, node);
                 if let Some(row) = self.tables.row_of(submit.run).filter(|_| inserted == Inserted::New) {
@@ -112,7 +113,7 @@ impl State {
         let (process, run) = (caller.at, caller.run());
         // Where the lease was lost meanwhile the place was given up with it.
         let kept = reserved.filter(|&node| self.process(process).node == Some(node));
-        let first = Taken { run, attempt: 1, next_seq: 0 };
+        let first = Taken { run, attempt: 1, next_seq: 0, steps: [0; STEPS] };
         self.caller_mut(number).tell(Told::Accepted(run));
         match inserted {
             Inserted::New if kept.is_some() => self.enliven(process, first),
@@ -124,12 +125,16 @@ impl State {
                 self.caller_mut(number).tell(Told::Accepted(found));
                 self.release(process, run, kept);
             }
-            Inserted::Conflict | Inserted::KeyTaken => {
-                let is_key = inserted == Inserted::KeyTaken;
-                self.caller_mut(number).tell(if is_key { Told::KeyTaken } else { Told::Conflict });
-                self.release(process, run, kept);
-            }
+            Inserted::Conflict => self.refuse(number, Told::Conflict, kept),
+            Inserted::KeyTaken => self.refuse(number, Told::KeyTaken, kept),
+            Inserted::SessionBusy => self.refuse(number, Told::SessionBusy, kept),
         }
+    }
+
+    fn refuse(&mut self, number: u8, told: Told, kept: Option<u8>) {
+        self.caller_mut(number).tell(told);
+        let caller = self.callers[usize::from(number)];
+        self.release(caller.at, caller.run(), kept);
     }
 
     /// Gives up the place that was kept for a run that did not come; a claim may have filled it meanwhile.

@@ -192,7 +192,7 @@ impl State {
                 }
             }
             Stray::Claim { node } => {
-                self.tables.claim(node);
+                self.tables.claim(world, node);
             }
         }
     }

@@ -5,15 +5,27 @@ use super::process::{ClaimCall, Ending, Heard, Life, Phase, Stop, WriteAt};
 use super::row::{Deed, DeedKind, Taken};
 use super::state::State;
 use super::tables::Flaw;
-use super::{Broken, World};
-use crate::run::RunStatus;
+use super::{Broken, STEPS, World};
+use crate::run::{RunStatus, SessionPolicy};
 use crate::store::protocol::Verdict;
 
 impl State {
-    pub(super) fn claim_runs(&mut self, process: u8) {
+    /// A claim; where runs wait for each other, what it sees may have changed when it takes it.
+    pub(super) fn claim_runs(&mut self, world: &World, process: u8) {
         let Some(node) = self.process(process).node else { return };
-        let taken = self.tables.claim(node);
-        self.process_mut(process).claim = ClaimCall::Answered(taken);
+        let next = match &self.process(process).claim {
+            ClaimCall::Sent if world.sessions == SessionPolicy::InOrder => {
+                ClaimCall::Looked(self.tables.claimable(world))
+            }
+            ClaimCall::Looked(seen) => {
+                let seen = seen.clone();
+                ClaimCall::Answered(self.tables.take_up(world, node, &seen))
+            }
+            ClaimCall::Sent | ClaimCall::Idle | ClaimCall::Answered(_) => {
+                ClaimCall::Answered(self.tables.claim(world, node))
+            }
+        };
+        self.process_mut(process).claim = next;
     }
 
     pub(super) fn hear_claim(&mut self, process: u8) {
@@ -117,6 +129,38 @@ impl State {
         self.send(process, run, DeedKind::Pause, Phase::Ending);
     }
 
+    /// User code does the work of its next step, and waits until its result is durable.
+    pub(super) fn work(&mut self, world: &World, process: u8, run: u8) {
+        let Some(life) = self.process(process).life(run) else { return };
+        let Some(step) = life.next_step(world) else { return };
+        let attempt = life.attempt;
+        let remembered = self.tables.row(run).map_or(0, |row| row.steps[usize::from(step)]);
+        if (1..attempt).contains(&remembered) {
+            self.tables.flaw(Flaw::DoneAgain);
+        }
+        if world.broken == Some(Broken::StepUsedEarly) {
+            self.goes_on_from(run, step, attempt);
+        }
+        self.send(process, run, DeedKind::Remember(step), Phase::Working);
+    }
+
+    /// User code goes on from the result of a step: from one only, in whichever attempt.
+    fn goes_on_from(&mut self, run: u8, step: u8, result: u8) {
+        let known = &mut self.started[usize::from(run)].results[usize::from(step)];
+        if result == 0 {
+            return;
+        }
+        if *known != 0 && *known != result {
+            self.tables.flaw(Flaw::TwoResults);
+        }
+        self.started[usize::from(run)].results[usize::from(step)] = result;
+    }
+
+    pub(super) fn fail(&mut self, process: u8, run: u8) {
+        self.may.fail -= 1;
+        self.send(process, run, DeedKind::Retry, Phase::Ending);
+    }
+
     pub(super) fn code_returns(&mut self, process: u8, run: u8) {
         self.send(process, run, DeedKind::Settle(RunStatus::Completed), Phase::Ending);
     }
@@ -157,7 +201,7 @@ impl State {
                 }
             }
             DeedKind::HandBack | DeedKind::Pause => self.started[usize::from(run)].counted &= !(1 << deed.attempt),
-            DeedKind::Append | DeedKind::Settle(_) => {}
+            DeedKind::Append | DeedKind::Remember(_) | DeedKind::Retry | DeedKind::Settle(_) => {}
         }
         self.tables.apply(world, deed);
     }
@@ -169,9 +213,20 @@ impl State {
             Heard::Nothing => {}
             Heard::Started => {
                 life.phase = Phase::Working;
+                if world.broken == Some(Broken::StepsForgotten) {
+                    life.results = [0; STEPS];
+                }
+                let results = life.results;
+                for (step, result) in (0..).zip(results) {
+                    self.goes_on_from(run, step, result);
+                }
                 let started = &mut self.started[usize::from(run)];
                 started.ever = true;
                 started.counted |= 1 << attempt;
+            }
+            Heard::Finished(step) => {
+                life.results[usize::from(step)] = attempt;
+                self.goes_on_from(run, step, attempt);
             }
             Heard::Write(kind) => self.send(process, run, kind, Phase::Ending),
             Heard::Ended(ending) => self.end(process, run, ending),

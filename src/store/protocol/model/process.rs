@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::row::{Deed, DeedKind, Taken};
-use super::{Broken, TERMS, World};
+use super::{Broken, Results, STEPS, TERMS, World};
 use crate::run::{CrashPolicy, RunStatus};
 use crate::store::protocol::Refusal;
 use crate::store::protocol::lease::{Answer, Lease, Move, next_move};
@@ -56,6 +56,8 @@ pub(super) enum RenewalAt {
 pub(super) enum ClaimCall {
     Idle,
     Sent,
+    /// It has seen these runs, and is about to take them.
+    Looked(Vec<u8>),
     Answered(Vec<Taken>),
 }
 
@@ -64,6 +66,8 @@ pub(super) enum ClaimCall {
 pub(super) struct Life {
     pub(super) attempt: u8,
     pub(super) next_seq: u8,
+    /// The results that user code has gone on from, or will not have to work for.
+    pub(super) results: Results,
     pub(super) phase: Phase,
     pub(super) stop: Option<Stop>,
     pub(super) write: Option<(Deed, WriteAt)>,
@@ -181,6 +185,7 @@ impl Process {
         *life = Some(Life {
             attempt: taken.attempt,
             next_seq: taken.next_seq,
+            results: taken.steps,
             phase: Phase::Taken,
             stop: first.or_else(|| draining.then_some(Stop::HandBack)),
             write: None,
@@ -190,7 +195,13 @@ impl Process {
 
 impl Life {
     pub(super) const fn arriving() -> Self {
-        Self { attempt: 0, next_seq: 0, phase: Phase::Arriving, stop: None, write: None }
+        Self { attempt: 0, next_seq: 0, results: [0; STEPS], phase: Phase::Arriving, stop: None, write: None }
+    }
+
+    /// The step that user code has to do next.
+    pub(super) fn next_step(&self, world: &World) -> Option<u8> {
+        let steps = (0..).zip(&self.results[..world.steps]);
+        steps.filter(|(_, result)| **result == 0).map(|(step, _)| step).next()
     }
 
     /// The write that it is to ask for next without anything more happening, and its phase from then on.
@@ -223,9 +234,10 @@ impl Life {
                     }
                     (DeedKind::Start, None) => Heard::Started,
                     (DeedKind::Append, _) => Heard::Nothing,
+                    (DeedKind::Remember(step), _) => Heard::Finished(step),
                     (DeedKind::Settle(status), _) => Heard::Ended(Ending::Settled(status)),
                     (DeedKind::Pause, _) => Heard::Ended(Ending::Paused),
-                    (DeedKind::HandBack, _) => Heard::Ended(Ending::HandedBack),
+                    (DeedKind::HandBack | DeedKind::Retry, _) => Heard::Ended(Ending::HandedBack),
                 }
             }
             (Err(Refusal::CancelWanted), _) => Heard::Write(DeedKind::Settle(RunStatus::Cancelled)),
@@ -242,6 +254,8 @@ pub(super) enum Heard {
     Nothing,
     /// User code runs from now on.
     Started,
+    /// User code has the result of this step.
+    Finished(u8),
     Write(DeedKind),
     Ended(Ending),
 }

@@ -8,7 +8,7 @@ use super::process::{Phase, Process, WriteAt};
 use super::row::{Deed, Row};
 use super::state::{State, Stray};
 use super::tables::Flaw;
-use crate::run::RunStatus;
+use crate::run::{RunStatus, SessionPolicy};
 use crate::store::protocol::{Refusal, Verdict};
 
 pub(super) const SETTLES: &str = "G1: every run settles when nothing goes wrong any more";
@@ -22,12 +22,16 @@ pub(super) const NEVER_STARTS: &str = "G6: after an acknowledged intent user cod
 pub(super) const GAPLESS: &str = "G7: the log is gapless, and its last event comes with the status";
 pub(super) const WAITS_NOT: &str = "G5: a run that is to be cancelled does not wait for people";
 pub(super) const ONE_DECISION: &str = "a pause is continued once, and nothing else is";
+pub(super) const NOT_TOO_EARLY: &str = "G4: a failed attempt is followed by another after a while, and not before";
+pub(super) const NOT_AGAIN: &str = "a step that is remembered is not done again";
+pub(super) const ONE_RESULT: &str = "whatever goes on from a step goes on from one result";
+pub(super) const ITS_SESSION: &str = "a session that is left to one run is left to one";
 pub(super) const ONE_RUN: &str = "G9: an id that is submitted twice is one run";
 pub(super) const ONE_KEY: &str = "G9: a key that is submitted twice is one run";
 
 type Condition = fn(&World, &State) -> bool;
 
-const GUARANTEES: [(&str, Condition); 13] = [
+const GUARANTEES: [(&str, Condition); 17] = [
     (SETTLES, |world, state| !is_at_its_end(world, state) || world.settles(state)),
     (LEGAL, |_, state| !state.tables.flaws.contains(&Flaw::IllegalTransition)),
     (FENCED, |_, state| !state.tables.flaws.contains(&Flaw::ForeignWrite)),
@@ -41,9 +45,13 @@ const GUARANTEES: [(&str, Condition); 13] = [
     (ONE_KEY, |_, state| state.tables.runs.iter().flatten().filter(|row| row.keyed).count() <= 1),
     (WAITS_NOT, |_, state| !any_row(state, |row| row.status == RunStatus::Paused && row.cancel_requested)),
     (ONE_DECISION, is_decided_once),
+    (NOT_TOO_EARLY, |_, state| !state.tables.flaws.contains(&Flaw::StartedTooEarly)),
+    (NOT_AGAIN, |_, state| !state.tables.flaws.contains(&Flaw::DoneAgain)),
+    (ONE_RESULT, |_, state| !state.tables.flaws.contains(&Flaw::TwoResults)),
+    (ITS_SESSION, has_its_session),
 ];
 
-const REACHABLE: [(&str, Condition); 20] = [
+const REACHABLE: [(&str, Condition); 25] = [
     ("a rescued run completes", |_, state| any_row(state, |row| row.attempt > 1 && row.status == RunStatus::Completed)),
     ("a fenced write arrives", |world, state| any_write(state, |deed| meets(world, state, deed, is_fenced))),
     ("an unheard write is known again", |world, state| {
@@ -92,6 +100,19 @@ const REACHABLE: [(&str, Condition); 20] = [
     ("a paused run is cancelled", |_, state| {
         any_row(state, |row| row.pauses > 0 && row.continued_by.is_none() && row.status == RunStatus::Cancelled)
     }),
+    ("a failed attempt is followed by another", |_, state| {
+        any_row(state, |row| row.starts > 1 && row.run_at > 0 && row.status == RunStatus::Completed)
+    }),
+    ("failures use up the attempts", |world, state| {
+        any_row(state, |row| row.starts == world.max_attempts && row.run_at > 0 && row.status == RunStatus::Error)
+    }),
+    ("an attempt goes on from steps of another", |_, state| {
+        any_row(state, |row| row.status == RunStatus::Completed && row.steps == [1, 2])
+    }),
+    ("a session is busy", |_, state| any_told(state, |told, _, _| told == Told::SessionBusy)),
+    ("a run follows another in its session", |_, state| {
+        state.tables.runs.len() > 1 && state.tables.runs.iter().all(|row| is(row.as_ref(), RunStatus::Completed))
+    }),
     ("an id is taken", |_, state| any_told(state, |told, _, _| told == Told::Conflict)),
     ("two submits by one key are one run", |_, state| {
         any_told(state, |told, row, run| {
@@ -124,6 +145,13 @@ fn at_work(state: &State, run: u8) -> usize {
     state.processes.iter().filter(works).count()
 }
 
+/// Of the runs of a session that is left to one, at most one is under way; and user code of one at most is at work.
+fn has_its_session(world: &World, state: &State) -> bool {
+    let keeping = state.tables.runs.iter().flatten().filter(|row| row.keeps_session()).count();
+    let working: usize = (0..world.runs).map(|run| at_work(state, run)).sum();
+    world.sessions == SessionPolicy::Concurrent || keeping <= 1 && (working <= 1 || world.clocks_stop)
+}
+
 fn are_cancels_kept(_: &World, state: &State) -> bool {
     let holds = |told, row: Option<&Row>, _| match told {
         Told::Cancelled => is(row, RunStatus::Cancelled),
@@ -137,6 +165,7 @@ fn are_cancels_kept(_: &World, state: &State) -> bool {
         | Told::KeyTaken
         | Told::Continued
         | Told::NotPaused
+        | Told::SessionBusy
         | Told::Unknown => true,
     };
     let is_broken = |told, row: Option<&Row>, run| !holds(told, row, run);

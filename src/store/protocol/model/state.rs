@@ -4,7 +4,7 @@ use super::callers::{Caller, Submit};
 use super::process::Process;
 use super::row::Deed;
 use super::tables::{LeaseRow, Tables};
-use super::{May, TTL, World};
+use super::{May, Results, TTL, World};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct State {
@@ -35,6 +35,8 @@ pub(super) struct Started {
     pub(super) ever: bool,
     /// By which attempts that count: those that were handed back do not. A bit each.
     pub(super) counted: u16,
+    /// The results of steps that it has gone on from.
+    pub(super) results: Results,
 }
 
 impl State {

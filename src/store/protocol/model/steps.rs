@@ -54,6 +54,10 @@ pub(super) enum Step {
     Say(u8, u8),
     /// User code can do nothing but wait for people.
     Need(u8, u8),
+    /// User code does the work of its next step.
+    Work(u8, u8),
+    /// User code fails in a way that may pass.
+    Fail(u8, u8),
     /// User code returns.
     Return(u8, u8),
     WriteRuns(u8, u8),
@@ -88,7 +92,7 @@ impl World {
         if process.renewal.is_some_and(|renewal| renewal.at == RenewalAt::Sent) {
             steps.push(Step::RenewalRuns(number));
         }
-        if process.claim == ClaimCall::Sent {
+        if matches!(process.claim, ClaimCall::Sent | ClaimCall::Looked(_)) {
             steps.push(Step::ClaimRuns(number));
         }
         for run in 0..self.runs {
@@ -124,7 +128,7 @@ impl World {
         if process.old.is_some() {
             steps.push(Step::EndOld(number));
         }
-        if process.claim == ClaimCall::Idle && !process.draining && state.tables.anything_waits() {
+        if process.claim == ClaimCall::Idle && !process.draining && !state.tables.claimable(self).is_empty() {
             steps.push(Step::Claim(number));
         }
         let unknown = |(run, row): (u8, &Option<Row>)| {
@@ -169,7 +173,11 @@ impl World {
             steps.push(Step::HearWrite(process, run));
         }
         if life.phase == Phase::Working && life.stop.is_none() && life.write.is_none() {
-            steps.push(Step::Return(process, run));
+            let has_more = life.next_step(self).is_some();
+            steps.push(if has_more { Step::Work(process, run) } else { Step::Return(process, run) });
+            if state.may.fail > 0 {
+                steps.push(Step::Fail(process, run));
+            }
             if state.may.say > 0 {
                 steps.push(Step::Say(process, run));
             }
@@ -287,7 +295,7 @@ impl World {
                 }
             }
             Step::Claim(process) => state.process_mut(process).claim = ClaimCall::Sent,
-            Step::ClaimRuns(process) => state.claim_runs(process),
+            Step::ClaimRuns(process) => state.claim_runs(self, process),
             Step::HearClaim(process) => state.hear_claim(process),
             Step::LoseClaim(process) => state.lose_claim(self, process),
             Step::FindUnstarted(process) => state.find_unstarted(process),
@@ -297,6 +305,8 @@ impl World {
             Step::Write(process, run) => state.write_next(self, process, run),
             Step::Say(process, run) => state.say(process, run),
             Step::Need(process, run) => state.need(process, run),
+            Step::Work(process, run) => state.work(self, process, run),
+            Step::Fail(process, run) => state.fail(process, run),
             Step::Return(process, run) => state.code_returns(process, run),
             Step::WriteRuns(process, run) => state.write_runs(self, process, run),
             Step::HearWrite(process, run) => state.hear_write(self, process, run),

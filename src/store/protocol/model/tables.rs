@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use super::row::{CancelAnswer, Deed, DeedKind, Entry, Row, Taken};
+use super::row::{CancelAnswer, Deed, DeedKind, Entry, Row};
 use super::{Broken, TTL, World};
 use crate::run::{RunId, RunStatus};
 use crate::store::NodeId;
@@ -49,7 +49,16 @@ pub(super) enum Flaw {
     StartedAfterCancel,
     /// An id was inserted twice.
     InsertedTwice,
+    /// A run that was to wait after a failure started before that time.
+    StartedTooEarly,
+    /// A step was done again that an earlier attempt had finished and that was remembered.
+    DoneAgain,
+    /// User code has gone on from two results of one step.
+    TwoResults,
 }
+
+/// How long a run waits after a failed attempt.
+const BACKOFF: u8 = 1;
 
 fn node_id(node: u8) -> NodeId {
     NodeId::from(Uuid::from_u128(u128::from(node)))
@@ -112,7 +121,13 @@ impl Tables {
                 | Broken::TrustFromTheAnswer
                 | Broken::InsertOverwrites
                 | Broken::KeyBeforeInsert
-                | Broken::LooksOnlyAfterALoss => {}
+                | Broken::LooksOnlyAfterALoss
+                | Broken::RetryUncounted
+                | Broken::RetryTakenAtOnce
+                | Broken::StepUsedEarly
+                | Broken::StepsForgotten
+                | Broken::TurnWithoutIndex
+                | Broken::HolderBeforeInsert => {}
             }
         }
         judge(&advance, facts.as_ref())
@@ -126,6 +141,9 @@ impl Tables {
         let was = self.row(deed.run).map(|row| row.status);
         match deed.kind {
             DeedKind::Start => {
+                if self.row(deed.run).is_some_and(|row| row.run_at > self.now) {
+                    self.flaw(Flaw::StartedTooEarly);
+                }
                 self.go(deed.run, RunStatus::Running);
                 self.row_mut(deed.run).starts += 1;
                 self.note(deed.run, deed.first_seq, None);
@@ -133,6 +151,18 @@ impl Tables {
             DeedKind::Append => {
                 self.go(deed.run, RunStatus::Running);
                 self.note(deed.run, deed.first_seq, None);
+            }
+            DeedKind::Remember(step) => {
+                self.go(deed.run, RunStatus::Running);
+                self.row_mut(deed.run).steps[usize::from(step)] = deed.attempt;
+            }
+            DeedKind::Retry => {
+                self.go(deed.run, RunStatus::Pending);
+                self.note(deed.run, deed.first_seq, None);
+                let run_at = self.now + BACKOFF;
+                let row = self.row_mut(deed.run);
+                row.starts -= u32::from(world.broken == Some(Broken::RetryUncounted));
+                (row.node, row.holder, row.run_at) = (None, None, run_at);
             }
             DeedKind::Pause => {
                 self.go(deed.run, RunStatus::Paused);
@@ -224,26 +254,6 @@ impl Tables {
             ContinueVerdict::Expire
             | ContinueVerdict::Refuse(ContinueRefusal::Missing | ContinueRefusal::Invalid(_)) => Err(RunStatus::Error),
         }
-    }
-
-    /// `ClaimRuns`.
-    pub(super) fn claim(&mut self, node: u8) -> Vec<Taken> {
-        let mut taken = Vec::new();
-        if !matches!(self.leases[usize::from(node)], LeaseRow::Until { end, .. } if end > self.now) {
-            return taken;
-        }
-        for (run, row) in (0..).zip(&mut self.runs) {
-            if let Some(row) = row.as_mut().filter(|row| row.waits()) {
-                (row.node, row.attempt) = (Some(node), row.attempt + 1);
-                row.holder = Some((node, row.attempt));
-                taken.push(row.taken(run));
-            }
-        }
-        taken
-    }
-
-    pub(super) fn anything_waits(&self) -> bool {
-        self.runs.iter().flatten().any(Row::waits)
     }
 
     /// The first half of `renew`: it has the row. `false` when it was refused.

@@ -8,9 +8,10 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use super::callers::{Ask, Submit};
 use super::properties;
 use super::{Broken, May, World};
-use crate::run::CrashPolicy;
+use crate::run::{CrashPolicy, SessionPolicy};
 
-const NOTHING: May = May { pause: 0, die: 0, boot: 0, lose: 0, drain: 0, say: 0, need: 0, skip: 0, stale: 0, slow: 0 };
+const NOTHING: May =
+    May { pause: 0, die: 0, boot: 0, lose: 0, drain: 0, say: 0, need: 0, fail: 0, skip: 0, stale: 0, slow: 0 };
 
 const fn submit(content: u8, owned: bool) -> Ask {
     Ask::Submit(Submit { run: 0, content, keyed: false, owned })
@@ -24,6 +25,8 @@ const fn by_key(run: u8, content: u8, owned: bool) -> Ask {
 const CANCEL: Ask = Ask::Cancel { run: 0 };
 const CONTINUE: Ask = Ask::Continue { run: 0 };
 
+mod features;
+
 /// One run, submitted to the first of two processes, and time for one lease to expire.
 fn world(asks: &[(u8, Ask)], may: May) -> World {
     World {
@@ -32,6 +35,8 @@ fn world(asks: &[(u8, Ask)], may: May) -> World {
         runs: 1,
         max_attempts: 2,
         on_crash: CrashPolicy::Restart,
+        sessions: SessionPolicy::Concurrent,
+        steps: 0,
         may,
         horizon: 5,
         clocks_stop: false,

@@ -1,15 +1,19 @@
-//! Steps, keys, sessions, retries and users: each a run of its own beside the good history, and its forgeries.
+//! Keys, sessions, retries and users, and in files of their own steps and pauses: each a run of its own beside the good
+//! history, and its forgeries.
+
+mod pauses;
+mod steps;
 
 use std::collections::BTreeSet;
 
 use greenroom::{FailureKind, RunStatus};
 use serde_json::{Value, json};
 
-use super::super::Guarantee::{self, G1, G4, G5, G6, G9, G12, Sessions, Steps};
+use super::super::Guarantee::{self, G1, G4, G5, G6, G9, G12, Sessions};
 use super::super::check;
-use super::good::{KILLED, call, cancelled, completed, event, history, id, note, started, stored, submit, text};
+use super::good::{call, cancelled, completed, event, history, id, note, started, stored, submit, text};
 use crate::clock::Micros;
-use crate::history::{History, StoredRun, StoredStep};
+use crate::history::{History, StoredRun};
 use crate::kind::Kind;
 use crate::wire::{Answer, Ask, Submit, What};
 
@@ -49,87 +53,6 @@ fn with_one(mut history: History, run: u128, kind: Kind, from: Micros, to: Micro
 
 fn stored_run(history: &mut History, run: u128) -> &mut StoredRun {
     history.runs.get_mut(&id(run)).unwrap()
-}
-
-/// Its process was killed in the second of two steps, which the next attempt did again.
-fn with_steps() -> History {
-    let mut history = history();
-    let events = vec![started(ONE, S, 0, 1), started(ONE, 5 * S, 1, 2), completed(ONE, 6 * S, 2)];
-    let step = |position: u32, by: u32| StoredStep { position, result: json!(by), at: 0 };
-    let run = StoredRun {
-        content: content(2, 0, &[1, 2]),
-        steps: vec![step(0, 1), step(1, 2)],
-        ..stored(ONE, Kind::Steps, 2, 2, RunStatus::Completed, events)
-    };
-    add_run(&mut history, run, submit(ONE, Kind::Steps), S / 2);
-    let (first, then) = (What::Work { step: 0 }, What::Work { step: 1 });
-    history.processes[KILLED].notes.extend([
-        note(S, ONE, 1, What::Start),
-        note(S + 1, ONE, 1, first),
-        note(S + 2, ONE, 1, What::Got { step: 0, by: 1 }),
-        note(S + 3, ONE, 1, then),
-    ]);
-    history.processes[3].notes.extend([
-        note(5 * S, ONE, 2, What::Start),
-        note(5 * S + 1, ONE, 2, What::Got { step: 0, by: 1 }),
-        note(5 * S + 2, ONE, 2, then),
-        note(5 * S + 3, ONE, 2, What::Got { step: 1, by: 2 }),
-        note(6 * S, ONE, 2, What::End),
-    ]);
-    history
-}
-
-#[test]
-fn a_step_that_is_done_again_though_it_is_remembered_is_found() {
-    found(with_steps(), Steps, |history| {
-        history.processes[3].notes.push(note(5 * S + 1, ONE, 2, What::Work { step: 0 }));
-    });
-}
-
-#[test]
-fn a_step_that_is_done_twice_by_one_attempt_is_found() {
-    found(with_steps(), Steps, |history| {
-        history.processes[3].notes.push(note(5 * S + 2, ONE, 2, What::Work { step: 1 }));
-    });
-}
-
-#[test]
-fn a_result_that_is_not_the_remembered_one_is_found() {
-    found(with_steps(), Steps, |history| {
-        history.processes[KILLED].notes.push(note(S + 4, ONE, 1, What::Got { step: 1, by: 1 }));
-    });
-}
-
-#[test]
-fn code_that_went_on_before_its_step_was_durable_is_found() {
-    found(with_steps(), Steps, |history| {
-        let run = stored_run(history, ONE);
-        run.steps.remove(0);
-        run.content = content(2, 0, &[2]);
-    });
-}
-
-#[test]
-fn results_that_are_not_those_of_the_steps_are_found() {
-    found(with_steps(), Steps, |history| stored_run(history, ONE).content = content(2, 0, &[1, 1]));
-}
-
-#[test]
-fn a_turn_of_a_model_that_is_remembered_and_asked_for_again_is_found() {
-    let mut history = history();
-    let asked = |at, seq| event(ONE, at, seq, "ModelRequestStarted", &json!({ "model": "m", "model_provider": "p" }));
-    let mut events = vec![started(ONE, S, 0, 1), asked(S + 1, 1), text(ONE, S + 2, 2, "whatever ")];
-    events.extend([started(ONE, 5 * S, 3, 2), completed(ONE, 6 * S, 4)]);
-    let mut run = stored(ONE, Kind::Model, 2, 2, RunStatus::Completed, events);
-    run.content = Some(json!(run.input.to_string()));
-    run.steps = vec![StoredStep { position: 0, result: json!({}), at: 2_000_000 }];
-    add_run(&mut history, run, submit(ONE, Kind::Model), S / 2);
-    found(history, Steps, |history| {
-        let run = stored_run(history, ONE);
-        run.events.insert(4, asked(5 * S + 1, 4));
-        run.events[5].seq = 5;
-        run.next_seq = 6;
-    });
 }
 
 /// A run with a key, which was submitted again at another worker, and with another content.
