@@ -208,7 +208,10 @@ impl RunStore for Postgres {
         let (answer, reader) = self.inner.gathered.ask(run_id);
         if let Some(reader) = reader {
             // It goes on by itself, for whoever else asks.
-            drop(self.run(|inner| async move { Ok(reader.read(inner).await) }));
+            drop(self.run(|inner| async move {
+                reader.read(inner).await;
+                Ok(())
+            }));
         }
         Box::pin(async move { answer.await.unwrap_or(Err(StoreError::Closed)) })
     }

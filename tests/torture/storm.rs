@@ -162,7 +162,7 @@ async fn settle(crew: &Crew) -> bool {
         let rows = client.query(stuck, &[&Kind::Parked.name()]).await.unwrap();
         let runs = rows.iter().map(|row| (row.get::<_, &str>(0).parse::<RunId>().unwrap(), row.get::<_, bool>(1)));
         let runs: Vec<(RunId, bool)> = runs.filter(|(run_id, _)| !cancelled.contains(run_id)).collect();
-        let continued = |run_id: RunId, is_paused: bool| is_paused && run_id.as_uuid().as_u128() % 4 != 0;
+        let continued = |run_id: RunId, is_paused: bool| is_paused && !run_id.as_uuid().as_u128().is_multiple_of(4);
         cancelled.extend(runs.iter().filter(|(run_id, paused)| !continued(*run_id, *paused)).map(|(run_id, _)| run_id));
         stream::iter(runs)
             .for_each_concurrent(ENDED_AT_ONCE, async |(run_id, is_paused)| {

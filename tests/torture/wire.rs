@@ -172,6 +172,7 @@ impl From<CancelOutcome> for Answer {
 
 /// A line from a worker.
 #[derive(Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "a line is read and gone")]
 pub(crate) enum Line {
     Told { call: u64, event: RunEvent },
     Answer { call: u64, answer: Answer },

@@ -122,9 +122,9 @@ impl Journal {
     fn note_step(&mut self, step: StepRecord, durable: Option<oneshot::Sender<()>>) {
         self.waiting_bytes += step.weight();
         if durable.is_some() {
-            self.steps.push(step)
+            self.steps.push(step);
         } else {
-            self.along.push(step)
+            self.along.push(step);
         }
         self.be_due(if durable.is_some() { Duration::ZERO } else { JOIN_WITHIN });
         self.durable.extend(durable);

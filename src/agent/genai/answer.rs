@@ -90,7 +90,7 @@ fn call(call: &genai::chat::ToolCall) -> Result<ToolCall, ModelError> {
     let arguments = match &call.fn_arguments {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
-        other => other.to_string(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other.to_string(),
     };
     // Its output has to be given back under some id.
     let id = if call.call_id.is_empty() { format!("call_{}", Uuid::new_v4().simple()) } else { call.call_id.clone() };

@@ -20,6 +20,7 @@ pub(super) fn protocol(message: String) -> ModelError {
 }
 
 /// What an error of `genai` comes to. Its own words quote bodies and addresses, so they are not passed on.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the crate has some forty errors, most of them of one kind")]
 pub(super) fn of(error: &Error) -> ModelError {
     let inner = if let Error::WebStream { error, .. } = error { Some(&**error) } else { None };
     let of_stream = inner.and_then(|inner| inner.downcast_ref::<Error>());

@@ -129,9 +129,9 @@ impl Tools {
         let outcome = span.around(self.execute(call, arguments, key, cx)).await?;
         span.content(names::TOOL_RESULT, || outcome.output.as_json().clone());
         if outcome.failed {
-            span.fail("tool_error")
+            span.fail("tool_error");
         } else {
-            span.succeed()
+            span.succeed();
         }
         Ok(outcome)
     }

@@ -1,6 +1,8 @@
 //! What paused runs cost the process that has paused them: its memory after so many of them, against that of a process whose
 //! runs have completed. Each figure is of a process of its own, and both are measured several times, in turn.
 
+#![allow(clippy::print_stdout, reason = "a measurement is there to be read")]
+
 use std::env;
 use std::process::Command;
 use std::time::{Duration, Instant};

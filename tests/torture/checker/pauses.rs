@@ -142,7 +142,7 @@ fn decisions(case: &Case<'_>, stored: &StoredRun, pauses: &[Pause<'_>], findings
                 is_it && may_decide(asked, stored) && !was_refused(call)
             })
         };
-        findings.check(case.calls.iter().any(|call| might(&call)), Guarantee::Pauses, || {
+        findings.check(case.calls.iter().any(might), Guarantee::Pauses, || {
             format!("question {question} has the answer {answer}, which nobody gave who was not refused")
         });
     }
