@@ -10,6 +10,8 @@ use greenroom::{
 };
 use tokio::sync::Semaphore;
 
+pub(crate) mod killed;
+
 /// Longer than anything takes that is not broken.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 

@@ -2,16 +2,16 @@
 
 use std::env;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use greenroom::{Agent, AgentBuilder, Decision, NewRun, RunContext, RunId, RunStatus, Runtime, Store};
+use greenroom::{Agent, AgentBuilder, Decision, NewRun, RunContext, RunStatus, Runtime, Store};
 
 use super::{id, paused};
 use crate::postgres::fresh_database;
+use crate::support::killed::killed_process;
 use crate::support::{LONG, text};
 
 const RUNS: usize = 20;
@@ -58,35 +58,18 @@ async fn a_process_whose_runs_are_paused() {
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
 }
 
-/// Runs the process above until all its runs are paused, and kills it.
-fn killed_process(url: &str, notes: &Path) -> Vec<RunId> {
-    let mut process = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "people::kill::a_process_whose_runs_are_paused", "--ignored", "--nocapture"])
-        .env("GREENROOM_PAUSE_ON", url)
-        .env("GREENROOM_NOTE_AT", notes)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut runs = Vec::new();
-    let all_paused = lines.by_ref().any(|line| {
-        runs.extend(line.split_once("has paused ").and_then(|(_, run_id)| run_id.trim().parse::<RunId>().ok()));
-        line.contains("all are paused")
-    });
-    process.kill().unwrap();
-    process.wait().unwrap();
-    assert!(all_paused, "the process ended by itself");
-    runs
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_has_paused_goes_on_in_another() {
     let database = fresh_database().await;
     let folder = tempfile::tempdir().unwrap();
     let notes = folder.path().join("notes");
     let (url, path) = (database.url().to_owned(), notes.clone());
-    let runs = tokio::task::spawn_blocking(move || killed_process(&url, &path)).await.unwrap();
+    let kill = move || {
+        let variables = [("GREENROOM_PAUSE_ON", url.as_ref()), ("GREENROOM_NOTE_AT", path.as_os_str())];
+        let test = "people::kill::a_process_whose_runs_are_paused";
+        killed_process(test, &variables, "has paused ", "all are paused")
+    };
+    let runs = tokio::task::spawn_blocking(kill).await.unwrap();
     assert_eq!(runs.len(), RUNS);
 
     let other = runtime(database.url(), &notes).await;

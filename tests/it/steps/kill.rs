@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::env;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use greenroom::model::{Message, Model, ModelEvent, ModelRequest, Role};
 use greenroom::{
-    Agent, AgentBuilder, AgentError, CrashPolicy, NewRun, OpenAIResponses, RunContext, RunId, RunStatus, Runtime, Store,
+    Agent, AgentBuilder, AgentError, CrashPolicy, NewRun, OpenAIResponses, RunContext, RunStatus, Runtime, Store,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio_postgres::NoTls;
@@ -19,6 +18,7 @@ use tokio_postgres::NoTls;
 use crate::postgres::fresh_database;
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
 use crate::support::LONG;
+use crate::support::killed::killed_process;
 
 const RUNS: usize = 500;
 
@@ -90,28 +90,6 @@ async fn a_process_in_the_middle_of_steps() {
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
 }
 
-/// Runs the process above until all its runs are in their third step, and kills it.
-fn killed_process(url: &str, server: &str) -> Vec<RunId> {
-    let mut process = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "steps::kill::a_process_in_the_middle_of_steps", "--ignored", "--nocapture"])
-        .env("GREENROOM_RUN_ON", url)
-        .env("GREENROOM_ASK_AT", server)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut runs = Vec::new();
-    let all_asked = lines.by_ref().any(|line| {
-        runs.extend(line.split_once("has submitted ").and_then(|(_, run_id)| run_id.trim().parse::<RunId>().ok()));
-        line.contains("all have asked twice")
-    });
-    process.kill().unwrap();
-    process.wait().unwrap();
-    assert!(all_asked, "the process ended by itself");
-    runs
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_has_asked_a_model_is_not_asked_again() {
     let database = fresh_database().await;
@@ -119,7 +97,12 @@ async fn what_a_killed_process_has_asked_a_model_is_not_asked_again() {
     let server = ScriptedOpenAi::start(echo).await;
     let (gate, at_gate) = (watch::Sender::new(true), watch::Sender::new(0));
     let (url, base_url) = (database.url().to_owned(), server.base_url());
-    let runs = tokio::task::spawn_blocking(move || killed_process(&url, &base_url)).await.unwrap();
+    let kill = move || {
+        let variables = [("GREENROOM_RUN_ON", url.as_ref()), ("GREENROOM_ASK_AT", base_url.as_ref())];
+        let test = "steps::kill::a_process_in_the_middle_of_steps";
+        killed_process(test, &variables, "has submitted ", "all have asked twice")
+    };
+    let runs = tokio::task::spawn_blocking(kill).await.unwrap();
     assert_eq!(runs.len(), RUNS);
     end_leases(database.url()).await;
     let began = Instant::now();
