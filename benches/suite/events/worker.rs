@@ -155,7 +155,8 @@ async fn follow(
 
 async fn next_number(events: &mut EventStream) -> Option<u64> {
     loop {
-        if let RunEventKind::CustomEvent { data, .. } = &events.next().await?.unwrap().kind {
+        // An error ends it: the runtime is shut down when all is measured.
+        if let RunEventKind::CustomEvent { data, .. } = &events.next().await?.ok()?.kind {
             return data.as_json().as_u64();
         }
     }
