@@ -154,7 +154,6 @@ impl Hub {
 
     /// Notes from where on a follower wants to be told. It has read the store up to there.
     fn want(&self, run_id: RunId, from: u64) {
-        let _state = self.read();
         if self.note_wanted(run_id, from) {
             // The watch may have looked since this follower has, and for nobody who wanted this.
             self.ask(&Named::These([run_id].into()));
