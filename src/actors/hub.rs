@@ -4,8 +4,7 @@
 //! happens to others is found out by the [`watch`](super::watch), once for all that follow them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, broadcast};
 
@@ -25,8 +24,8 @@ pub(crate) type Told = StoreResult<Batch>;
 /// The followers of runs, and which runs are live in this process. A run that nobody follows costs nothing here but an id.
 #[derive(Default)]
 pub(crate) struct Hub {
-    /// Never locked by whoever holds it already, also not to read: behind a writer that waits, nobody would ever go on.
-    state: RwLock<State>,
+    /// Held for moments. Not a lock of readers and writers: of that, whoever takes it twice would only sometimes wait for ever.
+    state: Mutex<State>,
     /// The runs at which the watch is to look without waiting for its time.
     asked: Mutex<Named<RunId>>,
     /// Rung for the watch.
@@ -48,24 +47,19 @@ struct State {
 struct Followed {
     followers: broadcast::Sender<Told>,
     /// The seq from which on some follower wants to be told; the largest number while none of them reads events.
-    wanted_from: AtomicU64,
+    wanted_from: u64,
     /// The run has settled, and everybody was told.
-    ended: AtomicBool,
+    ended: bool,
 }
 
 impl Followed {
     fn new() -> Self {
-        let wanted_from = AtomicU64::new(u64::MAX);
-        Self { followers: broadcast::Sender::new(BEHIND), wanted_from, ended: AtomicBool::new(false) }
+        Self { followers: broadcast::Sender::new(BEHIND), wanted_from: u64::MAX, ended: false }
     }
 
     /// An error of the channel says that the last follower has just gone.
     fn tell(&self, told: Told) {
         self.followers.send(told).ok();
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
     }
 }
 
@@ -74,12 +68,8 @@ impl Hub {
         Self { store: Some(store), ..Self::default() }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hint(&self, run_id: RunId) {
@@ -90,17 +80,17 @@ impl Hub {
 
     /// From now on, what happens to this run is published here.
     pub(crate) fn enter(&self, run_id: RunId) {
-        self.change().live.insert(run_id);
+        self.state().live.insert(run_id);
     }
 
     /// From now on, what happens to this run may happen elsewhere. Its followers look at the store once.
     pub(crate) fn leave(&self, run_id: RunId) {
         {
-            let mut state = self.change();
+            let mut state = self.state();
             state.live.remove(&run_id);
-            if let Some(followed) = state.followed.get(&run_id) {
+            if let Some(followed) = state.followed.get_mut(&run_id) {
                 // They say again from where they want to be told, when they have looked.
-                followed.wanted_from.store(u64::MAX, Ordering::Relaxed);
+                followed.wanted_from = u64::MAX;
                 followed.tell(Ok(Batch::default()));
                 self.bell.notify_one();
             }
@@ -112,7 +102,7 @@ impl Hub {
 
     /// Whether what happens to this run is published here.
     pub(crate) fn is_live(&self, run_id: RunId) -> bool {
-        self.read().live.contains(&run_id)
+        self.state().live.contains(&run_id)
     }
 
     /// Waits until some run is not live here any more that was, or was settled by this process; one caller at a time.
@@ -127,7 +117,7 @@ impl Hub {
 
     /// Publishes what has been committed of a run that is live here.
     pub(crate) fn publish(&self, run_id: RunId, batch: Batch) {
-        if let Some(followed) = self.read().followed.get(&run_id) {
+        if let Some(followed) = self.state().followed.get(&run_id) {
             followed.tell(Ok(batch));
         }
         self.hint(run_id);
@@ -135,7 +125,7 @@ impl Hub {
 
     /// Follows a run, whether it is live here or not. To miss nothing: follow first, then read the store.
     pub(crate) fn follow(self: &Arc<Self>, run_id: RunId) -> Follower {
-        let mut state = self.change();
+        let mut state = self.state();
         let told = if state.closed {
             Followed::new().followers.subscribe()
         } else {
@@ -147,7 +137,7 @@ impl Hub {
 
     /// Nobody is told anything any more: to wait is an error from now on.
     pub(crate) fn close(&self) {
-        let mut state = self.change();
+        let mut state = self.state();
         state.closed = true;
         state.followed.clear();
     }
@@ -162,9 +152,14 @@ impl Hub {
 
     /// Whether nobody has wanted to be told of the run from as far back as `from`.
     fn note_wanted(&self, run_id: RunId, from: u64) -> bool {
-        let state = self.read();
-        let elsewhere = state.followed.get(&run_id).filter(|_| !state.live.contains(&run_id));
-        elsewhere.is_some_and(|followed| followed.wanted_from.fetch_min(from, Ordering::Relaxed) > from)
+        let State { live, followed, .. } = &mut *self.state();
+        match followed.get_mut(&run_id) {
+            Some(followed) if !live.contains(&run_id) && from < followed.wanted_from => {
+                followed.wanted_from = from;
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -173,7 +168,7 @@ impl Hub {
     /// Asks for a look at these runs, as far as they are followed.
     pub(crate) fn ask(&self, run_ids: &Named<RunId>) {
         if let Named::These(these) = run_ids {
-            let state = self.read();
+            let state = self.state();
             if !these.iter().any(|run_id| state.followed.contains_key(run_id)) {
                 return;
             }
@@ -210,10 +205,10 @@ impl Hub {
 
     /// Those of these runs that are followed, not live here and not ended, and from where on their events are wanted.
     pub(crate) fn elsewhere(&self, which: &Named<RunId>) -> Vec<(RunId, u64)> {
-        let state = self.read();
+        let state = self.state();
         let wanted = |(run_id, followed): (&RunId, &Followed)| {
-            let elsewhere = !state.live.contains(run_id) && !followed.has_ended();
-            elsewhere.then(|| (*run_id, followed.wanted_from.load(Ordering::Relaxed)))
+            let elsewhere = !state.live.contains(run_id) && !followed.ended;
+            elsewhere.then(|| (*run_id, followed.wanted_from))
         };
         match which {
             Named::These(these) => {
@@ -226,25 +221,27 @@ impl Hub {
     /// Tells the followers of a run what was read of its log, from seq `from` on.
     pub(crate) fn tell_read(&self, run_id: RunId, from: u64, batch: Batch) {
         let Some((next, ends)) = batch.last().map(|last| (last.seq + 1, last.is_terminal())) else { return };
-        if let Some(followed) = self.read().followed.get(&run_id) {
+        if let Some(followed) = self.state().followed.get_mut(&run_id) {
             // Unless somebody wants to be told from further back.
-            followed.wanted_from.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).ok();
-            followed.ended.fetch_or(ends, Ordering::Relaxed);
+            if followed.wanted_from == from {
+                followed.wanted_from = next;
+            }
+            followed.ended |= ends;
             followed.tell(Ok(batch));
         }
     }
 
     /// Tells the followers of a run that it has settled, or is gone, and that they have to look themselves.
     pub(crate) fn tell_ended(&self, run_id: RunId) {
-        if let Some(followed) = self.read().followed.get(&run_id) {
-            followed.ended.store(true, Ordering::Relaxed);
+        if let Some(followed) = self.state().followed.get_mut(&run_id) {
+            followed.ended = true;
             followed.tell(Ok(Batch::default()));
         }
     }
 
     /// Tells the followers of a run that the store could not be read for them.
     pub(crate) fn tell_failed(&self, run_id: RunId, error: StoreError) {
-        if let Some(followed) = self.read().followed.get(&run_id) {
+        if let Some(followed) = self.state().followed.get(&run_id) {
             followed.tell(Err(error));
         }
     }
@@ -292,7 +289,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let mut state = self.hub.change();
+        let mut state = self.hub.state();
         // This follower still counts itself.
         if state.followed.get(&self.run_id).is_some_and(|followed| followed.followers.receiver_count() <= 1) {
             state.followed.remove(&self.run_id);
@@ -302,9 +299,7 @@ impl Drop for Follower {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc};
-    use std::thread;
-    use std::time::Duration;
+    use std::sync::Arc;
 
     use super::{BEHIND, Batch, Hub};
     use crate::run::{RunEvent, RunEventKind, RunId};
@@ -324,7 +319,7 @@ mod tests {
         hub.publish(run_id, batch(run_id, 1));
         assert_eq!(follower.next().await.unwrap()[0].seq, 1);
         drop(follower);
-        assert!(hub.read().followed.is_empty());
+        assert!(hub.state().followed.is_empty());
     }
 
     #[tokio::test]
@@ -336,26 +331,5 @@ mod tests {
             hub.publish(run_id, batch(run_id, seq));
         }
         assert!(follower.next().await.unwrap().is_empty());
-    }
-
-    #[test]
-    fn followers_and_runs_that_leave_never_wait_for_each_other_for_ever() {
-        const TIMES: u64 = 3_000;
-        let (hub, run_id) = (Arc::new(Hub::default()), RunId::new());
-        let follower = hub.follow(run_id);
-        let (done, both) = mpsc::channel();
-        let (also_done, leaving) = (done.clone(), hub);
-        thread::spawn(move || {
-            (0..TIMES).for_each(|seq| follower.hub.want(run_id, seq));
-            also_done.send(())
-        });
-        thread::spawn(move || {
-            (0..TIMES).for_each(|_| leaving.leave(run_id));
-            done.send(())
-        });
-
-        for _ in 0..2 {
-            both.recv_timeout(Duration::from_secs(60)).expect("one holds what the other waits for");
-        }
     }
 }
