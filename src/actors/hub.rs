@@ -208,7 +208,7 @@ impl Hub {
         let state = self.state();
         let wanted = |(run_id, followed): (&RunId, &Followed)| {
             let elsewhere = !state.live.contains(run_id) && !followed.ended;
-            elsewhere.then(|| (*run_id, followed.wanted_from))
+            elsewhere.then_some((*run_id, followed.wanted_from))
         };
         match which {
             Named::These(these) => {
