@@ -14,8 +14,8 @@ use crate::support::runtime;
 /// Longer than anything takes that is not broken.
 const LONG: Duration = Duration::from_secs(60);
 
-/// So long after the model has refused, its client is waiting to ask again.
-const INTO_BACK_OFF: Duration = Duration::from_millis(5);
+/// So long after it was asked, the model is in its state: it has said something, or its client is waiting to ask again.
+const INTO_STATE: Duration = Duration::from_millis(30);
 
 /// Plays `cancels URL STATE PLACE COUNT`, and prints one line of JSON: seconds of each cancel.
 pub(crate) fn play(arguments: &[&str]) {
@@ -67,7 +67,7 @@ fn writer(model: &str) -> AgentBuilder {
 /// A model that is in this state as long as nobody hangs up.
 async fn model(state: &str) -> ScriptedOpenAi {
     let reply = match state {
-        "streaming" => Reply::text(vec!["and on "; 10_000]).delay(Duration::from_millis(10)),
+        "streaming" => Reply::text(vec!["and on "; 500]).delay(Duration::from_millis(10)),
         "stalled" | "dropped" => Reply::text(["Once", " upon"]).then_stall(),
         "in back-off" => Reply::status(503, "overloaded", "come again").header("retry-after", "30"),
         state => unreachable!("nobody asks for {state}"),
@@ -88,7 +88,7 @@ async fn cancels(
     for number in 0..=count {
         let run_id = submit().await;
         model.wait_for_requests(number + 1).await;
-        tokio::time::sleep(INTO_BACK_OFF).await;
+        tokio::time::sleep(INTO_STATE).await;
         let asked = Instant::now();
         runtime.cancel(run_id).await.unwrap();
         let output = runtime.wait(run_id, LONG).await.unwrap();
@@ -115,7 +115,7 @@ async fn drops(model: &ScriptedOpenAi, count: usize) -> Vec<f64> {
         stream.write_all((head + &body).as_bytes()).await.unwrap();
         let read = stream.read(&mut [0; 64]).await.unwrap();
         assert!(read > 0, "the model answers");
-        tokio::time::sleep(INTO_BACK_OFF).await;
+        tokio::time::sleep(INTO_STATE).await;
         let dropped = Instant::now();
         drop(stream);
         let noticed = model.closed(number).await;
