@@ -46,9 +46,21 @@ struct Lane {
 #[rtype(result = "()")]
 pub(crate) struct WriteRun {
     write: Write,
+    caller: Caller,
+}
+
+/// Who waits for a write.
+struct Caller {
     /// When nobody waits for the answer any more; a write that was not tried by then is not tried at all.
     deadline: Option<Instant>,
     reply: oneshot::Sender<StoreResult<Written>>,
+}
+
+impl Caller {
+    /// Whoever asked may have gone; the write stands all the same.
+    fn answer(self, written: StoreResult<Written>) {
+        self.reply.send(written).ok();
+    }
 }
 
 #[derive(Message)]
@@ -135,7 +147,7 @@ impl Handler<Flush> for Persister {
             lane.busy = false;
             return;
         }
-        let written = batch::write(Arc::clone(&self.store), number, batch, self.retry);
+        let written = batch::write(Arc::clone(&self.store), number, batch.into_iter().collect(), self.retry);
         ctx.spawn(written.into_actor(self).map(move |(), _, ctx| ctx.notify(Flush(number))));
     }
 }
@@ -170,7 +182,7 @@ impl Writer {
     ) -> impl Future<Output = StoreResult<Written>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         // Bounded by those who send: the runtime admits so many calls, and a run has one write under way.
-        self.0.do_send(WriteRun { write, deadline, reply });
+        self.0.do_send(WriteRun { write, caller: Caller { deadline, reply } });
         async move { answer.await.unwrap_or(Err(StoreError::Closed)) }
     }
 

@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::WriteRun;
+use super::{Caller, WriteRun};
 use crate::store::protocol::Write;
 use crate::store::{RunStore, StoreError};
 use crate::telemetry;
@@ -30,29 +30,35 @@ impl Retry {
     }
 }
 
+/// What is written together, and who waits for it: the one at the same place.
+pub(super) struct Batch {
+    writes: Arc<[Write]>,
+    callers: Vec<Caller>,
+}
+
+impl FromIterator<WriteRun> for Batch {
+    fn from_iter<T: IntoIterator<Item = WriteRun>>(batch: T) -> Self {
+        let (writes, callers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.write, one.caller)).unzip();
+        Self { writes: writes.into(), callers }
+    }
+}
+
 /// Writes `batch` and answers each write after its commit, with its own outcome.
-pub(super) fn write(
-    store: Arc<dyn RunStore>,
-    lane: usize,
-    mut batch: Vec<WriteRun>,
-    retry: Retry,
-) -> BoxFuture<'static, ()> {
+pub(super) fn write(store: Arc<dyn RunStore>, lane: usize, mut batch: Batch, retry: Retry) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let begun = Instant::now();
         let mut pauses = retry.pauses().build();
         loop {
-            batch = without_expired(batch);
-            if batch.is_empty() {
+            batch = batch.without_expired();
+            if batch.callers.is_empty() {
                 return;
             }
             let tried = Instant::now();
-            let writes: Arc<[Write]> = batch.iter().map(|one| one.write.clone()).collect();
-            let error = match store.write(lane, writes).await {
+            let error = match store.write(lane, Arc::clone(&batch.writes)).await {
                 Ok(written) => {
-                    telemetry::batch_written(batch.len(), tried.elapsed());
-                    for (one, written) in batch.into_iter().zip(written) {
-                        // Whoever asked may have gone; the write stands all the same.
-                        one.reply.send(Ok(written)).ok();
+                    telemetry::batch_written(batch.callers.len(), tried.elapsed());
+                    for (caller, written) in batch.callers.into_iter().zip(written) {
+                        caller.answer(Ok(written));
                     }
                     return;
                 }
@@ -63,38 +69,52 @@ pub(super) fn write(
                 return isolate(store, lane, batch, retry, error).await;
             }
             if begun.elapsed() >= retry.limit {
-                tracing::error!(%error, writes = batch.len(), "gave up writing: the database was away for too long");
-                return refuse(batch, &error);
+                tracing::error!(%error, writes = batch.callers.len(), "gave up writing: the database was away for too long");
+                return refuse(batch.callers, &error);
             }
-            tracing::warn!(%error, writes = batch.len(), "database is away, the batch will be written again");
+            tracing::warn!(%error, writes = batch.callers.len(), "database is away, the batch will be written again");
             tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
         }
     })
 }
 
-/// Answers those writes for which nobody waits any more. Where an earlier try may have been committed unheard, the manager
-/// finds the run again, since it knows that it got no answer.
-fn without_expired(batch: Vec<WriteRun>) -> Vec<WriteRun> {
-    let now = Instant::now();
-    let (open, expired): (Vec<_>, Vec<_>) =
-        batch.into_iter().partition(|one| one.deadline.is_none_or(|deadline| now < deadline));
-    refuse(expired, &StoreError::Unavailable("the write was not done in time".to_owned()));
-    open
+impl Batch {
+    /// Answers those writes for which nobody waits any more. Where an earlier try may have been committed unheard, the manager
+    /// finds the run again, since it knows that it got no answer.
+    fn without_expired(self) -> Self {
+        let now = Instant::now();
+        let waits = |caller: &Caller| caller.deadline.is_none_or(|deadline| now < deadline);
+        if self.callers.iter().all(waits) {
+            return self;
+        }
+        let (open, expired): (Vec<_>, Vec<_>) = self.into_writes().partition(|one| waits(&one.caller));
+        let expired = expired.into_iter().map(|one| one.caller);
+        refuse(expired, &StoreError::Unavailable("the write was not done in time".to_owned()));
+        open.into_iter().collect()
+    }
+
+    fn into_writes(self) -> impl Iterator<Item = WriteRun> {
+        let Self { writes, callers } = self;
+        callers.into_iter().enumerate().map(move |(at, caller)| WriteRun { write: writes[at].clone(), caller })
+    }
 }
 
 /// Finds out which write of the batch is at fault by halving it, so that it hurts only its sender.
-async fn isolate(store: Arc<dyn RunStore>, lane: usize, mut batch: Vec<WriteRun>, retry: Retry, error: StoreError) {
-    if batch.len() == 1 || matches!(error, StoreError::Closed) {
-        tracing::error!(%error, writes = batch.len(), "write refused");
-        return refuse(batch, &error);
+async fn isolate(store: Arc<dyn RunStore>, lane: usize, batch: Batch, retry: Retry, error: StoreError) {
+    let count = batch.callers.len();
+    if count == 1 || matches!(error, StoreError::Closed) {
+        tracing::error!(%error, writes = count, "write refused");
+        return refuse(batch.callers, &error);
     }
-    let second = batch.split_off(batch.len() / 2);
-    write(Arc::clone(&store), lane, batch, retry).await;
+    let mut writes = batch.into_writes();
+    let first = writes.by_ref().take(count / 2).collect();
+    let second = writes.collect();
+    write(Arc::clone(&store), lane, first, retry).await;
     write(store, lane, second, retry).await;
 }
 
-fn refuse(batch: Vec<WriteRun>, error: &StoreError) {
-    for one in batch {
-        one.reply.send(Err(error.clone())).ok();
+fn refuse(callers: impl IntoIterator<Item = Caller>, error: &StoreError) {
+    for caller in callers {
+        caller.answer(Err(error.clone()));
     }
 }

@@ -39,15 +39,15 @@ pub(super) async fn write(conn: &mut Connection, batch: &[Write], limits: StoreL
     }
     let cancelled = cancel::cancel(conn, &cancels, limits).await?;
     let continued = resume::resume(conn, &continues).await?;
-    let answer = |write: &Write| {
+    let mut answer = |write: &Write| {
         let busy = || StoreError::Unavailable(format!("run {} keeps changing", write.run_id()));
         match write {
             Write::Cancel(one) => cancelled.get(one).copied().map(Written::Cancel).ok_or_else(busy),
             Write::Continue(one) => continued.get(&one.run_id).cloned().map(Written::Continue).ok_or_else(busy),
-            Write::Insert(_) | Write::Advance(_) => answers.get(&write.run_id()).cloned().ok_or_else(busy),
+            Write::Insert(_) | Write::Advance(_) => answers.remove(&write.run_id()).ok_or_else(busy),
         }
     };
-    batch.iter().map(answer).collect()
+    batch.iter().map(&mut answer).collect()
 }
 
 /// The writes of a batch by kind, each in the order of run ids: two batches that meet the same rows lock them in the same
@@ -91,13 +91,12 @@ async fn transaction(
     inserts.iter().try_for_each(|one| insert.push(one))?;
     let mut advance = AdvanceRuns::default();
     advances.iter().try_for_each(|one| advance.push(one))?;
-    let documents = Documents::of(&insert, &advance);
-    match execute(conn, insert, Heirs::of(inserts), advance).await {
+    match execute(conn, &mut insert, Heirs::of(inserts), &advance).await {
         Ok(written) => Ok(written),
         Err(error) => {
             // Where the connection is gone this fails as well, and the lane makes another one.
             conn.roll_back().await.map_err(|error| from_diesel(&error))?;
-            if is_unclear(&error) && documents.are_refused(conn).await {
+            if is_unclear(&error) && Documents::of(&insert, &advance).are_refused(conn).await {
                 return Err(StoreError::Data(from_diesel(&error).to_string()));
             }
             Err(from_diesel(&error))
@@ -107,11 +106,11 @@ async fn transaction(
 
 async fn execute(
     conn: &mut Connection,
-    mut insert: InsertRuns,
+    insert: &mut InsertRuns,
     heirs: Heirs,
-    advance: AdvanceRuns,
+    advance: &AdvanceRuns,
 ) -> QueryResult<(Vec<NewRow>, HashSet<RunId>)> {
-    let cancelled = advance.cancelled.clone();
+    let cancelled = &advance.cancelled;
     // A single statement is a transaction of its own, and saves two round trips.
     let several = !cancelled.is_empty() || !heirs.is_empty() || !insert.is_empty() && !advance.is_empty();
     if several {
@@ -120,7 +119,7 @@ async fn execute(
     if !heirs.is_empty() {
         insert.refused = heirs.refused(conn).await?;
     }
-    let new: Vec<NewRow> = if insert.is_empty() { Vec::new() } else { insert.get_results(conn).await? };
+    let new: Vec<NewRow> = if insert.is_empty() { Vec::new() } else { (&*insert).get_results(conn).await? };
     heirs.inherit(conn, &new).await?;
     let done: Vec<Uuid> = if advance.is_empty() { Vec::new() } else { advance.get_results(conn).await? };
     if !cancelled.is_empty() {
