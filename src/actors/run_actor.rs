@@ -16,8 +16,8 @@ mod tests;
 mod work;
 
 pub(crate) struct RunActor {
-    /// Taken when the actor starts.
-    life: Option<Life>,
+    /// Taken when the actor starts; boxed, since its place stays.
+    life: Option<Box<Life>>,
     stop: watch::Sender<Option<Stop>>,
     death: DeathWatch,
 }
@@ -60,7 +60,7 @@ impl Drop for DeathWatch {
 impl RunActor {
     pub(crate) fn new(life: Life, stop: watch::Sender<Option<Stop>>, manager: Recipient<RunEnded>) -> Self {
         let death = DeathWatch { run_id: life.run_id(), ending: None, manager };
-        Self { life: Some(life), stop, death }
+        Self { life: Some(Box::new(life)), stop, death }
     }
 }
 

@@ -26,7 +26,8 @@ pub struct RunContext(Arc<RunContextParts>);
 pub(crate) struct RunContextParts {
     pub(crate) run: Arc<Run>,
     pub(crate) history: Vec<Exchange>,
-    pub(crate) reports: mpsc::Sender<Report>,
+    /// Boxed, since the channel keeps room for some of them even while it is empty.
+    pub(crate) reports: mpsc::Sender<Box<Report>>,
     pub(crate) cancel: CancelSignal,
     pub(crate) steps: StepMemory,
     pub(crate) needs: Needs,
@@ -191,7 +192,7 @@ impl RunContext {
 
     pub(crate) async fn report(&self, report: Report) {
         // The receiver is gone only when the run has ended; nobody is left to tell, and this code is about to be dropped.
-        self.0.reports.send(report).await.ok();
+        self.0.reports.send(Box::new(report)).await.ok();
     }
 
     pub(crate) fn steps(&self) -> &StepMemory {

@@ -249,7 +249,17 @@ impl Journal {
     }
 
     /// Makes `change` durable together with everything that waits, and publishes it.
-    pub(crate) async fn commit(
+    ///
+    /// On the heap: lives commit seldom, and would have room for this all the time.
+    pub(crate) fn commit(
+        &mut self,
+        change: Change,
+        last: Option<RunEventKind>,
+    ) -> BoxFuture<'_, StoreResult<Result<(), Refusal>>> {
+        Box::pin(self.commit_in_place(change, last))
+    }
+
+    async fn commit_in_place(
         &mut self,
         change: Change,
         last: Option<RunEventKind>,

@@ -75,7 +75,7 @@ impl Life {
         let journal = Journal::new(&run, next_seq, around.writer.clone(), Arc::clone(&around.hub), around.max_output);
         let span = Arc::new(Span::attempt(&run, agent.description(), agent.traces_contents));
         let code = TaskTracker::new();
-        Self { run: Arc::new(run), was_continued, agent, around, children, stop, journal, span, code }
+        Self { run, was_continued, agent, around, children, stop, journal, span, code }
     }
 
     pub(crate) fn run_id(&self) -> RunId {
@@ -83,7 +83,7 @@ impl Life {
     }
 
     /// The whole life.
-    pub(crate) async fn live(self) -> Ending {
+    pub(crate) async fn live(self: Box<Self>) -> Ending {
         let span = Arc::clone(&self.span);
         let ending = span.around(self.live_in_span()).await;
         span.end(ending.word());
@@ -95,7 +95,7 @@ impl Life {
         skip_all,
         fields(run.id = %self.run_id(), run.agent = self.agent.name(), run.attempt = self.run.attempt)
     )]
-    async fn live_in_span(mut self) -> Ending {
+    async fn live_in_span(mut self: Box<Self>) -> Ending {
         let mut stop = self.stop.clone();
         let lived = tokio::select! {
             biased;
@@ -223,7 +223,7 @@ impl Life {
                     }
                 }
                 after = &mut timed_out => return Ok(Ok(Finish::TimedOut(after))),
-                Some(report) = work.reports.recv(), if has_room => self.journal.note(report),
+                Some(report) = work.reports.recv(), if has_room => self.journal.note(*report),
                 done = &mut work.task => return Ok(Ok(finish_of(done))),
             }
             if self.journal.has_overflowed() {
@@ -244,7 +244,7 @@ impl Life {
         // No more than user code was ahead: a task of its own may go on talking.
         for _ in 0..=REPORTS_AHEAD {
             let Ok(report) = work.reports.try_recv() else { break };
-            self.journal.note(report);
+            self.journal.note(*report);
         }
         let too_large = self.journal.has_overflowed() && matches!(finish, Finish::Returned(_) | Finish::Waits(_));
         Ok(Ok(if too_large { Finish::TooLarge } else { finish }))
@@ -285,7 +285,7 @@ impl Life {
                     }
                 }
                 // Otherwise code that wants to say something before it returns would wait for ever.
-                Some(report) = work.reports.recv(), if has_room => self.journal.note(report),
+                Some(report) = work.reports.recv(), if has_room => self.journal.note(*report),
             }
         }
     }

@@ -44,7 +44,7 @@ struct Scene {
     store: Arc<Gated>,
     tally: Arc<Tally>,
     around: Arc<Surroundings>,
-    run: Run,
+    run: Arc<Run>,
     actor: Option<Addr<RunActor>>,
     ended: mpsc::UnboundedReceiver<RunEnded>,
     listener: Addr<Listener>,
@@ -69,7 +69,7 @@ impl Scene {
             cut_off: Arc::default(),
         };
         let listener = Listener(sender).start();
-        Self { store, tally: Arc::default(), around: Arc::new(around), run: *run, actor: None, ended, listener }
+        Self { store, tally: Arc::default(), around: Arc::new(around), run, actor: None, ended, listener }
     }
 
     /// Gives the run its actor; what is already known to stop it comes first.

@@ -23,7 +23,7 @@ pub(super) enum Finish {
 /// User code at work. Its future is dropped with this, wherever it is.
 pub(super) struct Work {
     pub(super) task: JoinHandle<Result<Outcome, String>>,
-    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) reports: mpsc::Receiver<Box<Report>>,
     pub(super) cancel: CancelSignal,
 }
 

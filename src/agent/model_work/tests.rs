@@ -61,11 +61,11 @@ impl Scene {
         let (notes, allowed) = (Arc::clone(&told), Arc::clone(&durable));
         tokio::spawn(async move {
             while let Some(report) = reported.recv().await {
-                if matches!(report, Report::Step { durable: Some(_), .. }) {
+                if matches!(*report, Report::Step { durable: Some(_), .. }) {
                     allowed.acquire().await.unwrap().forget();
                 }
                 let mut told = notes.lock().unwrap();
-                match report {
+                match *report {
                     Report::Event(event) => told.events.push(event),
                     Report::Step { step, event, durable } => {
                         told.events.extend(event);
