@@ -161,11 +161,11 @@ impl Runtime {
     ///
     /// When the future is dropped after its first poll, the run may be accepted all the same.
     pub async fn submit(&self, run: NewRun) -> Result<RunHandle, Error> {
-        Ok(RunHandle::new(self.clone(), self.accept(run).await?.output))
+        Ok(RunHandle::new(self.clone(), self.accept(run).await?))
     }
 
     /// Submits a run, and returns it as it was stored.
-    pub(crate) async fn accept(&self, run: NewRun) -> Result<Run, Error> {
+    pub(crate) async fn accept(&self, run: NewRun) -> Result<Arc<Run>, Error> {
         let run = self.own_run(run)?;
         run.check(self.inner.limits.max_input)?;
         let agent = self.inner.agents.get(run.agent.as_str()).ok_or_else(|| Error::UnknownAgent(run.agent.clone()))?;
@@ -174,7 +174,7 @@ impl Runtime {
         self.accept_insert(insert_of(run, agent, webhook), may_be_known).await
     }
 
-    async fn accept_insert(&self, insert: InsertRun, may_be_known: bool) -> Result<Run, Error> {
+    async fn accept_insert(&self, insert: InsertRun, may_be_known: bool) -> Result<Arc<Run>, Error> {
         match self.inner.submit(insert, may_be_known).await {
             Err(Error::Conflict(run_id)) if self.get(run_id).await?.is_none() => Err(Error::NotFound(run_id)),
             accepted => accepted,

@@ -52,7 +52,7 @@ pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Sto
 /// A run that a node has just taken up, and where its event log goes on.
 #[derive(Clone, Debug)]
 pub(crate) struct TakenRun {
-    pub(crate) run: Run,
+    pub(crate) run: Arc<Run>,
     pub(crate) next_seq: u64,
     /// Somebody has continued it before.
     pub(crate) was_continued: bool,

@@ -36,7 +36,7 @@ pub(crate) struct Waits {
 /// What the children of a live run need.
 pub(crate) struct Children {
     /// Their parent, as its present attempt knows it.
-    parent: Run,
+    parent: Arc<Run>,
     agents: Arc<Agents>,
     around: Arc<Surroundings>,
     limits: ManagerLimits,
@@ -48,14 +48,14 @@ pub(crate) struct Children {
 
 impl Children {
     pub(crate) fn new(
-        parent: &Run,
+        parent: Arc<Run>,
         agents: Arc<Agents>,
         around: Arc<Surroundings>,
         limits: ManagerLimits,
         manager: (Recipient<SubmitRun>, Recipient<Waits>),
     ) -> Self {
         let (submits, waits) = manager;
-        Self { parent: parent.clone(), agents, around, limits, submits, waits, asked: AtomicU32::new(0) }
+        Self { parent, agents, around, limits, submits, waits, asked: AtomicU32::new(0) }
     }
 
     fn parent_id(&self) -> RunId {

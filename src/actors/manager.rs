@@ -197,7 +197,7 @@ impl RunManager {
         let (stop, stopped) = watch::channel(first);
         let manager = (ctx.address().recipient(), ctx.address().recipient());
         let (agents, around) = (Arc::clone(&self.agents), Arc::clone(&self.around));
-        let children = Arc::new(Children::new(&taken.run, agents, around, self.limits, manager));
+        let children = Arc::new(Children::new(Arc::clone(&taken.run), agents, around, self.limits, manager));
         let life = Life::new(taken, agent, Arc::clone(&self.around), children, stopped);
         let manager = ctx.address().recipient();
         let actor = RunActor::start_in_arbiter(&self.arbiters.next(), |_| RunActor::new(life, stop, manager));

@@ -1,5 +1,7 @@
 //! Resumes runs that have failed, each by a new run that goes on from their steps.
 
+use std::sync::Arc;
+
 use super::{RunHandle, Runtime, UserRuntime};
 use crate::actors::insert::insert_of;
 use crate::error::Error;
@@ -60,11 +62,11 @@ impl Runtime {
     ///
     /// When the future is dropped after its first poll, the run may be resumed all the same.
     pub async fn resume_failed(&self, run_id: RunId) -> Result<RunHandle, Error> {
-        Ok(RunHandle::new(self.clone(), self.accept_again(run_id).await?.output))
+        Ok(RunHandle::new(self.clone(), self.accept_again(run_id).await?))
     }
 
     /// The same, and returns the new run as it was stored.
-    pub(crate) async fn accept_again(&self, run_id: RunId) -> Result<Run, Error> {
+    pub(crate) async fn accept_again(&self, run_id: RunId) -> Result<Arc<Run>, Error> {
         self.caller()?;
         let failed = self.get(run_id).await?.ok_or(Error::NotFound(run_id))?;
         let status = failed.output.status;

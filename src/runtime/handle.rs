@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{CancelOutcome, EventStream, Runtime};
 use crate::error::Error;
-use crate::run::{Content, NewRun, RunId, RunOutput, RunStatus, SessionId};
+use crate::run::{Content, NewRun, Run, RunId, RunOutput, RunStatus, SessionId};
 
 /// An agent of a runtime. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,11 +48,11 @@ impl AgentHandle {
 #[derive(Clone, Debug)]
 pub struct RunHandle {
     runtime: Runtime,
-    accepted: RunOutput,
+    accepted: Arc<Run>,
 }
 
 impl RunHandle {
-    pub(super) const fn new(runtime: Runtime, accepted: RunOutput) -> Self {
+    pub(super) const fn new(runtime: Runtime, accepted: Arc<Run>) -> Self {
         Self { runtime, accepted }
     }
 
@@ -62,20 +62,20 @@ impl RunHandle {
 
     /// The run's id.
     #[must_use]
-    pub const fn run_id(&self) -> RunId {
-        self.accepted.run_id
+    pub fn run_id(&self) -> RunId {
+        self.accepted.output.run_id
     }
 
     /// The conversation that the run is part of.
     #[must_use]
-    pub const fn session_id(&self) -> &SessionId {
-        &self.accepted.session_id
+    pub fn session_id(&self) -> &SessionId {
+        &self.accepted.output.session_id
     }
 
     /// The status with which the run was accepted: `PENDING`, unless the same run had been submitted before.
     #[must_use]
-    pub const fn status(&self) -> RunStatus {
-        self.accepted.status
+    pub fn status(&self) -> RunStatus {
+        self.accepted.output.status
     }
 
     /// What has come of the run by now.

@@ -1,5 +1,7 @@
 //! From what a caller asks for to a run that is accepted, or a reason why not.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -26,7 +28,7 @@ impl Runtime {
 
 impl Inner {
     /// Submits a run. One that `may_be_known` is looked for when there is no room: it needs none if it is there.
-    pub(super) async fn submit(&self, mut insert: InsertRun, may_be_known: bool) -> Result<Run, Error> {
+    pub(super) async fn submit(&self, mut insert: InsertRun, may_be_known: bool) -> Result<Arc<Run>, Error> {
         let run_id = insert.run.output.run_id;
         let span = Span::submit(&mut insert.run);
         let accepted = match self.ask(insert, Room::Needed).await? {
@@ -55,7 +57,7 @@ impl Inner {
     }
 
     /// Asks the manager, and waits for its answer for as long as a call may take.
-    async fn ask(&self, insert: InsertRun, room: Room) -> Result<Result<Run, SubmitRefusal>, Error> {
+    async fn ask(&self, insert: InsertRun, room: Room) -> Result<Result<Arc<Run>, SubmitRefusal>, Error> {
         let deadline = Instant::now() + self.limits.call_timeout;
         let (to, answer) = oneshot::channel();
         let reply = Reply { to, admission: Some(self.admit(insert.run.input.size())?) };

@@ -3,6 +3,7 @@
 //! Postgres applies a write by a guarded statement and asks [`judge`] only about what the guard refused; SQLite asks it
 //! first. Both ways give the same answers, and the conformance suite checks that they do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::cancel::{CANCELLED_BY_CALLER, Cancel, CancelWritten};
@@ -118,9 +119,9 @@ pub(crate) struct InsertRun {
 #[derive(Clone, Debug)]
 pub(crate) enum Inserted {
     /// The run is in; `cancel_wanted` tells that an intent waits for it.
-    New { run: Box<Run>, cancel_wanted: bool },
+    New { run: Arc<Run>, cancel_wanted: bool },
     /// The same run was there already, owned by `node`; found by its idempotency key, it may have another id.
-    Existing { run: Box<Run>, node: Option<NodeId> },
+    Existing { run: Arc<Run>, node: Option<NodeId> },
     /// Another run has this id.
     Conflict,
     /// This run has the idempotency key, and is another one.

@@ -1,5 +1,6 @@
 //! Runs: submitted, read, listed, cancelled.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_LOCATION, LOCATION};
@@ -35,7 +36,8 @@ pub(super) async fn submit(access: Access, request: HttpRequest, payload: Payloa
 }
 
 /// The answer that tells of a run that was accepted just now, or before.
-pub(super) async fn accepted(access: &Access, request: &HttpRequest, mut run: Run) -> Result<HttpResponse, Problem> {
+pub(super) async fn accepted(access: &Access, request: &HttpRequest, run: Arc<Run>) -> Result<HttpResponse, Problem> {
+    let mut run = Arc::unwrap_or_clone(run);
     let location = format!("{}/runs/{}", prefix(request), run.output.run_id);
     let mut response = HttpResponse::Accepted();
     if let Some(seconds) = header::preferred_wait(request.headers()) {

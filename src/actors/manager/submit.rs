@@ -1,5 +1,7 @@
 //! Submits: a run is inserted, owned by this node when there is room, else left for whoever has room first.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
 use tokio::time::Instant;
 
@@ -30,7 +32,7 @@ pub(crate) enum Room {
     OfChildren,
 }
 
-pub(crate) type SubmitReply = Reply<Result<Run, SubmitRefusal>>;
+pub(crate) type SubmitReply = Reply<Result<Arc<Run>, SubmitRefusal>>;
 
 /// Why a run was not accepted.
 #[derive(Debug)]
@@ -116,12 +118,12 @@ impl Handler<InsertDone> for RunManager {
         match inserted {
             Ok(Inserted::New { run, .. }) if lost => {
                 log_accepted(&run);
-                reply.send(Ok(*run));
+                reply.send(Ok(run));
             }
             Ok(Inserted::New { run, .. }) if reserved => {
                 log_accepted(&run);
-                self.enliven(TakenRun { run: (*run).clone(), next_seq: 0, was_continued: false }, ctx);
-                reply.send(Ok(*run));
+                self.enliven(TakenRun { run: Arc::clone(&run), next_seq: 0, was_continued: false }, ctx);
+                reply.send(Ok(run));
             }
             Ok(Inserted::New { run, cancel_wanted }) => {
                 log_accepted(&run);
@@ -134,7 +136,7 @@ impl Handler<InsertDone> for RunManager {
                 if !delayed {
                     self.claim_what_came(&run.output.agent, ctx);
                 }
-                reply.send(Ok(*run));
+                reply.send(Ok(run));
             }
             Ok(Inserted::Existing { run, node }) => {
                 // Attempt 1 is the one that the first try of this very insert has made, or else a claim, whose answer then
@@ -142,11 +144,11 @@ impl Handler<InsertDone> for RunManager {
                 let fresh = run.output.status == RunStatus::Pending && run.attempt == 1;
                 let own = node.is_some() && node == self.node && fresh && run.output.run_id == run_id;
                 if reserved && own {
-                    self.enliven(TakenRun { run: (*run).clone(), next_seq: 0, was_continued: false }, ctx);
+                    self.enliven(TakenRun { run: Arc::clone(&run), next_seq: 0, was_continued: false }, ctx);
                 } else if reserved {
                     self.release(run_id, ctx);
                 }
-                reply.send(Ok(*run));
+                reply.send(Ok(run));
             }
             Ok(Inserted::Conflict) => self.refuse(run_id, reserved, SubmitRefusal::Conflict, reply, ctx),
             Ok(Inserted::KeyConflict(other)) => {

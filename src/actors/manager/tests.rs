@@ -103,7 +103,7 @@ struct Scene {
     call_timeout: Duration,
 }
 
-type Submitted = oneshot::Receiver<Result<Run, SubmitRefusal>>;
+type Submitted = oneshot::Receiver<Result<Arc<Run>, SubmitRefusal>>;
 type Answered = oneshot::Receiver<StoreResult<CancelAnswer>>;
 
 const LIMITS: ManagerLimits = ManagerLimits {

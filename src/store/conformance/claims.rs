@@ -128,7 +128,7 @@ pub(super) async fn a_claim_is_a_new_attempt_that_goes_on_with_the_log(store: &d
         attempt.write(Change::HandBack).await;
         let node = NodeId::new();
         let again = claim(store, node, 1).await.remove(0);
-        assert_eq!(again.run, get(store, attempt.run_id).await);
+        assert_eq!(*again.run, get(store, attempt.run_id).await);
         assert_eq!((again.run.attempt, again.next_seq), (taken, attempt.next_seq));
         let facts = facts(store, attempt.run_id).await;
         assert_eq!((facts.attempt, facts.node, facts.status), (taken, Some(node), Pending));

@@ -1,5 +1,7 @@
 //! One run for each idempotency key of an agent and a user.
 
+use std::sync::Arc;
+
 use super::samples::*;
 use crate::run::{Run, RunId, RunStatus};
 use crate::store::RunStore;
@@ -17,7 +19,7 @@ fn given(insert: InsertRun) -> InsertRun {
 
 fn existing(inserted: Inserted) -> Run {
     let Inserted::Existing { run, .. } = inserted else { panic!("a known run was answered by {inserted:?}") };
-    *run
+    Arc::unwrap_or_clone(run)
 }
 
 pub(super) async fn the_same_run_with_the_same_key_is_the_one_that_is_there(store: &dyn RunStore) {

@@ -193,7 +193,7 @@ pub(in crate::store) async fn submit(store: &dyn RunStore, run: &InsertRun) -> R
     let Inserted::New { run, cancel_wanted: false } = inserted else {
         panic!("a new run was answered by {inserted:?}")
     };
-    *run
+    Arc::unwrap_or_clone(run)
 }
 
 pub(crate) async fn advance(store: &dyn RunStore, advance: &Advance) -> Result<(), Refusal> {
@@ -252,7 +252,7 @@ pub(crate) fn ids<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<RunId> {
 }
 
 pub(in crate::store) fn taken_ids(taken: &[TakenRun]) -> Vec<RunId> {
-    ids(taken.iter().map(|taken| &taken.run))
+    ids(taken.iter().map(|taken| &*taken.run))
 }
 
 pub(in crate::store) fn in_an_hour() -> DateTime<Utc> {

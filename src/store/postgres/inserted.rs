@@ -1,6 +1,7 @@
 //! Tells what became of inserts: which runs were new, and what the others have met.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -49,7 +50,7 @@ pub(super) async fn explain<'a>(
             Encounter::Same(run_id) => {
                 let Some(row) = winners.rows.get(&run_id.as_uuid()).cloned() else { continue };
                 let node = row.node();
-                Inserted::Existing { run: Box::new(row.into_run()?), node }
+                Inserted::Existing { run: Arc::new(row.into_run()?), node }
             }
             Encounter::IdTaken => Inserted::Conflict,
             Encounter::KeyTaken(run_id) => Inserted::KeyConflict(run_id),
@@ -67,12 +68,12 @@ fn uuid(insert: &InsertRun) -> Uuid {
 }
 
 fn as_inserted(insert: &InsertRun, &(_, created_at, run_at, start_by, cancel_wanted): &NewRow) -> Inserted {
-    let mut run = Box::new(insert.run.clone());
+    let mut run = insert.run.clone();
     run.output.created_at = created_at;
     run.run_at = run_at;
     run.start_by = start_by;
     run.attempt = u32::from(insert.node.is_some());
-    Inserted::New { run, cancel_wanted }
+    Inserted::New { run: Arc::new(run), cancel_wanted }
 }
 
 /// Whose a key is: an agent's and a user's.

@@ -1,5 +1,6 @@
 //! A row, and the run that it stands for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -107,7 +108,7 @@ impl RunRow {
     pub(super) fn into_taken(self) -> StoreResult<TakenRun> {
         let next_seq = unsigned(self.next_seq, "next_seq")?;
         let was_continued = self.was_continued;
-        Ok(TakenRun { run: self.into_run()?, next_seq, was_continued })
+        Ok(TakenRun { run: Arc::new(self.into_run()?), next_seq, was_continued })
     }
 
     pub(super) fn into_run(self) -> StoreResult<Run> {

@@ -1,5 +1,6 @@
 //! Rows, and what they say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -192,7 +193,7 @@ impl RunRow {
 pub(super) fn taken(stored: StoredRun) -> StoreResult<TakenRun> {
     let next_seq = unsigned("next_seq", stored.0.next_seq)?;
     let was_continued = stored.0.continued_by.is_some();
-    Ok(TakenRun { run: run(stored)?, next_seq, was_continued })
+    Ok(TakenRun { run: Arc::new(run(stored)?), next_seq, was_continued })
 }
 
 /// The run that `stored` tells of.

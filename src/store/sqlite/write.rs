@@ -1,5 +1,7 @@
 //! What a write does to the tables, once the protocol has decided.
 
+use std::sync::Arc;
+
 use diesel::dsl::{insert_into, replace_into, update};
 use diesel::prelude::*;
 
@@ -52,7 +54,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         Encounter::Same(run_id) => {
             let missing = || StoreError::Corrupt(format!("run {run_id} has an input and no row"));
             let (run, node) = read::get_owned(conn, run_id)?.ok_or_else(missing)?;
-            return Ok(Inserted::Existing { run: Box::new(run), node });
+            return Ok(Inserted::Existing { run: Arc::new(run), node });
         }
         Encounter::IdTaken => return Ok(Inserted::Conflict),
         Encounter::KeyTaken(run_id) => return Ok(Inserted::KeyConflict(run_id)),
@@ -75,7 +77,7 @@ fn insert(conn: &mut SqliteConnection, insert: &InsertRun, now: i64) -> StoreRes
         inherit::inherit(conn, failed, run_id, now)?;
     }
     let cancel_wanted = intent::is_there(conn, run_id, run.output.user_id.as_ref(), now)?;
-    Ok(Inserted::New { run: Box::new(run), cancel_wanted })
+    Ok(Inserted::New { run: Arc::new(run), cancel_wanted })
 }
 
 /// Whether `insert` is that of a child whose parent may have no more children by it.

@@ -1,8 +1,10 @@
 //! Nothing crosses owners.
 
+use std::sync::Arc;
+
 use super::*;
 
-async fn submit(runtime: &Runtime, user_id: Option<&str>, run_id: RunId) -> Run {
+async fn submit(runtime: &Runtime, user_id: Option<&str>, run_id: RunId) -> Arc<Run> {
     let mut run = NewRun::new("endless", "bob's secret").run_id(run_id).session_id(run_id.to_string());
     if let Some(user_id) = user_id {
         run = run.user_id(user_id);
