@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use self::outputs::WriteOutputs;
 pub(super) use self::steps::RememberSteps;
 use super::row::signed;
 use super::statement::{push, statement};
@@ -18,6 +19,7 @@ use crate::run::{Metrics, RunStatus};
 use crate::store::protocol::{Advance, Change, Pause, Settlement};
 use crate::store::{StoreError, StoreResult};
 
+mod outputs;
 mod steps;
 
 /// `UPDATE` of any number of runs, each a slot in every array, with their events, steps and outputs. Answers the runs whose
@@ -31,17 +33,13 @@ pub(super) struct AdvanceRuns {
     changes: Vec<&'static str>,
     delays_ms: Vec<Option<i64>>,
     statuses: Vec<Option<&'static str>>,
-    pub(super) contents: Vec<Option<String>>,
-    error_kinds: Vec<Option<String>>,
-    error_messages: Vec<Option<String>>,
-    metrics: Vec<Option<String>>,
-    pub(super) tools: Vec<Option<String>>,
-    pub(super) requirements: Vec<Option<String>>,
+    settles: Vec<bool>,
     event_runs: Vec<Uuid>,
     event_seqs: Vec<i64>,
     event_times: Vec<DateTime<Utc>>,
-    pub(super) events: Vec<String>,
-    pub(super) steps: RememberSteps,
+    events: Vec<String>,
+    steps: RememberSteps,
+    outputs: WriteOutputs,
     /// The runs that are to end as `CANCELLED`: an intent of theirs is spent.
     pub(super) cancelled: Vec<Uuid>,
 }
@@ -115,31 +113,17 @@ impl AdvanceRuns {
         self.changes.push(change_word(&advance.change));
         self.delays_ms.push(advance.change.delay().map(|delay| signed(delay.as_millis(), "delay")).transpose()?);
         self.statuses.push(advance.change.to().map(RunStatus::as_str));
-        self.push_output(run_id, &advance.change)
-    }
-
-    fn push_output(&mut self, run_id: Uuid, change: &Change) -> StoreResult<()> {
-        let (content, error, metrics, tools, requirements) = match change {
-            Change::Settle(Settlement { content, error, metrics, tools, .. }) => {
-                (content.as_ref(), error.as_ref(), Some(metrics), &**tools, None)
-            }
-            Change::Pause(Pause { content, metrics, tools, requirements, .. }) => {
-                (content.as_ref(), None, Some(metrics), &**tools, Some(requirements))
-            }
-            Change::Start | Change::Append | Change::HandBack | Change::Retry { .. } => {
-                (None, None, None, &[][..], None)
-            }
-        };
-        self.contents.push(content.map(|content| content.as_json().to_string()));
-        self.error_kinds.push(error.map(|error| error.kind.to_string()));
-        self.error_messages.push(error.map(|error| error.message.clone()));
-        self.metrics.push(metrics.map(to_json).transpose()?);
-        self.tools.push((!tools.is_empty()).then(|| to_json(&tools)).transpose()?);
-        self.requirements.push(requirements.map(to_json).transpose()?);
-        if change.to() == Some(RunStatus::Cancelled) {
+        self.settles.push(matches!(advance.change, Change::Settle(_)));
+        self.outputs.push(run_id, &advance.change)?;
+        if advance.change.to() == Some(RunStatus::Cancelled) {
             self.cancelled.push(run_id);
         }
         Ok(())
+    }
+
+    /// The texts that Postgres reads as JSON.
+    pub(super) fn documents(&self) -> impl Iterator<Item = &String> {
+        self.events.iter().chain(self.outputs.documents()).chain(&self.steps.results)
     }
 }
 
@@ -160,14 +144,8 @@ impl QueryFragment<Pg> for AdvanceRuns {
             ", ", &self.changes => Array<Text>,
             ", ", &self.delays_ms => Array<Nullable<BigInt>>,
             ", ", &self.statuses => Array<Nullable<Text>>,
-            ", ", &self.contents => Array<Nullable<Text>>,
-            ", ", &self.error_kinds => Array<Nullable<Text>>,
-            ", ", &self.error_messages => Array<Nullable<Text>>,
-            ", ", &self.metrics => Array<Nullable<Text>>,
-            ", ", &self.tools => Array<Nullable<Text>>,
-            ", ", &self.requirements => Array<Nullable<Text>>,
-            ") AS t (run_id, attempt, first_seq, event_count, change, delay_ms, status, content, error_kind, error_message, metrics, \
-                     tools, requirements)), \
+            ", ", &self.settles => Array<Bool>,
+            ") AS t (run_id, attempt, first_seq, event_count, change, delay_ms, status, settles)), \
              done AS ( \
                 UPDATE runs r SET \
                     status = COALESCE(a.status, r.status), \
@@ -182,7 +160,7 @@ impl QueryFragment<Pg> for AdvanceRuns {
                     started_at = CASE a.change WHEN 'start' THEN now() WHEN 'hand_back' THEN NULL WHEN 'retry' THEN NULL \
                                                ELSE r.started_at END, \
                     paused_at = CASE WHEN a.change = 'pause' THEN now() END, \
-                    settled_at = CASE WHEN a.metrics IS NOT NULL AND a.change <> 'pause' THEN now() END \
+                    settled_at = CASE WHEN a.settles THEN now() END \
                 FROM asked a \
                 WHERE r.run_id = a.run_id AND r.attempt = a.attempt AND r.next_seq = a.first_seq \
                   AND r.node_id IS NOT NULL AND (a.change, r.status) IN (");
@@ -207,15 +185,9 @@ impl QueryFragment<Pg> for AdvanceRuns {
              "
         );
         self.steps.walk_ast(out.reborrow())?;
-        push!(
-            out,
-            ", \
-             outputs AS ( \
-                INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics, tools, requirements) \
-                SELECT run_id, content::json, error_kind, error_message, metrics::json, tools::json, requirements::json \
-                FROM asked WHERE metrics IS NOT NULL AND (run_id IN (SELECT run_id FROM done)) IS TRUE) \
-             SELECT run_id FROM done"
-        );
+        out.push_sql(", ");
+        self.outputs.walk_ast(out.reborrow())?;
+        out.push_sql(" SELECT run_id FROM done");
         Ok(())
     }
 }

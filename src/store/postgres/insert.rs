@@ -4,14 +4,17 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use self::inputs::WriteInputs;
 use super::row::signed;
 use super::statement::{push, statement};
 use crate::run::{RunId, Turn};
 use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
+
+mod inputs;
 
 /// `INSERT` of any number of runs, each a slot in every array. Answers the rows that were new.
 #[derive(Default)]
@@ -32,14 +35,10 @@ pub(super) struct InsertRuns {
     run_at: Vec<Option<DateTime<Utc>>>,
     timeouts_ms: Vec<Option<i64>>,
     queue_timeouts_ms: Vec<Option<i64>>,
-    pub(super) inputs: Vec<String>,
-    pub(super) metadata: Vec<String>,
-    fingerprints: Vec<Vec<u8>>,
-    webhooks: Vec<Option<String>>,
-    origins: Vec<Option<Uuid>>,
+    have_webhooks: Vec<bool>,
     /// Runs that are not to be: what they were to resume has not failed.
     pub(super) refused: Vec<Uuid>,
-    traceparents: Vec<Option<String>>,
+    inputs: WriteInputs,
 }
 
 /// A run that was new: its id, when it was created, when it may start, by when it must, and whether an intent waits for it.
@@ -74,13 +73,14 @@ impl InsertRuns {
         self.run_at.push(insert.delayed.then_some(run.run_at));
         self.timeouts_ms.push(timeout);
         self.queue_timeouts_ms.push(queue_timeout);
-        self.inputs.push(run.input.as_json().to_string());
-        self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
-        self.fingerprints.push(insert.fingerprint.to_vec());
-        self.traceparents.push(run.traceparent.as_ref().map(ToString::to_string));
-        self.webhooks.push(insert.webhook.as_ref().map(|url| url.as_str().to_owned()));
-        self.origins.push(run.origin.map(|origin| origin.as_uuid()));
+        self.have_webhooks.push(insert.webhook.is_some());
+        self.inputs.push(insert);
         Ok(())
+    }
+
+    /// The texts that Postgres reads as JSON.
+    pub(super) fn documents(&self) -> impl Iterator<Item = &String> {
+        self.inputs.documents()
     }
 }
 
@@ -88,7 +88,6 @@ statement!(InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<Timestampt
 
 impl QueryFragment<Pg> for InsertRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
         push!(out,
             "WITH asked AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
             ", ", &self.session_ids => Array<Text>,
@@ -106,34 +105,28 @@ impl QueryFragment<Pg> for InsertRuns {
             ", ", &self.run_at => Array<Nullable<Timestamptz>>,
             ", ", &self.timeouts_ms => Array<Nullable<BigInt>>,
             ", ", &self.queue_timeouts_ms => Array<Nullable<BigInt>>,
-            ", ", &self.inputs => Array<Text>,
-            ", ", &self.metadata => Array<Text>,
-            ", ", &self.fingerprints => Array<Binary>,
-            ", ", &self.webhooks => Array<Nullable<Text>>,
-            ", ", &self.origins => Array<Nullable<SqlUuid>>,
-            ", ", &self.traceparents => Array<Nullable<Text>>,
+            ", ", &self.have_webhooks => Array<Bool>,
             ") AS t (run_id, session_id, agent, user_id, parent_run_id, parent_attempt, depth, idempotency_key, max_attempts, node_id, on_crash, \
-                     session_turn, priority, run_at, timeout_ms, queue_timeout_ms, input, metadata, fingerprint, webhook, origin, \
-                     traceparent)), \
+                     session_turn, priority, run_at, timeout_ms, queue_timeout_ms, has_webhook)), \
              new AS ( \
                 INSERT INTO runs (run_id, session_id, agent, user_id, parent_run_id, depth, idempotency_key, status, attempt, max_attempts, node_id, \
                                   on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at, has_webhook) \
                 SELECT run_id, session_id, agent, user_id, parent_run_id, depth, idempotency_key, 'PENDING', \
                        CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, session_turn, priority, COALESCE(run_at, now()), timeout_ms, \
-                       GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now(), webhook IS NOT NULL \
+                       GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now(), has_webhook \
                 FROM asked a \
                 WHERE run_id <> ALL (", &self.refused => Array<SqlUuid>, ") AND (parent_attempt IS NULL OR EXISTS ( \
                      SELECT FROM runs p \
                      WHERE p.run_id = a.parent_run_id AND p.attempt = a.parent_attempt AND p.status = 'RUNNING')) \
                 ON CONFLICT DO NOTHING \
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
-             inputs AS ( \
-                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook, origin, traceparent) \
-                SELECT a.run_id, a.input::json, a.metadata::json, a.fingerprint, a.webhook, a.origin, a.traceparent FROM asked a \
-                WHERE (a.run_id IN (SELECT run_id FROM new)) IS TRUE) \
-             SELECT run_id, created_at, run_at, start_by, EXISTS ( \
+             "
+        );
+        self.inputs.walk_ast(out.reborrow())?;
+        out.push_sql(
+            " SELECT run_id, created_at, run_at, start_by, EXISTS ( \
                 SELECT FROM cancel_intents c \
-                WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new"
+                WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new",
         );
         Ok(())
     }

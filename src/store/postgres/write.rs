@@ -146,14 +146,7 @@ struct Documents(Vec<String>);
 
 impl Documents {
     fn of(insert: &InsertRuns, advance: &AdvanceRuns) -> Self {
-        let contents = advance
-            .contents
-            .iter()
-            .chain(&advance.tools)
-            .chain(&advance.requirements)
-            .flatten()
-            .chain(&advance.steps.results);
-        Self(insert.inputs.iter().chain(&insert.metadata).chain(&advance.events).chain(contents).cloned().collect())
+        Self(insert.documents().chain(advance.documents()).cloned().collect())
     }
 
     async fn are_refused(self, conn: &mut Connection) -> bool {

@@ -1,0 +1,62 @@
+//! What new runs are asked, which a statement writes along with its own work.
+
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{Array, Binary, Nullable, Text, Uuid as SqlUuid};
+use uuid::Uuid;
+
+use crate::store::postgres::statement::push;
+use crate::store::protocol::InsertRun;
+
+/// A part of a `WITH`, named `inputs`: writes the inputs of those runs that are in `new`. Apart from the rows of the runs,
+/// so that those stay narrow: they are copied several times on their way.
+#[derive(Default)]
+pub(super) struct WriteInputs {
+    run_ids: Vec<Uuid>,
+    inputs: Vec<String>,
+    metadata: Vec<String>,
+    fingerprints: Vec<Vec<u8>>,
+    webhooks: Vec<Option<String>>,
+    origins: Vec<Option<Uuid>>,
+    traceparents: Vec<Option<String>>,
+}
+
+impl WriteInputs {
+    pub(super) fn push(&mut self, insert: &InsertRun) {
+        let run = &insert.run;
+        self.run_ids.push(run.output.run_id.as_uuid());
+        self.inputs.push(run.input.as_json().to_string());
+        self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
+        self.fingerprints.push(insert.fingerprint.to_vec());
+        self.webhooks.push(insert.webhook.as_ref().map(|url| url.as_str().to_owned()));
+        self.origins.push(run.origin.map(|origin| origin.as_uuid()));
+        self.traceparents.push(run.traceparent.as_ref().map(ToString::to_string));
+    }
+
+    /// The texts that Postgres reads as JSON.
+    pub(super) fn documents(&self) -> impl Iterator<Item = &String> {
+        self.inputs.iter().chain(&self.metadata)
+    }
+}
+
+impl QueryFragment<Pg> for WriteInputs {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
+        push!(out,
+            "inputs AS ( \
+                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook, origin, traceparent) \
+                SELECT i.run_id, i.input::json, i.metadata::json, i.fingerprint, i.webhook, i.origin, i.traceparent \
+                FROM unnest(", &self.run_ids => Array<SqlUuid>,
+            ", ", &self.inputs => Array<Text>,
+            ", ", &self.metadata => Array<Text>,
+            ", ", &self.fingerprints => Array<Binary>,
+            ", ", &self.webhooks => Array<Nullable<Text>>,
+            ", ", &self.origins => Array<Nullable<SqlUuid>>,
+            ", ", &self.traceparents => Array<Nullable<Text>>,
+            ") AS i (run_id, input, metadata, fingerprint, webhook, origin, traceparent) \
+                WHERE (i.run_id IN (SELECT run_id FROM new)) IS TRUE)"
+        );
+        Ok(())
+    }
+}
