@@ -132,6 +132,9 @@ impl McpServer {
     /// failed, and one that the server refuses, is told to the model in the server's words. A result is its structured content,
     /// when it has one, or else its text; images and the like are passed on as JSON, as the protocol has them.
     ///
+    /// The `_meta` of each call has `greenroom/idempotency-key`: the call's [key](ToolContext::idempotency_key), by which a server
+    /// can tell that it has done the call before, for an attempt whose process died.
+    ///
     /// The connection is driven by the tokio runtime that this is called in, and by those of the calls that make it again.
     ///
     /// # Errors
@@ -179,9 +182,9 @@ fn made(
     schema.entry("type").or_insert_with(|| "object".into());
     let schema = Value::Object(schema);
     let (connection, called) = (Arc::clone(connection), listed.name);
-    let call = move |_: ToolContext, arguments| {
+    let call = move |cx: ToolContext, arguments| {
         let (connection, called) = (Arc::clone(&connection), called.clone());
-        async move { result::content(connection.call(called, arguments).await?) }
+        async move { result::content(connection.call(called, arguments, cx.idempotency_key()).await?) }
     };
     Ok(Tool::with_schema(name, description, schema, call).timeout(timeout))
 }

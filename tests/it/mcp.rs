@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use greenroom::model::{Role, ToolCall};
-use greenroom::{Agent, McpServer, NewRun, RunEventKind, RunStatus, Runtime, ScriptedModel, ScriptedTurn, Store, Tool};
+use greenroom::{
+    Agent, McpServer, NewRun, RunEventKind, RunId, RunStatus, Runtime, ScriptedModel, ScriptedTurn, Store, Tool,
+    ToolContext,
+};
 use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 
@@ -23,8 +26,13 @@ async fn runtime(tools: Vec<Tool>, calls: &[(&str, Value)]) -> (Runtime, Scripte
 
 /// What the model is told that its calls have come to.
 async fn outputs(tools: Vec<Tool>, calls: &[(&str, Value)]) -> Vec<Value> {
+    outputs_of(RunId::new(), tools, calls).await
+}
+
+/// What they have come to in the run with this id.
+async fn outputs_of(run_id: RunId, tools: Vec<Tool>, calls: &[(&str, Value)]) -> Vec<Value> {
     let (runtime, model) = runtime(tools, calls).await;
-    let run = runtime.submit(NewRun::new("caller", "go")).await.unwrap();
+    let run = runtime.submit(NewRun::new("caller", "go").run_id(run_id)).await.unwrap();
     assert_eq!(settled(&run).await.status, RunStatus::Completed);
     runtime.shutdown(LONG).await;
     let last = model.requests().pop().unwrap();
@@ -71,11 +79,25 @@ async fn the_model_is_told_of_a_servers_tools_as_it_describes_them() {
 
     let asked = model.requests().remove(0);
 
-    assert_eq!(asked.tools.len(), 7);
+    assert_eq!(asked.tools.len(), 8);
     let add = asked.tools.iter().find(|tool| tool.name == "add").unwrap();
     assert_eq!((add.description.as_str(), add.strict), ("Is tried", false));
     assert_eq!(add.parameters["required"], json!(["a", "b"]));
     runtime.shutdown(LONG).await;
+}
+
+#[tokio::test]
+async fn a_server_is_told_the_key_by_which_a_tool_of_ours_would_know_the_call() {
+    let server = OverHttp::start().await;
+    let tools = soon(server.server().only(["key"]).tools()).await.unwrap();
+    let key = async |cx: ToolContext, _| Ok(cx.idempotency_key().to_string());
+    let own = vec![Tool::with_schema("key", "Tells its key", json!({"type": "object"}), key)];
+    let (run_id, calls) = (RunId::new(), [("key", json!({})), ("key", json!({}))]);
+
+    let told = outputs_of(run_id, tools, &calls).await;
+
+    assert_eq!(told, outputs_of(run_id, own, &calls).await);
+    assert_ne!(told[0], told[1]);
 }
 
 #[tokio::test]

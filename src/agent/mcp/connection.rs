@@ -15,6 +15,11 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::McpError;
+use crate::run::StepKey;
+
+/// Where the `_meta` of a call has its key. The form of the name:
+/// <https://modelcontextprotocol.io/specification/2025-06-18/basic#meta>.
+const KEY: &str = "greenroom/idempotency-key";
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -41,14 +46,17 @@ impl Connection {
         tokio::time::timeout(self.timeout, listing).await.map_err(|_| late(self.timeout))?
     }
 
-    /// Calls a tool. When the future is dropped, the server is told that nobody waits for the result any more.
+    /// Calls a tool, and says by which key the server knows the call if it comes again. When the future is dropped, the server is
+    /// told that nobody waits for the result any more.
     pub(super) async fn call(
         &self,
         tool: Cow<'static, str>,
         arguments: JsonObject,
+        key: StepKey,
     ) -> Result<CallToolResult, McpError> {
         let peer = self.peer().await?;
-        let params = CallToolRequestParams::new(tool).with_arguments(arguments);
+        let mut params = CallToolRequestParams::new(tool).with_arguments(arguments);
+        params.meta = Some(JsonObject::from_iter([(KEY.to_owned(), key.to_string().into())]).into());
         let answer = peer.call_tool_once(params).await.map_err(|error| problem(&error))?;
         if let CallToolResponse::Complete(result) = answer {
             return Ok(result);

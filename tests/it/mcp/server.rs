@@ -45,7 +45,7 @@ impl ServerHandler for Calculator {
         let tool = |name: &str, schema: &Value| json!({"name": name, "description": "Is tried", "inputSchema": schema});
         let none = json!({"type": "object"});
         let mut tools = vec![tool("add", &sum)];
-        tools.extend(["say.twice", "fail", "refuse", "hang", "die", "whoami"].map(|name| tool(name, &none)));
+        tools.extend(["say.twice", "fail", "refuse", "hang", "die", "whoami", "key"].map(|name| tool(name, &none)));
         Ok(serde_json::from_value(json!({"tools": tools})).unwrap())
     }
 
@@ -69,6 +69,7 @@ impl ServerHandler for Calculator {
                 self.given_up.arrive();
                 return Err(ErrorData::internal_error("given up", None));
             }
+            "key" => text(context.meta["greenroom/idempotency-key"].as_str().unwrap().to_owned()),
             "die" => std::process::exit(1),
             "whoami" => {
                 let parts = context.extensions.get::<http::request::Parts>();
