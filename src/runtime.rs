@@ -161,7 +161,7 @@ impl Runtime {
     ///
     /// When the future is dropped after its first poll, the run may be accepted all the same.
     pub async fn submit(&self, run: NewRun) -> Result<RunHandle, Error> {
-        Ok(RunHandle::new(self.clone(), self.accept(run).await?))
+        Ok(RunHandle::new(self.clone(), &*self.accept(run).await?))
     }
 
     /// Submits a run, and returns it as it was stored.

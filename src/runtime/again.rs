@@ -62,7 +62,7 @@ impl Runtime {
     ///
     /// When the future is dropped after its first poll, the run may be resumed all the same.
     pub async fn resume_failed(&self, run_id: RunId) -> Result<RunHandle, Error> {
-        Ok(RunHandle::new(self.clone(), self.accept_again(run_id).await?))
+        Ok(RunHandle::new(self.clone(), &*self.accept_again(run_id).await?))
     }
 
     /// The same, and returns the new run as it was stored.

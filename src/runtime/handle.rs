@@ -48,12 +48,16 @@ impl AgentHandle {
 #[derive(Clone, Debug)]
 pub struct RunHandle {
     runtime: Runtime,
-    accepted: Arc<Run>,
+    run_id: RunId,
+    session_id: SessionId,
+    status: RunStatus,
 }
 
 impl RunHandle {
-    pub(super) const fn new(runtime: Runtime, accepted: Arc<Run>) -> Self {
-        Self { runtime, accepted }
+    /// What the handle keeps is small: the run itself would be there for as long as somebody has its handle.
+    pub(super) fn new(runtime: Runtime, accepted: &Run) -> Self {
+        let RunOutput { run_id, session_id, status, .. } = &accepted.output;
+        Self { runtime, run_id: *run_id, session_id: session_id.clone(), status: *status }
     }
 
     pub(super) const fn runtime(&self) -> &Runtime {
@@ -62,20 +66,20 @@ impl RunHandle {
 
     /// The run's id.
     #[must_use]
-    pub fn run_id(&self) -> RunId {
-        self.accepted.output.run_id
+    pub const fn run_id(&self) -> RunId {
+        self.run_id
     }
 
     /// The conversation that the run is part of.
     #[must_use]
-    pub fn session_id(&self) -> &SessionId {
-        &self.accepted.output.session_id
+    pub const fn session_id(&self) -> &SessionId {
+        &self.session_id
     }
 
     /// The status with which the run was accepted: `PENDING`, unless the same run had been submitted before.
     #[must_use]
-    pub fn status(&self) -> RunStatus {
-        self.accepted.output.status
+    pub const fn status(&self) -> RunStatus {
+        self.status
     }
 
     /// What has come of the run by now.
