@@ -186,13 +186,17 @@ impl RunContext {
         Ok(())
     }
 
-    pub(crate) async fn say(&self, event: RunEventKind) {
-        self.report(Report::Event(event)).await;
+    pub(crate) fn say(&self, event: RunEventKind) -> impl Future<Output = ()> + Send {
+        self.report(Report::Event(event))
     }
 
-    pub(crate) async fn report(&self, report: Report) {
-        // The receiver is gone only when the run has ended; nobody is left to tell, and this code is about to be dropped.
-        self.0.reports.send(Box::new(report)).await.ok();
+    pub(crate) fn report(&self, report: Report) -> impl Future<Output = ()> + Send {
+        // Boxed here, so that the future is small.
+        let report = Box::new(report);
+        async {
+            // The receiver is gone only when the run has ended; nobody is left to tell, and this code is about to be dropped.
+            self.0.reports.send(report).await.ok();
+        }
     }
 
     pub(crate) fn steps(&self) -> &StepMemory {

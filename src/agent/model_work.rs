@@ -71,7 +71,8 @@ impl Parts {
                 request.messages.extend([turn.to_message(), Message::new(Role::User, misfit.to_model())]);
             } else {
                 spent.allows_more(&self.limits)?;
-                let outputs = self.tools.call_all(&turn.tool_calls, spent.turns(), cx).await?;
+                // On the heap: while the model answers, which is most of the time, there is no room for it.
+                let outputs = Box::pin(self.tools.call_all(&turn.tool_calls, spent.turns(), cx)).await?;
                 request.messages.push(turn.to_message());
                 request.messages.extend(outputs);
             }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::{self, BoxStream, Stream};
+use futures_util::{StreamExt, TryStreamExt};
 use reqwest::Response;
 use sse_stream::{Sse, SseByteStream};
 use tokio_util::bytes::Bytes;
@@ -48,17 +48,20 @@ pub(super) fn lost(error: reqwest::Error) -> ModelError {
     cut(Some(error))
 }
 
-async fn next_chunk(response: &mut Response, idle: Duration) -> Result<Option<Bytes>, BodyError> {
-    match tokio::time::timeout(idle, response.chunk()).await {
+async fn next_chunk(
+    body: &mut (impl Stream<Item = reqwest::Result<Bytes>> + Unpin),
+    idle: Duration,
+) -> Result<Option<Bytes>, BodyError> {
+    match tokio::time::timeout(idle, body.try_next()).await {
         Ok(chunk) => chunk.map_err(BodyError::Lost),
         Err(_) => Err(BodyError::Silent),
     }
 }
 
 /// Reads an answer that comes as one piece.
-pub(super) async fn read_whole(mut response: Response, idle: Duration) -> Result<Vec<u8>, ModelError> {
-    let mut whole = Vec::new();
-    while let Some(chunk) = next_chunk(&mut response, idle).await.map_err(|error| error.into_model_error(idle))? {
+pub(super) async fn read_whole(response: Response, idle: Duration) -> Result<Vec<u8>, ModelError> {
+    let (mut body, mut whole) = (response.bytes_stream(), Vec::new());
+    while let Some(chunk) = next_chunk(&mut body, idle).await.map_err(|error| error.into_model_error(idle))? {
         if whole.len() + chunk.len() > LARGEST {
             return Err(too_large());
         }
@@ -79,14 +82,15 @@ impl Events {
     /// The events of `response`, of which `first` has already been read.
     pub(super) fn new(response: Response, first: Bytes, idle: Duration) -> Self {
         let unfinished = Arc::new(AtomicUsize::new(first.len()));
-        let rest =
-            stream::try_unfold((response, Arc::clone(&unfinished)), move |(mut response, unfinished)| async move {
-                let Some(chunk) = next_chunk(&mut response, idle).await? else { return Ok(None) };
-                if unfinished.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len() > LARGEST {
-                    return Err(BodyError::TooLarge);
-                }
-                Ok(Some((chunk, (response, unfinished))))
-            });
+        // Only the body: the head would keep the buffer into which it was read.
+        let body = response.bytes_stream();
+        let rest = stream::try_unfold((body, Arc::clone(&unfinished)), move |(mut body, unfinished)| async move {
+            let Some(chunk) = next_chunk(&mut body, idle).await? else { return Ok(None) };
+            if unfinished.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len() > LARGEST {
+                return Err(BodyError::TooLarge);
+            }
+            Ok(Some((chunk, (body, unfinished))))
+        });
         let chunks = stream::iter([Ok(first)]).chain(rest).boxed();
         Self { parser: SseByteStream::new(chunks), unfinished, idle }
     }

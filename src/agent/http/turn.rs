@@ -76,9 +76,9 @@ struct Turn<L> {
 enum Phase {
     Waiting(Duration),
     Asking,
-    Whole(Response),
+    Whole(Box<Response>),
     Streamed(Box<Streamed>),
-    Complete(ModelTurn),
+    Complete(Box<ModelTurn>),
     Over,
 }
 
@@ -103,14 +103,15 @@ impl<L: Listener> Turn<L> {
     async fn next(&mut self) -> Result<Option<ModelEvent>, ModelError> {
         loop {
             match std::mem::replace(&mut self.phase, Phase::Over) {
-                Phase::Asking => self.phase = ask(&mut self.call).await?,
+                // On the heap, since there are very many turns whose answers are being read, and of these only a few that ask.
+                Phase::Asking => self.phase = Box::pin(ask(&mut self.call)).await?,
                 Phase::Waiting(wait) => {
                     tokio::time::sleep(wait).await;
                     self.phase = Phase::Asking;
                 }
-                Phase::Complete(turn) => return self.done(turn).map(Some),
+                Phase::Complete(turn) => return self.done(*turn).map(Some),
                 Phase::Whole(response) => {
-                    if let Some(event) = self.read(response).await? {
+                    if let Some(event) = Box::pin(self.read(response)).await? {
                         return Ok(Some(event));
                     }
                 }
@@ -124,15 +125,15 @@ impl<L: Listener> Turn<L> {
         }
     }
 
-    async fn read(&mut self, response: Response) -> Result<Option<ModelEvent>, ModelError> {
-        let read = match read_whole(response, self.call.limits.idle).await {
+    async fn read(&mut self, response: Box<Response>) -> Result<Option<ModelEvent>, ModelError> {
+        let read = match read_whole(*response, self.call.limits.idle).await {
             Ok(json) => self.listener.read(&json, &self.call.secrets),
             Err(error) => return self.go_on_after(error).map(|()| None),
         };
         match read {
             Ok(Read::Whole { turn, unheard }) if unheard.is_empty() => self.done(turn).map(Some),
             Ok(Read::Whole { turn, unheard }) => {
-                self.phase = Phase::Complete(turn);
+                self.phase = Phase::Complete(Box::new(turn));
                 Ok(Some(ModelEvent::Text(unheard)))
             }
             Ok(Read::Unfinished(event)) => {
@@ -255,7 +256,7 @@ async fn attempt(call: &mut Call) -> Result<Phase, Setback> {
         open(call).await?
     };
     let (response, chunk) = match opened {
-        Opened::Whole(response) => return Ok(Phase::Whole(response)),
+        Opened::Whole(response) => return Ok(Phase::Whole(Box::new(response))),
         Opened::Streamed(response, chunk) => (response, chunk),
     };
     let mut events = Events::new(response, chunk, call.limits.idle);

@@ -28,7 +28,8 @@ pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunCont
         return Ok(turn);
     }
     let _under_way = cx.begin_step();
-    let (turn, completed) = unless_over(cx, take(model, request, notes, cx)).await??;
+    // On the heap, or what waits for it would have room for it twice.
+    let (turn, completed) = unless_over(cx, Box::pin(take(model, request, notes, cx))).await??;
     match cx.steps().finish(&step, &turn) {
         // The calls must not begin before it is certain that no other attempt will be told to make other ones.
         Ok((record, _)) if !turn.tool_calls.is_empty() => cx.remember(record, Some(completed)).await?,
