@@ -10,6 +10,7 @@ use super::{client, connection, fresh, inserts, sql};
 use crate::run::RunStatus;
 use crate::store::conformance::samples::{self, AGENT, id, owned, settle, step, unowned, with};
 use crate::store::postgres::advance::AdvanceRuns;
+use crate::store::postgres::children::{AnyChildren, ChildrenOf};
 use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::connection::Connection;
@@ -120,6 +121,10 @@ async fn every_statement_goes_by_index() {
         assert_goes_by_index("list", conn, ListRuns(RunQuery::new().limit(20))).await;
         let paused = RunQuery::new().status(RunStatus::Paused).limit(20);
         assert_goes_by_index("list paused", conn, ListRuns(paused)).await;
+        let children = RunQuery::new().parent_run_id(some).limit(20);
+        assert_goes_by_index("list children", conn, ListRuns(children)).await;
+        assert_goes_by_index("children", conn, ChildrenOf { parents: vec![some.as_uuid()], limit: 10 }).await;
+        assert_goes_by_index("any children", conn, AnyChildren { limit: 10 }).await;
         assert_goes_by_index("continue", conn, LockPaused { run_ids: vec![some.as_uuid()] }).await;
         let history = History { before: some, session_id: "session 11".into(), user_id: None, limit: 5 };
         assert_goes_by_index("history", conn, GetHistory::from(history)).await;
