@@ -1,6 +1,6 @@
-//! Tells receivers of webhooks that runs have settled.
+//! Tells receivers of webhooks that runs have settled, or wait for people.
 //!
-//! What is to be told is in the store's outbox, written by the transaction that settled the run. Each process that was given
+//! What is to be told is in the store's outbox, written by the transaction that settled or paused the run. Each process that was given
 //! [`WebhookOptions`] has a courier, and whichever comes first takes a delivery, for a time: when it dies meanwhile, another
 //! one tries again. So each event is delivered at least once, always under the same id.
 //!
@@ -209,7 +209,11 @@ impl Round {
             Ok(None) => return Outcome::Over,
             Err(error) => return self.again(delivery, &error.to_string().into()),
         };
-        match self.post.tell(delivery, &run.output).await {
+        let Some(body) = self.post.body(delivery, &run.output) else {
+            tracing::debug!(run.id = %run_id, "the webhook is not told: the run has gone on since");
+            return Outcome::Over;
+        };
+        match self.post.tell(delivery, body).await {
             Answer::Taken => {
                 telemetry::webhook_told("taken");
                 tracing::debug!(run.id = %run_id, attempt = delivery.attempt, "the webhook was told");

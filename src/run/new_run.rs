@@ -135,7 +135,7 @@ impl NewRun {
         self
     }
 
-    /// A URL that is told, by a signed `POST`, when the run settles; the agent's when left out. The runtime has to have
+    /// A URL that is told, by a signed `POST`, when the run settles or waits for people; the agent's when left out. The runtime has to have
     /// [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks), which says what is sent and how.
     ///
     /// It has to be `http` or `https`, with at most 2,048 bytes, and must not contain a user or a password.

@@ -205,6 +205,7 @@ macro_rules! suite {
                     each_way_of_settling_writes_one_delivery
                     a_run_without_a_webhook_or_that_has_not_settled_writes_none
                     a_settlement_that_is_written_again_or_refused_writes_no_second_delivery
+                    a_pause_writes_a_delivery_and_what_follows_takes_its_place
                     a_delivery_is_for_one_at_a_time_until_it_is_not_held_any_more
                     deliveries_are_taken_once_by_many_at_a_time
                     what_waits_longest_is_taken_first_and_nothing_for_who_is_busy

@@ -1,4 +1,5 @@
-//! What is to be told of a run that has settled: a row of the outbox, which the settling transaction has written.
+//! What is to be told of a run that has settled or is paused: a row of the outbox, written by the transaction that did so. What
+//! happens to the run next takes its place.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub(crate) struct Delivery {
     pub(crate) url: WebhookUrl,
     /// The number of this attempt, from 1.
     pub(crate) attempt: u32,
-    /// When the run settled.
+    /// When the run settled, or was paused.
     pub(crate) created_at: DateTime<Utc>,
     /// When the delivery was taken, by the database's clock.
     pub(crate) taken_at: DateTime<Utc>,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use greenroom::{
-    Agent, AgentError, CancelOutcome, Error, NewRun, PostgresOptions, RetryPolicy, RunContext, RunHandle, RunStatus,
-    Runtime, RuntimeBuilder, ScriptedModel, Store, WebhookOptions,
+    Agent, AgentError, CancelOutcome, Decision, Error, NewRun, PostgresOptions, RetryPolicy, RunContext, RunHandle,
+    RunStatus, Runtime, RuntimeBuilder, ScriptedModel, Store, WebhookOptions,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ on_each_store!(
     a_redirect_is_not_followed,
     a_cancelled_run_is_told_of_as_well,
     a_run_says_whom_to_tell_instead_of_its_agent,
+    a_pause_is_told_and_then_how_the_run_has_settled,
 );
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -92,6 +93,25 @@ async fn a_receiver_is_told_once_and_signed_how_a_run_has_settled(store: Store) 
     settled(&runtime.submit(NewRun::new("echo", "nobody is told")).await.unwrap()).await;
     submit(&runtime, &receiver.url("/last")).await;
     assert_eq!(receiver.told(3).await[2].line, "POST /last HTTP/1.1");
+    runtime.shutdown(LONG).await;
+}
+
+async fn a_pause_is_told_and_then_how_the_run_has_settled(store: Store) {
+    let receiver = Receiver::start(|_| "200 OK").await;
+    let asks =
+        Agent::builder("asks").code(async |cx: RunContext| cx.confirm("delete", "a.log").await.map(|_| "deleted"));
+    let runtime = builder(store, quick().include_content(true)).agent(asks).start().await.unwrap();
+    let run = runtime.submit(NewRun::new("asks", "go").webhook(receiver.url("/"))).await.unwrap();
+
+    let paused = receiver.told(1).await.remove(0);
+    let (body, output) = (verify(&paused), run.output().await.unwrap());
+    assert_eq!((&body["type"], &body["timestamp"]), (&json!("run.paused"), &json!(output.paused_at)));
+    assert_eq!(body["data"]["requirements"], json!(output.requirements));
+    run.continue_run([Decision::confirm(output.requirements[0].requirement_id)]).await.unwrap();
+
+    let settled = receiver.told(2).await.remove(1);
+    assert_eq!(verify(&settled)["type"], json!("run.completed"));
+    assert_ne!(settled.header("webhook-id"), paused.header("webhook-id"));
     runtime.shutdown(LONG).await;
 }
 

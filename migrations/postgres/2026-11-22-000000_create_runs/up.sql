@@ -176,7 +176,8 @@ CREATE TABLE nodes (
 COMMENT ON COLUMN nodes.label IS 'The name of the host, for people; nothing is told apart by it.';
 COMMENT ON COLUMN nodes.lease_until IS 'Until when the runs of the node are its own; minus infinity once others take them over.';
 
--- What is to be told of runs that have settled: the outbox. A row is deleted when it was delivered or given up.
+-- What is to be told of runs that have settled or are paused: the outbox. A row is deleted when it was delivered or given up, and
+-- what happens to its run next takes its place.
 CREATE TABLE webhook_deliveries (
     event_id   uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     run_id     uuid        NOT NULL UNIQUE,
@@ -198,17 +199,20 @@ CREATE TABLE webhook_gone (
 
 CREATE INDEX webhook_gone_by_time ON webhook_gone (gone_at);
 
--- A trigger, so that no way of settling a run can forget it; runs without a webhook do not get as far as the function.
+-- A trigger, so that no way of settling or pausing a run can forget it; runs without a webhook do not get as far as the function.
 CREATE FUNCTION write_webhook_delivery() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO webhook_deliveries (run_id, url, next_at, created_at)
-    SELECT NEW.run_id, i.webhook, NEW.settled_at, NEW.settled_at FROM run_inputs i
+    SELECT NEW.run_id, i.webhook, happened_at, happened_at
+    FROM run_inputs i, COALESCE(NEW.settled_at, NEW.paused_at) AS happened_at
     WHERE i.run_id = NEW.run_id AND i.webhook IS NOT NULL
-    ON CONFLICT (run_id) DO NOTHING;
+    ON CONFLICT (run_id) DO UPDATE SET event_id = excluded.event_id, attempts = 0, next_at = excluded.next_at,
+        created_at = excluded.created_at;
     RETURN NULL;
 END
 $$;
 
 CREATE TRIGGER runs_write_webhook_delivery AFTER UPDATE ON runs FOR EACH ROW
-    WHEN (NEW.has_webhook AND OLD.settled_at IS NULL AND NEW.settled_at IS NOT NULL)
+    WHEN (NEW.has_webhook AND (OLD.settled_at IS NULL AND NEW.settled_at IS NOT NULL
+        OR OLD.paused_at IS NULL AND NEW.paused_at IS NOT NULL))
     EXECUTE FUNCTION write_webhook_delivery();

@@ -133,11 +133,14 @@ CREATE TABLE webhook_gone (
 
 CREATE INDEX webhook_gone_by_time ON webhook_gone (gone_at);
 
-CREATE TRIGGER runs_write_webhook_delivery AFTER UPDATE OF settled_at ON runs
-    WHEN NEW.has_webhook AND OLD.settled_at IS NULL AND NEW.settled_at IS NOT NULL
+CREATE TRIGGER runs_write_webhook_delivery AFTER UPDATE OF settled_at, paused_at ON runs
+    WHEN NEW.has_webhook AND (OLD.settled_at IS NULL AND NEW.settled_at IS NOT NULL
+        OR OLD.paused_at IS NULL AND NEW.paused_at IS NOT NULL)
 BEGIN
     INSERT INTO webhook_deliveries (event_id, run_id, url, next_at, created_at)
-    SELECT lower(hex(randomblob(16))), NEW.run_id, i.webhook, NEW.settled_at, NEW.settled_at FROM run_inputs i
-    WHERE i.run_id = NEW.run_id AND i.webhook IS NOT NULL
-    ON CONFLICT (run_id) DO NOTHING;
+    SELECT lower(hex(randomblob(16))), NEW.run_id, i.webhook, COALESCE(NEW.settled_at, NEW.paused_at),
+        COALESCE(NEW.settled_at, NEW.paused_at)
+    FROM run_inputs i WHERE i.run_id = NEW.run_id AND i.webhook IS NOT NULL
+    ON CONFLICT (run_id) DO UPDATE SET event_id = excluded.event_id, attempts = 0, next_at = excluded.next_at,
+        created_at = excluded.created_at;
 END;

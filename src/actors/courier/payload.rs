@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::run::{Content, FailureKind, RunId, RunOutput, RunStatus, SessionId, UserId};
+use crate::run::{Content, FailureKind, Requirement, RunId, RunOutput, RunStatus, SessionId, UserId};
 
 #[derive(Serialize)]
 struct Payload<'a> {
@@ -28,7 +28,12 @@ struct Data<'a> {
     created_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<DateTime<Utc>>,
-    settled_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    requirements: &'a [Requirement],
 }
 
 #[derive(Serialize)]
@@ -38,17 +43,21 @@ struct Failure<'a> {
     message: Option<&'a str>,
 }
 
-/// The body that tells of a run that has settled: the same bytes each time, since such a run never changes again.
+/// The body that tells what has happened to a run at this time: the same bytes each time, since such a run does not change
+/// without something else happening to it.
 ///
-/// `None` for a run that has not settled, of which nothing is to be told.
-pub(super) fn body(run: &RunOutput, include_content: bool) -> Option<String> {
-    let settled_at = run.settled_at?;
-    let r#type = match run.status {
-        RunStatus::Completed => "run.completed",
-        RunStatus::Cancelled => "run.cancelled",
-        RunStatus::Error => "run.error",
-        RunStatus::Pending | RunStatus::Running | RunStatus::Paused => return None,
+/// `None` when something else has happened since, which is told by itself.
+pub(super) fn body(run: &RunOutput, happened_at: DateTime<Utc>, include_content: bool) -> Option<String> {
+    let (r#type, at) = match run.status {
+        RunStatus::Completed => ("run.completed", run.settled_at),
+        RunStatus::Cancelled => ("run.cancelled", run.settled_at),
+        RunStatus::Error => ("run.error", run.settled_at),
+        RunStatus::Paused => ("run.paused", run.paused_at),
+        RunStatus::Pending | RunStatus::Running => return None,
     };
+    if at != Some(happened_at) {
+        return None;
+    }
     let error = run
         .error
         .as_ref()
@@ -63,9 +72,11 @@ pub(super) fn body(run: &RunOutput, include_content: bool) -> Option<String> {
         content: run.content.as_ref().filter(|_| include_content),
         created_at: run.created_at,
         started_at: run.started_at,
-        settled_at,
+        paused_at: run.paused_at,
+        settled_at: run.settled_at,
+        requirements: if include_content { &run.requirements } else { &[] },
     };
-    serde_json::to_string(&Payload { r#type, timestamp: settled_at, data }).ok()
+    serde_json::to_string(&Payload { r#type, timestamp: happened_at, data }).ok()
 }
 
 #[cfg(test)]
@@ -75,7 +86,7 @@ mod tests {
 
     use super::body;
     use crate::run::{FailureKind, RunFailure, RunOutput, RunStatus};
-    use crate::store::conformance::samples::unowned;
+    use crate::store::conformance::samples::{needed, unowned};
 
     fn settled(status: RunStatus) -> RunOutput {
         let mut output = unowned().run.output;
@@ -87,7 +98,7 @@ mod tests {
     }
 
     fn told(run: &RunOutput, include_content: bool) -> Value {
-        serde_json::from_str(&body(run, include_content).unwrap()).unwrap()
+        serde_json::from_str(&body(run, DateTime::UNIX_EPOCH, include_content).unwrap()).unwrap()
     }
 
     #[test]
@@ -114,7 +125,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_a_run_that_has_not_settled() {
-        assert_eq!(body(&unowned().run.output, false), None);
+    fn a_pause_is_told_and_what_is_asked_only_when_content_is() {
+        let mut run = unowned().run.output;
+        (run.status, run.paused_at) = (RunStatus::Paused, Some(DateTime::UNIX_EPOCH));
+        run.requirements = vec![needed(1, 1).requirement];
+        let silent = told(&run, false);
+        assert_eq!(
+            (&silent["type"], &silent["data"]["paused_at"]),
+            (&json!("run.paused"), &json!("1970-01-01T00:00:00Z"))
+        );
+        assert!(silent["data"].get("settled_at").is_none() && !silent.to_string().contains("delete it"), "{silent}");
+        assert_eq!(told(&run, true)["data"]["requirements"], json!(run.requirements));
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_run_to_which_something_else_has_happened_since() {
+        assert_eq!(body(&unowned().run.output, DateTime::UNIX_EPOCH, false), None);
+        let settled = settled(RunStatus::Completed);
+        assert_eq!(body(&settled, DateTime::UNIX_EPOCH - chrono::TimeDelta::microseconds(1), false), None);
     }
 }

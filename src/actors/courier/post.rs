@@ -78,8 +78,13 @@ impl Post {
         (age.saturating_add(delay) <= self.options.give_up_after).then_some(delay)
     }
 
-    pub(super) async fn tell(&self, delivery: &Delivery, run: &RunOutput) -> Answer {
-        match tokio::time::timeout(self.options.timeout, self.send(delivery, run)).await {
+    /// What is to be told of the run, if it is still as the delivery has it.
+    pub(super) fn body(&self, delivery: &Delivery, run: &RunOutput) -> Option<String> {
+        payload::body(run, delivery.created_at, self.options.include_content)
+    }
+
+    pub(super) async fn tell(&self, delivery: &Delivery, body: String) -> Answer {
+        match tokio::time::timeout(self.options.timeout, self.send(delivery, body)).await {
             Ok(Ok((status, _))) if status.is_success() => Answer::Taken,
             Ok(Ok((StatusCode::GONE, _))) => Answer::Gone,
             Ok(Ok((status, headers))) => Answer::Failed(Failure {
@@ -91,12 +96,11 @@ impl Post {
         }
     }
 
-    async fn send(&self, delivery: &Delivery, run: &RunOutput) -> Result<(StatusCode, HeaderMap), String> {
+    async fn send(&self, delivery: &Delivery, body: String) -> Result<(StatusCode, HeaderMap), String> {
         let url = Url::parse(delivery.url.as_str()).map_err(|error| error.to_string())?;
         if !self.options.allow_private_addresses {
             check_literal(url.host().as_ref()).map_err(|error| error.to_string())?;
         }
-        let body = payload::body(run, self.options.include_content).ok_or("there is nothing to tell")?;
         let (id, timestamp) = (delivery.event_id.to_string(), delivery.taken_at.timestamp());
         let request = self
             .client

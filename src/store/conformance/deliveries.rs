@@ -83,6 +83,25 @@ pub(super) async fn a_settlement_that_is_written_again_or_refused_writes_no_seco
     assert_eq!(all(store).await, []);
 }
 
+pub(super) async fn a_pause_writes_a_delivery_and_what_follows_takes_its_place(store: &dyn RunStore) {
+    let mut attempt = Attempt::start(store, told(owned())).await;
+    attempt.write(pause(None)).await;
+    let paused = all(store).await;
+    assert_eq!(runs(&paused), [attempt.run_id]);
+    assert_eq!(get(store, attempt.run_id).await.output.paused_at, Some(paused[0].created_at));
+    resume(store, &confirmed(attempt.run_id)).await.unwrap();
+    assert_eq!(all(store).await, [], "to go on is nothing to be told");
+
+    assert_eq!(cancel(store, attempt.run_id).await, CancelWritten::Cancelled);
+    let settled = all(store).await;
+    assert_eq!(runs(&settled), [attempt.run_id]);
+    assert_eq!(settled[0].attempt, 1, "whoever has the other delivery does not hold this one");
+    assert_ne!(settled[0].event_id, paused[0].event_id);
+    store.outbox().note_outcome(paused[0].clone(), Outcome::Over).await.unwrap();
+    store.outbox().note_outcome(settled[0].clone(), Outcome::Again(Duration::ZERO)).await.unwrap();
+    assert_eq!(runs(&all(store).await), [attempt.run_id], "the end of one is not that of the other");
+}
+
 pub(super) async fn a_delivery_is_for_one_at_a_time_until_it_is_not_held_any_more(store: &dyn RunStore) {
     settled(store, told(owned()), RunStatus::Completed).await;
     let first = collect(store, 10, Duration::ZERO).await.remove(0);

@@ -108,7 +108,7 @@ pub(crate) fn settle(status: RunStatus) -> Change {
 }
 
 /// A confirmation that is needed.
-pub(in crate::store) fn needed(position: u32, first_attempt: u32) -> OpenRequirement {
+pub(crate) fn needed(position: u32, first_attempt: u32) -> OpenRequirement {
     let name = format!("step {position}");
     let requirement = Requirement {
         requirement_id: StepKey::new(RunId::from(uuid::Uuid::nil()), &name, 1),

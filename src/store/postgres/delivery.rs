@@ -1,4 +1,4 @@
-//! The outbox of webhooks. Its rows are written by a trigger, in the transaction that settles the run.
+//! The outbox of webhooks. Its rows are written by a trigger, in the transaction that settles or pauses the run.
 
 use std::sync::Arc;
 use std::time::Duration;
