@@ -121,9 +121,10 @@ text_id! {
 }
 
 impl SessionId {
-    /// Makes up a new session id, a random UUID.
+    /// Makes up a new session id, a UUID of version 7.
     #[must_use]
     pub fn random() -> Self {
-        Self(Uuid::new_v4().to_string())
+        // Ordered by time: in an index, what comes together lies together.
+        Self(Uuid::now_v7().to_string())
     }
 }

@@ -327,15 +327,18 @@ impl ExchangeRow {
 
 impl QueryFragment<Pg> for GetHistory {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // Neither a join with the run itself nor `IS NOT DISTINCT FROM`, which is taken for rare: the whole session would be sorted,
+        // instead of reading the index from the run backwards.
         push!(out,
             "SELECT input, content, tools FROM ( \
                 SELECT r.created_at, r.run_id, i.input::text, o.content::text, o.tools::text \
-                FROM runs r JOIN run_inputs i USING (run_id) JOIN run_outputs o USING (run_id), \
-                     (SELECT created_at, run_id FROM runs WHERE run_id = ", &self.before => SqlUuid, ") me \
+                FROM runs r JOIN run_inputs i USING (run_id) JOIN run_outputs o USING (run_id) \
                 WHERE r.session_id = ", &self.session_id => Text,
-            " AND r.user_id IS NOT DISTINCT FROM ", &self.user_id => Nullable<Text>,
-            " AND r.parent_run_id IS NULL AND r.status = 'COMPLETED' AND o.content IS NOT NULL \
-                  AND (r.created_at, r.run_id) < (me.created_at, me.run_id) \
+            " AND (r.user_id = ", &self.user_id => Nullable<Text>,
+            " OR r.user_id IS NULL AND ", &self.user_id => Nullable<Text>,
+            " IS NULL) AND r.parent_run_id IS NULL AND r.status = 'COMPLETED' AND o.content IS NOT NULL \
+                  AND (r.created_at, r.run_id) < ((SELECT created_at FROM runs WHERE run_id = ", &self.before => SqlUuid,
+            "), ", &self.before => SqlUuid, ") \
                 ORDER BY r.created_at DESC, r.run_id DESC LIMIT ", &self.limit => BigInt,
             ") AS latest ORDER BY created_at, run_id"
         );

@@ -138,6 +138,32 @@ async fn every_statement_goes_by_index() {
     }
 }
 
+/// However long a session has become, the latest runs of it are read, and no others.
+#[tokio::test]
+async fn the_history_of_a_long_session_is_read_from_its_end() {
+    let (database, store) = fresh().await;
+    let run = with(owned(), |run| run.output.session_id = "long".into());
+    samples::write_all(&*store, inserts(std::slice::from_ref(&run))).await;
+    let conn = &mut connection(&database, Purpose::Read).await;
+    let earlier = "WITH i AS (SELECT i, lpad(to_hex(i), 32, '0')::uuid AS run_id, now() - i * interval '1 s' AS at \
+                               FROM generate_series(1, 5000) AS i), \
+         inputs AS (INSERT INTO run_inputs (run_id, input, metadata, fingerprint) SELECT run_id, '1', '{}', '' FROM i), \
+         outputs AS (INSERT INTO run_outputs (run_id, content, metrics) SELECT run_id, '1', '{}' FROM i) \
+         INSERT INTO runs (run_id, session_id, agent, status, attempt, max_attempts, on_crash, priority, run_at, has_webhook, \
+                           created_at, settled_at) \
+         SELECT run_id, CASE i % 10 WHEN 0 THEN 'long' ELSE 'short ' || i END, 'agent', 'COMPLETED', 1, 1, 'fail', 0, at, false, at, at FROM i";
+    sql(conn, earlier).await;
+    sql(conn, "ANALYZE").await;
+
+    let history = History { before: id(&run), session_id: "long".into(), user_id: None, limit: 5 };
+    assert_eq!(store.history(history.clone()).await.unwrap().len(), 5);
+    let plan = plan(conn, GetHistory::from(history)).await;
+    assert!(
+        plan.contains("Index Scan Backward using runs_by_session") && plan.matches("Sort Key").count() == 1,
+        "{plan}"
+    );
+}
+
 /// A nested loop over two lists takes a time that grows with the square of the batch.
 #[tokio::test]
 async fn no_write_compares_each_row_of_a_batch_with_each() {
