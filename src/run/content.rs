@@ -50,6 +50,13 @@ impl Content {
         self.as_text().map_or_else(|| self.0.to_string().len(), str::len)
     }
 
+    /// Goes on with this text, if the content is one.
+    pub(crate) fn push_str(&mut self, text: &str) {
+        if let Value::String(before) = &mut self.0 {
+            before.push_str(text);
+        }
+    }
+
     /// The content with every U+0000, which Postgres can hold in neither `text` nor `jsonb`, replaced by U+FFFD.
     pub(crate) fn without_nul(mut self) -> Self {
         text::replace_nul(&mut self.0);

@@ -177,11 +177,10 @@ impl Journal {
         }
         self.said.first_piece = self.said.first_piece.or(self.said.started.map(|started| started.elapsed()));
         if let Some(RunEvent { kind: RunEventKind::RunContent { content }, .. }) = self.waiting.last_mut()
-            && let Some(before) = content.as_text()
-            && before.len() + text.len() <= PIECE
+            && content.as_text().is_some_and(|before| before.len() + text.len() <= PIECE)
         {
             self.waiting_bytes += text.len();
-            *content = Content::from(format!("{before}{text}"));
+            content.push_str(text);
             return;
         }
         let bytes = text.len();
