@@ -132,10 +132,14 @@ impl Browser {
         soon(self.client.execute(&format!("return {expression};"), Vec::new())).await.unwrap()
     }
 
-    /// Waits until the expression holds.
+    /// Waits until the expression holds. What it asks of an element that is not there yet does not.
     pub(super) async fn until(&self, expression: &str) {
+        let holds = format!(
+            "(() => {{ try {{ return Boolean({expression}); }} \
+             catch (error) {{ if (error instanceof TypeError) return false; throw error; }} }})()"
+        );
         let held = async {
-            while self.eval(&format!("Boolean({expression})")).await != json!(true) {
+            while self.eval(&holds).await != json!(true) {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
