@@ -16,12 +16,14 @@ use serde_json::{Value, json};
 use crate::postgres::packages;
 use crate::support::soon;
 
-/// Runs the driver until the pipe to this script is closed, which the kernel does however the tests end. The browsers of a
-/// driver end with it.
+/// Runs the driver until the pipe to this script is closed, which the kernel does however the tests end. Its browsers end with
+/// it, as a group: a driver that is told to end may wait for a browser for ever.
 const SUPERVISOR: &str = "trap '' HUP INT TERM PIPE
-    TMPDIR=\"$2\" \"$1\" --port=0 2>/dev/null </dev/null &
+    TMPDIR=\"$2\" $(command -v setsid) \"$1\" --port=0 2>/dev/null </dev/null &
     read -r _
     kill -s TERM $! 2>/dev/null
+    sleep 1
+    kill -s KILL -- -$! 2>/dev/null || kill -s KILL $! 2>/dev/null
     wait
     cd / && rm -rf \"$2\"";
 
