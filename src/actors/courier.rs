@@ -1,8 +1,8 @@
 //! Tells receivers of webhooks that runs have settled, or wait for people.
 //!
-//! What is to be told is in the store's outbox, written by the transaction that settled or paused the run. Each process that was given
-//! [`WebhookOptions`] has a courier, and whichever comes first takes a delivery, for a time: when it dies meanwhile, another
-//! one tries again. So each event is delivered at least once, always under the same id.
+//! What is to be told is in the store's outbox, written by the transaction that settled or paused the run. Each process that
+//! was given [`WebhookOptions`] has a courier, and whichever comes first takes a delivery, for a time: when it dies meanwhile,
+//! another one tries again. So each event is delivered at least once, always under the same id.
 //!
 //! A receiver that is slow harms nobody else: it gets only a share of what is under way at the same time.
 

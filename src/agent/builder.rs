@@ -202,8 +202,8 @@ impl AgentBuilder {
         self
     }
 
-    /// A URL that is told when a run of the agent settles or waits for people, unless the run [says another one](crate::NewRun::webhook); nobody is
-    /// told when left out. The runtime has to have [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks).
+    /// A URL that is told when a run of the agent settles or waits for people, unless the run
+    /// [says another one](crate::NewRun::webhook); nobody is told when left out. The runtime has to have [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks).
     #[cfg(feature = "webhooks")]
     pub fn webhook(mut self, url: impl Into<String>) -> Self {
         self.webhook = Some(url.into());

@@ -15,7 +15,8 @@ const MOST_SECRETS: usize = 4;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// How receivers of webhooks are told that runs have settled, or wait for people; for [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks).
+/// How receivers of webhooks are told that runs have settled, or wait for people; for
+/// [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks).
 ///
 /// When a run settles, or is paused, that was submitted with a [webhook](crate::NewRun::webhook), or whose agent
 /// [has one](crate::AgentBuilder::webhook), its URL gets a `POST` as the [Standard Webhooks](https://www.standardwebhooks.com)
@@ -33,11 +34,10 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// }
 /// ```
 ///
-/// The type is `run.completed`, `run.cancelled`, `run.error`, with `data.error.kind`, or `run.paused`, with `data.paused_at`: then the run
-/// waits for people, and what they are asked is in its output. A pause of which nobody has been told yet is not told any more
-/// when the run has gone on. What is to be told is written
-/// by the very transaction that settles or pauses the run, whichever process does so, and delivered by any process that has these
-/// options: **at least once**, each time with the same body and the same `webhook-id`, by which a receiver can tell what it
+/// The type is `run.completed`, `run.cancelled`, `run.error`, with `data.error.kind`, or `run.paused`, with `data.paused_at`:
+/// then the run waits for people, and what they are asked is in its output. A pause of which nobody has been told yet is not
+/// told any more when the run has gone on. What is to be told is written by the very transaction that settles or pauses the
+/// run, whichever process does so, and delivered by any process that has these options: **at least once**, each time with the same body and the same `webhook-id`, by which a receiver can tell what it
 /// has had already. Events of different runs come in any order.
 ///
 /// Any status from 200 to 299 is a success. Everything else, redirects among it, is tried again, later and later, and when it is 429
@@ -129,8 +129,8 @@ impl WebhookOptions {
         self
     }
 
-    /// Whether the body has the run's content, what people are asked, and, when it failed, the message of its error, as `data.content`,
-    /// `data.requirements` and `data.error.message`; not when left out.
+    /// Whether the body has the run's content, what people are asked, and, when it failed, the message of its error, as
+    /// `data.content`, `data.requirements` and `data.error.message`; not when left out.
     pub const fn include_content(mut self, include: bool) -> Self {
         self.include_content = include;
         self

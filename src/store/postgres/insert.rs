@@ -74,8 +74,7 @@ impl InsertRuns {
         self.timeouts_ms.push(timeout);
         self.queue_timeouts_ms.push(queue_timeout);
         self.have_webhooks.push(insert.webhook.is_some());
-        self.inputs.push(insert);
-        Ok(())
+        self.inputs.push(insert)
     }
 
     /// The texts that Postgres reads as JSON.

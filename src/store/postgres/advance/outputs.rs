@@ -14,7 +14,7 @@ use crate::store::protocol::{Change, Pause, Settlement};
 /// A part of a `WITH`, named `outputs`: writes the outputs of those runs that are in `done`. Apart from the rows that are
 /// updated, so that those stay narrow: they are copied several times on their way.
 #[derive(Default)]
-pub(in crate::store::postgres) struct WriteOutputs {
+pub(super) struct WriteOutputs {
     run_ids: Vec<Uuid>,
     contents: Vec<Option<String>>,
     error_kinds: Vec<Option<String>>,
@@ -47,7 +47,7 @@ impl WriteOutputs {
     }
 
     /// The texts that Postgres reads as JSON.
-    pub(in crate::store::postgres) fn documents(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn documents(&self) -> impl Iterator<Item = &String> {
         self.contents.iter().chain(&self.tools).chain(&self.requirements).flatten()
     }
 }

@@ -19,7 +19,7 @@ pub(in crate::store::postgres) struct RememberSteps {
     positions: Vec<i32>,
     first_attempts: Vec<i32>,
     names: Vec<String>,
-    pub(in crate::store::postgres) results: Vec<String>,
+    pub(super) results: Vec<String>,
 }
 
 impl RememberSteps {

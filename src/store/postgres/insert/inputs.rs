@@ -6,6 +6,8 @@ use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use crate::store::StoreResult;
+use crate::store::postgres::advance::to_json;
 use crate::store::postgres::statement::push;
 use crate::store::protocol::InsertRun;
 
@@ -23,15 +25,16 @@ pub(super) struct WriteInputs {
 }
 
 impl WriteInputs {
-    pub(super) fn push(&mut self, insert: &InsertRun) {
+    pub(super) fn push(&mut self, insert: &InsertRun) -> StoreResult<()> {
         let run = &insert.run;
         self.run_ids.push(run.output.run_id.as_uuid());
         self.inputs.push(run.input.as_json().to_string());
-        self.metadata.push(serde_json::Value::Object(run.metadata.clone()).to_string());
+        self.metadata.push(to_json(&run.metadata)?);
         self.fingerprints.push(insert.fingerprint.to_vec());
         self.webhooks.push(insert.webhook.as_ref().map(|url| url.as_str().to_owned()));
         self.origins.push(run.origin.map(|origin| origin.as_uuid()));
         self.traceparents.push(run.traceparent.as_ref().map(ToString::to_string));
+        Ok(())
     }
 
     /// The texts that Postgres reads as JSON.
