@@ -36,15 +36,23 @@ fn names(run_id: RunId) -> impl Fn(&Hints) -> bool {
     move |hints| matches!(&hints.news, Named::These(these) if these.contains(&run_id))
 }
 
-/// Waits until two stores know of each other: from then on, nothing is left untold because nobody would hear it.
+/// Waits until two stores know of each other, and until each has heard all that the other has said so far: from then on, nothing
+/// is left untold because nobody would hear it, and what is heard was said later.
 async fn acquainted(one: &Postgres, other: &Postgres) {
-    for (from, to) in [(one, other), (other, one)] {
+    let ways = [(one, other), (other, one)];
+    for (from, to) in ways {
         let run_id = RunId::new();
         let heard = told(to, names(run_id));
         tokio::pin!(heard);
         while tokio::time::timeout(Duration::from_millis(20), &mut heard).await.is_err() {
             from.hint(Hint::News(run_id));
         }
+    }
+    for (from, to) in ways {
+        // It may have been said once more than it was heard.
+        let last = RunId::new();
+        from.hint(Hint::News(last));
+        told(to, names(last)).await;
     }
 }
 
