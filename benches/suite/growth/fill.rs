@@ -26,12 +26,13 @@ pub(crate) async fn settled(client: &Client, from: u64, to: u64) {
 /// What so many runs leave in all tables. Their ids and times are older than those of any run to come, and in order.
 fn statement(first: u64, last: u64) -> String {
     let run_id = "lpad(to_hex(i), 32, '0')::uuid";
+    let session_id = format!("CASE WHEN i <= {IN_LONG_SESSION} THEN '{LONG_SESSION}' ELSE 'session ' || i / 10 END");
     format!(
         "WITH i AS (SELECT i, {run_id} AS run_id, now() - interval '200 days' + i * interval '1 second' AS at \
                     FROM generate_series({first}, {last}) AS i), \
          inputs AS ( \
-            INSERT INTO greenroom.run_inputs (run_id, input, metadata, fingerprint) \
-            SELECT run_id, '\"go\"', '{{}}', sha256(i::text::bytea) FROM i), \
+            INSERT INTO greenroom.run_inputs (run_id, session_id, agent, created_at, input, metadata, fingerprint) \
+            SELECT run_id, {session_id}, 'chatty', at, '\"go\"', '{{}}', sha256(i::text::bytea) FROM i), \
          outputs AS ( \
             INSERT INTO greenroom.run_outputs (run_id, content, metrics) \
             SELECT run_id, to_json(repeat('So it goes. ', 8)), '{{\"duration\": 0.001}}' FROM i), \
@@ -42,7 +43,7 @@ fn statement(first: u64, last: u64) -> String {
             FROM i, generate_series(0, 1) AS seq) \
          INSERT INTO greenroom.runs (run_id, session_id, agent, status, attempt, starts, max_attempts, node_id, on_crash, \
                                      priority, run_at, next_seq, has_webhook, created_at, started_at, settled_at) \
-         SELECT run_id, CASE WHEN i <= {IN_LONG_SESSION} THEN '{LONG_SESSION}' ELSE 'session ' || i / 10 END, 'chatty', \
+         SELECT run_id, {session_id}, 'chatty', \
                 'COMPLETED', 1, 1, 3, lpad(to_hex(i / 100000 + 1), 32, '0')::uuid, 'restart', 0, at, 2, false, at, at, at FROM i"
     )
 }

@@ -46,8 +46,8 @@ const GREENROOM: [&str; 3] = [
         SELECT run_id, run_id::text, 'instant', 'PENDING', 1, 3, '00000000-0000-0000-0000-000000000001', 'restart', 0, now(), now(), \
                false \
         FROM asked) \
-     INSERT INTO greenroom.run_inputs (run_id, input, metadata, fingerprint) \
-     SELECT run_id, input::json, '{}', sha256('asked') FROM asked",
+     INSERT INTO greenroom.run_inputs (run_id, session_id, agent, created_at, input, metadata, fingerprint) \
+     SELECT run_id, run_id::text, 'instant', now(), input::json, '{}', sha256('asked') FROM asked",
     "WITH asked AS (SELECT * FROM unnest($1::uuid[], $2::text[]) AS a (run_id, event)), done AS ( \
         UPDATE greenroom.runs r SET status = 'RUNNING', starts = 1, next_seq = 1, started_at = now() FROM asked a \
         WHERE r.run_id = a.run_id AND r.attempt = 1 AND r.next_seq = 0 RETURNING r.run_id) \

@@ -35,12 +35,12 @@ impl QueryFragment<Pg> for CountRuns {
             }
             out.push_sql(&format!(" LIMIT {limit}) UNION ALL "));
         }
-        out.push_sql("(SELECT status FROM (SELECT status, settled_at FROM runs");
+        out.push_sql("(SELECT status FROM (SELECT r.status, r.settled_at FROM run_inputs i JOIN runs r USING (run_id)");
         if let Some(user_id) = user_id {
-            push!(out, " WHERE user_id = ", user_id.as_str() => Text);
+            push!(out, " WHERE i.user_id = ", user_id.as_str() => Text);
         }
         out.push_sql(&format!(
-            " ORDER BY created_at DESC, run_id DESC LIMIT {limit}) AS newest WHERE settled_at IS NOT NULL)) AS counted \
+            " ORDER BY i.created_at DESC, i.run_id DESC LIMIT {limit}) AS newest WHERE settled_at IS NOT NULL)) AS counted \
              GROUP BY status"
         ));
         Ok(())

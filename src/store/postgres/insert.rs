@@ -10,7 +10,7 @@ use uuid::Uuid;
 use self::inputs::WriteInputs;
 use super::row::signed;
 use super::statement::{push, statement};
-use crate::run::{RunId, Turn};
+use crate::run::{RunId, RunOutput, Turn};
 use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
 
@@ -19,10 +19,7 @@ mod inputs;
 /// `INSERT` of any number of runs, each a slot in every array. Answers the rows that were new.
 #[derive(Default)]
 pub(super) struct InsertRuns {
-    run_ids: Vec<Uuid>,
-    session_ids: Vec<String>,
-    agents: Vec<String>,
-    user_ids: Vec<Option<String>>,
+    asked_by: AskedBy,
     parents: Vec<Option<Uuid>>,
     parent_attempts: Vec<Option<i32>>,
     depths: Vec<i16>,
@@ -41,12 +38,30 @@ pub(super) struct InsertRuns {
     inputs: WriteInputs,
 }
 
+/// Which run is who's: in both tables, since one is for what changes and the other for lists.
+#[derive(Default)]
+struct AskedBy {
+    run_ids: Vec<Uuid>,
+    session_ids: Vec<String>,
+    agents: Vec<String>,
+    user_ids: Vec<Option<String>>,
+}
+
+impl AskedBy {
+    fn push(&mut self, output: &RunOutput) {
+        self.run_ids.push(output.run_id.as_uuid());
+        self.session_ids.push(output.session_id.to_string());
+        self.agents.push(output.agent.clone());
+        self.user_ids.push(output.user_id.as_ref().map(ToString::to_string));
+    }
+}
+
 /// A run that was new: its id, when it was created, when it may start, by when it must, and whether an intent waits for it.
 pub(super) type NewRow = (Uuid, DateTime<Utc>, DateTime<Utc>, Option<DateTime<Utc>>, bool);
 
 impl InsertRuns {
     pub(super) fn is_empty(&self) -> bool {
-        self.run_ids.is_empty()
+        self.asked_by.run_ids.is_empty()
     }
 
     pub(super) fn push(&mut self, insert: &InsertRun) -> StoreResult<()> {
@@ -57,10 +72,7 @@ impl InsertRuns {
         let max_attempts = signed(run.max_attempts, "max_attempts")?;
         let parent_attempt = insert.parent_attempt.map(|attempt| signed(attempt, "parent_attempt")).transpose()?;
         let depth = signed(run.depth, "depth")?;
-        self.run_ids.push(run.output.run_id.as_uuid());
-        self.session_ids.push(run.output.session_id.to_string());
-        self.agents.push(run.output.agent.clone());
-        self.user_ids.push(run.output.user_id.as_ref().map(ToString::to_string));
+        self.asked_by.push(&run.output);
         self.parents.push(run.output.parent_run_id.map(RunId::as_uuid));
         self.parent_attempts.push(parent_attempt);
         self.depths.push(depth);
@@ -88,10 +100,10 @@ statement!(InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<Timestampt
 impl QueryFragment<Pg> for InsertRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         push!(out,
-            "WITH asked AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
-            ", ", &self.session_ids => Array<Text>,
-            ", ", &self.agents => Array<Text>,
-            ", ", &self.user_ids => Array<Nullable<Text>>,
+            "WITH asked AS (SELECT * FROM unnest(", &self.asked_by.run_ids => Array<SqlUuid>,
+            ", ", &self.asked_by.session_ids => Array<Text>,
+            ", ", &self.asked_by.agents => Array<Text>,
+            ", ", &self.asked_by.user_ids => Array<Nullable<Text>>,
             ", ", &self.parents => Array<Nullable<SqlUuid>>,
             ", ", &self.parent_attempts => Array<Nullable<Integer>>,
             ", ", &self.depths => Array<SmallInt>,
@@ -121,7 +133,7 @@ impl QueryFragment<Pg> for InsertRuns {
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              "
         );
-        self.inputs.walk_ast(out.reborrow())?;
+        self.inputs.walk_ast(&self.asked_by, out.reborrow())?;
         out.push_sql(
             " SELECT run_id, created_at, run_at, start_by, EXISTS ( \
                 SELECT FROM cancel_intents c \

@@ -45,12 +45,12 @@ impl QueryFragment<Pg> for PruneRuns {
             "WITH alone AS MATERIALIZED ( \
                 SELECT pg_try_advisory_xact_lock('runs'::regclass::oid::bigint) AS mine), \
              old AS MATERIALIZED ( \
-                SELECT run_id, created_at, next_seq FROM runs, alone \
-                WHERE alone.mine AND settled_at IS NOT NULL \
-                  AND created_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' \
-                  AND NOT EXISTS (SELECT FROM runs p WHERE p.run_id = runs.parent_run_id AND p.settled_at IS NULL) \
-                  AND settled_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' \
-                ORDER BY created_at, run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE OF runs SKIP LOCKED), \
+                SELECT i.run_id, i.created_at, r.next_seq FROM run_inputs i JOIN runs r USING (run_id), alone \
+                WHERE alone.mine AND r.settled_at IS NOT NULL \
+                  AND i.created_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' \
+                  AND NOT EXISTS (SELECT FROM runs p WHERE p.run_id = r.parent_run_id AND p.settled_at IS NULL) \
+                  AND r.settled_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' \
+                ORDER BY i.created_at, i.run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE OF r SKIP LOCKED), \
              counted AS ( \
                 SELECT run_id, sum(next_seq) OVER (ORDER BY created_at, run_id) - next_seq AS events_before FROM old), \
              doomed AS MATERIALIZED (SELECT run_id FROM counted WHERE events_before <= ", &EVENTS => BigInt, "), \

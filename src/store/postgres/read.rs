@@ -105,23 +105,34 @@ impl ListRuns {
     fn limit(&self) -> i64 {
         i64::try_from(self.0.page_size() + 1).unwrap_or(i64::MAX)
     }
+
+    /// The table whose indexes lead to the runs: that of the rows that change knows the unsettled ones and children, the other
+    /// one all runs. Both have all that is asked for.
+    fn source(&self) -> &'static str {
+        let is_unsettled = self.0.status.is_some_and(|status| !status.is_terminal());
+        if is_unsettled || self.0.parent_run_id.is_some() { "r" } else { "i" }
+    }
 }
 
 impl QueryFragment<Pg> for ListRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let query = &self.0;
+        let (query, from) = (&self.0, self.source());
         out.push_sql("SELECT ");
         out.push_sql(RUN_COLUMNS);
         out.push_sql(RUNS);
         out.push_sql("WHERE true");
+        let and = |out: &mut AstPass<'_, 'b, Pg>, condition: &str| out.push_sql(&format!(" AND {from}.{condition} "));
         if let Some(session_id) = &query.session_id {
-            push!(out, " AND r.session_id = ", session_id.as_str() => Text);
+            and(&mut out, "session_id =");
+            push!(out, session_id.as_str() => Text);
         }
         if let Some(user_id) = &query.user_id {
-            push!(out, " AND r.user_id = ", user_id.as_str() => Text);
+            and(&mut out, "user_id =");
+            push!(out, user_id.as_str() => Text);
         }
         if let Some(agent) = &query.agent {
-            push!(out, " AND r.agent = ", agent => Text);
+            and(&mut out, "agent =");
+            push!(out, agent => Text);
         }
         if let Some(parent) = &query.parent_run_id {
             push!(out, " AND r.parent_run_id = ", parent.as_uuid_ref() => SqlUuid);
@@ -135,18 +146,20 @@ impl QueryFragment<Pg> for ListRuns {
             };
             out.push_sql(&format!(" AND r.status = '{status}' AND {implied}"));
         }
-        if let Some(from) = &query.created_from {
-            push!(out, " AND r.created_at >= ", from => Timestamptz);
+        if let Some(first) = &query.created_from {
+            and(&mut out, "created_at >=");
+            push!(out, first => Timestamptz);
         }
         if let Some(until) = &query.created_until {
-            push!(out, " AND r.created_at < ", until => Timestamptz);
+            and(&mut out, "created_at <");
+            push!(out, until => Timestamptz);
         }
         if let Some(after) = &query.after {
-            push!(out, " AND (r.created_at, r.run_id) < (", &after.created_at => Timestamptz, ", ");
-            push!(out, after.run_id.as_uuid_ref() => SqlUuid, ")");
+            out.push_sql(&format!(" AND ({from}.created_at, {from}.run_id) < ("));
+            push!(out, &after.created_at => Timestamptz, ", ", after.run_id.as_uuid_ref() => SqlUuid, ")");
         }
-        out.push_sql(" ORDER BY r.created_at DESC, r.run_id DESC LIMIT ");
-        out.push_sql(&self.limit().to_string());
+        let limit = self.limit();
+        out.push_sql(&format!(" ORDER BY {from}.created_at DESC, {from}.run_id DESC LIMIT {limit}"));
         Ok(())
     }
 }
@@ -327,19 +340,20 @@ impl ExchangeRow {
 
 impl QueryFragment<Pg> for GetHistory {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // Neither a join with the run itself nor `IS NOT DISTINCT FROM`, which is taken for rare: the whole session would be sorted,
-        // instead of reading the index from the run backwards.
+        // The order begins with the session, and the session is a range, so that only one index has that order: the planner would
+        // take a session with many runs for one that is found among the latest of all. A join with the run itself, or `IS NOT
+        // DISTINCT FROM`, which is taken for rare, would have the whole session sorted.
         push!(out,
             "SELECT input, content, tools FROM ( \
-                SELECT r.created_at, r.run_id, i.input::text, o.content::text, o.tools::text \
+                SELECT i.created_at, i.run_id, i.input::text, o.content::text, o.tools::text \
                 FROM runs r JOIN run_inputs i USING (run_id) JOIN run_outputs o USING (run_id) \
-                WHERE r.session_id = ", &self.session_id => Text,
-            " AND (r.user_id = ", &self.user_id => Nullable<Text>,
-            " OR r.user_id IS NULL AND ", &self.user_id => Nullable<Text>,
+                WHERE i.session_id >= ", &self.session_id => Text,
+            " AND (i.session_id, i.created_at, i.run_id) < (", &self.session_id => Text,
+            ", (SELECT created_at FROM run_inputs WHERE run_id = ", &self.before => SqlUuid, "), ", &self.before => SqlUuid,
+            ") AND (i.user_id = ", &self.user_id => Nullable<Text>,
+            " OR i.user_id IS NULL AND ", &self.user_id => Nullable<Text>,
             " IS NULL) AND r.parent_run_id IS NULL AND r.status = 'COMPLETED' AND o.content IS NOT NULL \
-                  AND (r.created_at, r.run_id) < ((SELECT created_at FROM runs WHERE run_id = ", &self.before => SqlUuid,
-            "), ", &self.before => SqlUuid, ") \
-                ORDER BY r.created_at DESC, r.run_id DESC LIMIT ", &self.limit => BigInt,
+                ORDER BY i.session_id DESC, i.created_at DESC, i.run_id DESC LIMIT ", &self.limit => BigInt,
             ") AS latest ORDER BY created_at, run_id"
         );
         Ok(())

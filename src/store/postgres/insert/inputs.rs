@@ -2,10 +2,11 @@
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::query_builder::AstPass;
 use diesel::sql_types::{Array, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use super::AskedBy;
 use crate::store::StoreResult;
 use crate::store::postgres::advance::to_json;
 use crate::store::postgres::statement::push;
@@ -15,7 +16,6 @@ use crate::store::protocol::InsertRun;
 /// so that those stay narrow: they are copied several times on their way.
 #[derive(Default)]
 pub(super) struct WriteInputs {
-    run_ids: Vec<Uuid>,
     inputs: Vec<String>,
     metadata: Vec<String>,
     fingerprints: Vec<Vec<u8>>,
@@ -27,7 +27,6 @@ pub(super) struct WriteInputs {
 impl WriteInputs {
     pub(super) fn push(&mut self, insert: &InsertRun) -> StoreResult<()> {
         let run = &insert.run;
-        self.run_ids.push(run.output.run_id.as_uuid());
         self.inputs.push(run.input.as_json().to_string());
         self.metadata.push(to_json(&run.metadata)?);
         self.fingerprints.push(insert.fingerprint.to_vec());
@@ -43,21 +42,26 @@ impl WriteInputs {
     }
 }
 
-impl QueryFragment<Pg> for WriteInputs {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+impl WriteInputs {
+    /// `asked_by` has a slot for each input.
+    pub(super) fn walk_ast<'b>(&'b self, asked_by: &'b AskedBy, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
         push!(out,
             "inputs AS ( \
-                INSERT INTO run_inputs (run_id, input, metadata, fingerprint, webhook, origin, traceparent) \
-                SELECT i.run_id, i.input::json, i.metadata::json, i.fingerprint, i.webhook, i.origin, i.traceparent \
-                FROM unnest(", &self.run_ids => Array<SqlUuid>,
+                INSERT INTO run_inputs (run_id, session_id, agent, user_id, created_at, input, metadata, fingerprint, webhook, origin, traceparent) \
+                SELECT i.run_id, i.session_id, i.agent, i.user_id, now(), i.input::json, i.metadata::json, i.fingerprint, i.webhook, \
+                       i.origin, i.traceparent \
+                FROM unnest(", &asked_by.run_ids => Array<SqlUuid>,
+            ", ", &asked_by.session_ids => Array<Text>,
+            ", ", &asked_by.agents => Array<Text>,
+            ", ", &asked_by.user_ids => Array<Nullable<Text>>,
             ", ", &self.inputs => Array<Text>,
             ", ", &self.metadata => Array<Text>,
             ", ", &self.fingerprints => Array<Binary>,
             ", ", &self.webhooks => Array<Nullable<Text>>,
             ", ", &self.origins => Array<Nullable<SqlUuid>>,
             ", ", &self.traceparents => Array<Nullable<Text>>,
-            ") AS i (run_id, input, metadata, fingerprint, webhook, origin, traceparent) \
+            ") AS i (run_id, session_id, agent, user_id, input, metadata, fingerprint, webhook, origin, traceparent) \
                 WHERE (i.run_id IN (SELECT run_id FROM new)) IS TRUE)"
         );
         Ok(())

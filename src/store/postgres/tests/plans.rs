@@ -147,7 +147,8 @@ async fn the_history_of_a_long_session_is_read_from_its_end() {
     let conn = &mut connection(&database, Purpose::Read).await;
     let earlier = "WITH i AS (SELECT i, lpad(to_hex(i), 32, '0')::uuid AS run_id, now() - i * interval '1 s' AS at \
                                FROM generate_series(1, 5000) AS i), \
-         inputs AS (INSERT INTO run_inputs (run_id, input, metadata, fingerprint) SELECT run_id, '1', '{}', '' FROM i), \
+         inputs AS (INSERT INTO run_inputs (run_id, session_id, agent, created_at, input, metadata, fingerprint) \
+                    SELECT run_id, CASE i % 10 WHEN 0 THEN 'long' ELSE 'short ' || i END, 'agent', at, '1', '{}', '' FROM i), \
          outputs AS (INSERT INTO run_outputs (run_id, content, metrics) SELECT run_id, '1', '{}' FROM i) \
          INSERT INTO runs (run_id, session_id, agent, status, attempt, max_attempts, on_crash, priority, run_at, has_webhook, \
                            created_at, settled_at) \
@@ -159,7 +160,7 @@ async fn the_history_of_a_long_session_is_read_from_its_end() {
     assert_eq!(store.history(history.clone()).await.unwrap().len(), 5);
     let plan = plan(conn, GetHistory::from(history)).await;
     assert!(
-        plan.contains("Index Scan Backward using runs_by_session") && plan.matches("Sort Key").count() == 1,
+        plan.contains("Index Scan Backward using run_inputs_by_session") && plan.matches("Sort Key").count() == 1,
         "{plan}"
     );
 }
