@@ -43,6 +43,7 @@ pub use self::options::PostgresOptions;
 mod advance;
 #[cfg(feature = "metrics")]
 mod backlog;
+mod batch;
 mod cancel;
 mod children;
 mod claim;

@@ -135,9 +135,19 @@ statement!(AdvanceRuns -> SqlUuid);
 
 impl QueryFragment<Pg> for AdvanceRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH ");
+        self.walk_parts(out.reborrow())?;
+        out.push_sql(" SELECT run_id FROM done");
+        Ok(())
+    }
+}
+
+impl AdvanceRuns {
+    /// The parts of a `WITH` that do the work; `done` has the runs that were advanced.
+    pub(super) fn walk_parts<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making joins, which would compare each row with each.
         push!(out,
-            "WITH asked AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
+            "changes AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
             ", ", &self.attempts => Array<Integer>,
             ", ", &self.first_seqs => Array<BigInt>,
             ", ", &self.event_counts => Array<Integer>,
@@ -161,7 +171,7 @@ impl QueryFragment<Pg> for AdvanceRuns {
                                                ELSE r.started_at END, \
                     paused_at = CASE WHEN a.change = 'pause' THEN now() END, \
                     settled_at = CASE WHEN a.settles THEN now() END \
-                FROM asked a \
+                FROM changes a \
                 WHERE r.run_id = a.run_id AND r.attempt = a.attempt AND r.next_seq = a.first_seq \
                   AND r.node_id IS NOT NULL AND (a.change, r.status) IN (");
         out.push_sql(&LEGAL);
@@ -186,9 +196,7 @@ impl QueryFragment<Pg> for AdvanceRuns {
         );
         self.steps.walk_ast(out.reborrow())?;
         out.push_sql(", ");
-        self.outputs.walk_ast(out.reborrow())?;
-        out.push_sql(" SELECT run_id FROM done");
-        Ok(())
+        self.outputs.walk_ast(out)
     }
 }
 

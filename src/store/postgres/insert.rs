@@ -99,8 +99,24 @@ statement!(InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<Timestampt
 
 impl QueryFragment<Pg> for InsertRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH ");
+        self.walk_parts(out.reborrow())?;
+        out.push_sql(" ");
+        out.push_sql(SELECT_NEW);
+        Ok(())
+    }
+}
+
+/// The rows of `new`, each as a [`NewRow`].
+pub(super) const SELECT_NEW: &str = "SELECT run_id, created_at, run_at, start_by, EXISTS ( \
+        SELECT FROM cancel_intents c \
+        WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new";
+
+impl InsertRuns {
+    /// The parts of a `WITH` that do the work; `new` has what came of it.
+    pub(super) fn walk_parts<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         push!(out,
-            "WITH asked AS (SELECT * FROM unnest(", &self.asked_by.run_ids => Array<SqlUuid>,
+            "asked AS (SELECT * FROM unnest(", &self.asked_by.run_ids => Array<SqlUuid>,
             ", ", &self.asked_by.session_ids => Array<Text>,
             ", ", &self.asked_by.agents => Array<Text>,
             ", ", &self.asked_by.user_ids => Array<Nullable<Text>>,
@@ -133,12 +149,6 @@ impl QueryFragment<Pg> for InsertRuns {
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              "
         );
-        self.inputs.walk_ast(&self.asked_by, out.reborrow())?;
-        out.push_sql(
-            " SELECT run_id, created_at, run_at, start_by, EXISTS ( \
-                SELECT FROM cancel_intents c \
-                WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new",
-        );
-        Ok(())
+        self.inputs.walk_ast(&self.asked_by, out)
     }
 }

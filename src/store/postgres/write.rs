@@ -1,4 +1,4 @@
-//! Writes a batch: a few multi-row statements in one transaction, then what the guards refused is explained.
+//! Writes a batch: multi-row statements in one transaction, most often a single one, then what the guards refused is explained.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,12 +7,11 @@ use diesel::sql_types::{Array, BigInt, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::advance::AdvanceRuns;
+use super::batch::{BatchWritten, WriteBatch};
 use super::cancel;
 use super::connection::Connection;
 use super::error::{from_diesel, is_unclear};
 use super::inherit::Heirs;
-use super::insert::{InsertRuns, NewRow};
 use super::inserted;
 use super::read::{FactsRow, GetFacts};
 use super::resume;
@@ -30,7 +29,7 @@ pub(super) async fn write(conn: &mut Connection, batch: &[Write], limits: StoreL
     let Sorted { mut inserts, mut advances, cancels, continues } = Sorted::of(batch);
     let mut answers = HashMap::with_capacity(batch.len());
     for _ in 0..=RACES {
-        let (new, done) = transaction(conn, &inserts, &advances).await?;
+        let BatchWritten { new, done } = transaction(conn, &inserts, &advances).await?;
         inserts = inserted::explain(conn, inserts, new, &mut answers).await?;
         advances = explain_advances(conn, advances, &done, &mut answers).await?;
         if inserts.is_empty() && advances.is_empty() {
@@ -81,22 +80,21 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// Inserts and advances, in one transaction: the rows that were new, and the runs that were advanced.
+/// Inserts and advances, in one transaction.
 async fn transaction(
     conn: &mut Connection,
     inserts: &[&InsertRun],
     advances: &[&Advance],
-) -> StoreResult<(Vec<NewRow>, HashSet<RunId>)> {
-    let mut insert = InsertRuns::default();
-    inserts.iter().try_for_each(|one| insert.push(one))?;
-    let mut advance = AdvanceRuns::default();
-    advances.iter().try_for_each(|one| advance.push(one))?;
-    match execute(conn, &mut insert, Heirs::of(inserts), &advance).await {
+) -> StoreResult<BatchWritten> {
+    let mut batch = WriteBatch::default();
+    inserts.iter().try_for_each(|one| batch.insert.push(one))?;
+    advances.iter().try_for_each(|one| batch.advance.push(one))?;
+    match execute(conn, &mut batch, Heirs::of(inserts)).await {
         Ok(written) => Ok(written),
         Err(error) => {
             // Where the connection is gone this fails as well, and the lane makes another one.
             conn.roll_back().await.map_err(|error| from_diesel(&error))?;
-            if is_unclear(&error) && Documents::of(&insert, &advance).are_refused(conn).await {
+            if is_unclear(&error) && Documents::of(&batch).are_refused(conn).await {
                 return Err(StoreError::Data(from_diesel(&error).to_string()));
             }
             Err(from_diesel(&error))
@@ -104,24 +102,19 @@ async fn transaction(
     }
 }
 
-async fn execute(
-    conn: &mut Connection,
-    insert: &mut InsertRuns,
-    heirs: Heirs,
-    advance: &AdvanceRuns,
-) -> QueryResult<(Vec<NewRow>, HashSet<RunId>)> {
-    let cancelled = &advance.cancelled;
-    // A single statement is a transaction of its own, and saves two round trips.
-    let several = !cancelled.is_empty() || !heirs.is_empty() || !insert.is_empty() && !advance.is_empty();
-    if several {
-        conn.begin().await?;
+async fn execute(conn: &mut Connection, batch: &mut WriteBatch, heirs: Heirs) -> QueryResult<BatchWritten> {
+    // A batch alone is a transaction of its own, and saves two round trips.
+    let alone = batch.advance.cancelled.is_empty() && heirs.is_empty();
+    if alone {
+        return batch.write(conn).await;
     }
+    conn.begin().await?;
     if !heirs.is_empty() {
-        insert.refused = heirs.refused(conn).await?;
+        batch.insert.refused = heirs.refused(conn).await?;
     }
-    let new: Vec<NewRow> = if insert.is_empty() { Vec::new() } else { (&*insert).get_results(conn).await? };
-    heirs.inherit(conn, &new).await?;
-    let done: Vec<Uuid> = if advance.is_empty() { Vec::new() } else { advance.get_results(conn).await? };
+    let written = batch.write(conn).await?;
+    heirs.inherit(conn, &written.new).await?;
+    let cancelled = &batch.advance.cancelled;
     if !cancelled.is_empty() {
         diesel::sql_query(
             "DELETE FROM cancel_intents c USING runs r \
@@ -132,10 +125,8 @@ async fn execute(
         .execute(conn)
         .await?;
     }
-    if several {
-        conn.commit().await?;
-    }
-    Ok((new, done.into_iter().map(RunId::from).collect()))
+    conn.commit().await?;
+    Ok(written)
 }
 
 /// The texts of a batch that Postgres reads as JSON.
@@ -145,8 +136,8 @@ async fn execute(
 struct Documents(Vec<String>);
 
 impl Documents {
-    fn of(insert: &InsertRuns, advance: &AdvanceRuns) -> Self {
-        Self(insert.documents().chain(advance.documents()).cloned().collect())
+    fn of(batch: &WriteBatch) -> Self {
+        Self(batch.insert.documents().chain(batch.advance.documents()).cloned().collect())
     }
 
     async fn are_refused(self, conn: &mut Connection) -> bool {

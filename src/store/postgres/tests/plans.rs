@@ -9,12 +9,11 @@ use diesel_async::RunQueryDsl;
 use super::{client, connection, fresh, inserts, sql};
 use crate::run::RunStatus;
 use crate::store::conformance::samples::{self, AGENT, id, owned, settle, step, unowned, with};
-use crate::store::postgres::advance::AdvanceRuns;
+use crate::store::postgres::batch::WriteBatch;
 use crate::store::postgres::children::{AnyChildren, ChildrenOf};
 use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::connection::Connection;
-use crate::store::postgres::insert::InsertRuns;
 use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
 use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
 use crate::store::postgres::resume::LockPaused;
@@ -129,10 +128,14 @@ async fn every_statement_goes_by_index() {
         let history = History { before: some, session_id: "session 11".into(), user_id: None, limit: 5 };
         assert_goes_by_index("history", conn, GetHistory::from(history)).await;
         for many in [1, 500] {
-            let mut advance = AdvanceRuns::default();
-            runs.iter().take(many).for_each(|run| advance.push(&step(id(run), 1, 0, Change::Start)).unwrap());
+            let mut batch = WriteBatch::default();
+            for run in runs.iter().take(many) {
+                batch.insert.push(run).unwrap();
+                batch.advance.push(&step(id(run), 1, 0, Change::Start)).unwrap();
+            }
             if purpose == Purpose::Write {
-                assert_goes_by_index("advance", conn, advance).await;
+                assert_goes_by_index("advance", conn, &batch.advance).await;
+                assert_goes_by_index("insert and advance", conn, &batch).await;
             }
         }
     }
@@ -170,13 +173,13 @@ async fn the_history_of_a_long_session_is_read_from_its_end() {
 async fn no_write_compares_each_row_of_a_batch_with_each() {
     let (database, _store) = fresh().await;
     let conn = &mut connection(&database, Purpose::Write).await;
-    let (mut insert, mut advance) = (InsertRuns::default(), AdvanceRuns::default());
+    let mut batch = WriteBatch::default();
     for _ in 0..500 {
         let run = owned();
-        insert.push(&run).unwrap();
-        advance.push(&step(id(&run), 1, 0, settle(RunStatus::Completed))).unwrap();
+        batch.insert.push(&run).unwrap();
+        batch.advance.push(&step(id(&run), 1, 0, settle(RunStatus::Completed))).unwrap();
     }
-    for plan in [plan(conn, insert).await, plan(conn, advance).await] {
+    for plan in [plan(conn, &batch.insert).await, plan(conn, &batch.advance).await, plan(conn, &batch).await] {
         assert!(plan.contains("hashed SubPlan") && !plan.contains("Join Filter"), "{plan}");
     }
 }

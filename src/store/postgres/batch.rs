@@ -1,0 +1,86 @@
+//! A batch of inserts and advances as one statement: a transaction of its own, in one round trip.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{Bool, Nullable, Timestamptz, Uuid as SqlUuid};
+use diesel::{QueryResult, Queryable};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use super::advance::AdvanceRuns;
+use super::connection::Connection;
+use super::insert::{InsertRuns, NewRow, SELECT_NEW};
+use super::statement::statement;
+use crate::run::RunId;
+
+/// Either part may be empty.
+#[derive(Default)]
+pub(super) struct WriteBatch {
+    pub(super) insert: InsertRuns,
+    pub(super) advance: AdvanceRuns,
+}
+
+/// What became of a batch: the rows that were new, and the runs that were advanced.
+#[derive(Default)]
+pub(super) struct BatchWritten {
+    pub(super) new: Vec<NewRow>,
+    pub(super) done: HashSet<RunId>,
+}
+
+impl WriteBatch {
+    /// Writes what there is: a part that is empty is no part of the statement.
+    pub(super) async fn write(&self, conn: &mut Connection) -> QueryResult<BatchWritten> {
+        let mut written = BatchWritten::default();
+        match (self.insert.is_empty(), self.advance.is_empty()) {
+            (true, true) => {}
+            (false, true) => written.new = (&self.insert).get_results(conn).await?,
+            (true, false) => {
+                let done: Vec<Uuid> = (&self.advance).get_results(conn).await?;
+                written.done = done.into_iter().map(RunId::from).collect();
+            }
+            (false, false) => {
+                let rows: Vec<Row> = self.get_results(conn).await?;
+                rows.into_iter().for_each(|row| written.add(row));
+            }
+        }
+        Ok(written)
+    }
+}
+
+impl BatchWritten {
+    fn add(&mut self, row: Row) {
+        if let Some((created_at, run_at)) = row.created_at.zip(row.run_at) {
+            self.new.push((row.run_id, created_at, run_at, row.start_by, row.cancel_wanted));
+        } else {
+            self.done.insert(row.run_id.into());
+        }
+    }
+}
+
+/// A new run; or one that was advanced, which has no times.
+#[derive(Queryable)]
+struct Row {
+    run_id: Uuid,
+    created_at: Option<DateTime<Utc>>,
+    run_at: Option<DateTime<Utc>>,
+    start_by: Option<DateTime<Utc>>,
+    cancel_wanted: bool,
+}
+
+statement!(WriteBatch -> (SqlUuid, Nullable<Timestamptz>, Nullable<Timestamptz>, Nullable<Timestamptz>, Bool));
+
+impl QueryFragment<Pg> for WriteBatch {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH ");
+        self.insert.walk_parts(out.reborrow())?;
+        out.push_sql(", ");
+        self.advance.walk_parts(out.reborrow())?;
+        out.push_sql(" ");
+        out.push_sql(SELECT_NEW);
+        out.push_sql(" UNION ALL SELECT run_id, NULL, NULL, NULL, false FROM done");
+        Ok(())
+    }
+}
