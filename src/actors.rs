@@ -15,8 +15,9 @@
 //!
 //! Addresses point down, facts go up. The manager knows which runs are live here and never waits; the persister writes
 //! batches and answers after the commit; a run actor is one `async fn`, [`live`](run_actor::life::Life::live), and a mailbox
-//! through which it is stopped. Each of the first two has a thread of its own, since an actor that is flooded with messages
-//! starves whatever shares its thread. All decisions are plain functions elsewhere; the actors carry messages.
+//! through which it is stopped. The first two share a thread, on which nobody else has much to do: an actor that is flooded with
+//! messages starves whatever shares its thread, and what floods them is bounded, by the calls that the runtime admits and by
+//! the runs that are live. All decisions are plain functions elsewhere; the actors carry messages.
 
 mod arbiters;
 mod children;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use actix::ArbiterHandle;
 use actix::prelude::*;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -172,8 +173,9 @@ fn run_system(
     started: oneshot::Sender<(Addr<RunManager>, System)>,
 ) {
     let runner = System::new();
-    let persister_arbiter = Arbiter::new();
-    let manager_arbiter = Arbiter::new();
+    // The manager and the persister have most to say to each other, and little to do: on threads of their own, much of their time
+    // would go to waking each other.
+    let main_arbiter = Arbiter::new();
     let run_arbiters: Vec<Arbiter> = (0..options.arbiters).map(|_| Arbiter::new()).collect();
     let arbiters = Arbiters::new(run_arbiters.iter().map(Arbiter::handle));
     let threads = Threads { user_code: user_code.handle().clone(), cut_off, arbiters };
@@ -183,7 +185,7 @@ fn run_system(
     let meter = Meter::new(Arc::clone(&store), &options.agents, options.manager.poll_interval);
     #[cfg(feature = "webhooks")]
     let courier_arbiter = start_courier(&options);
-    let manager = start_actors(options, node, threads, &persister_arbiter, &manager_arbiter);
+    let manager = start_actors(options, node, threads, &main_arbiter.handle());
     // This thread has nothing else to do.
     let here = System::current().arbiter().clone();
     here.spawn(watch.live());
@@ -199,7 +201,7 @@ fn run_system(
     }
     #[cfg(feature = "webhooks")]
     let run_arbiters = run_arbiters.into_iter().chain(courier_arbiter);
-    for arbiter in run_arbiters.into_iter().chain([manager_arbiter, persister_arbiter]) {
+    for arbiter in run_arbiters.into_iter().chain([main_arbiter]) {
         arbiter.stop();
         arbiter.join().ok();
     }
@@ -227,20 +229,14 @@ struct Threads {
     arbiters: Arbiters,
 }
 
-fn start_actors(
-    options: ActorOptions,
-    node: NodeId,
-    threads: Threads,
-    persister_arbiter: &Arbiter,
-    manager_arbiter: &Arbiter,
-) -> Addr<RunManager> {
+fn start_actors(options: ActorOptions, node: NodeId, threads: Threads, arbiter: &ArbiterHandle) -> Addr<RunManager> {
     let ActorOptions { agents, store, hub, retry, manager: limits, cancel_grace, max_output, retention, .. } = options;
     let housekeeper = Housekeeper { store: Arc::clone(&store), retention };
-    Housekeeper::start_in_arbiter(&manager_arbiter.handle(), |_| housekeeper);
+    Housekeeper::start_in_arbiter(arbiter, |_| housekeeper);
     let Threads { user_code, cut_off, arbiters } = threads;
     let persister = {
         let store = Arc::clone(&store);
-        Persister::start_in_arbiter(&persister_arbiter.handle(), move |_| Persister::new(store, retry))
+        Persister::start_in_arbiter(arbiter, move |_| Persister::new(store, retry))
     };
     let around = Arc::new(Surroundings {
         writer: Writer::new(persister),
@@ -252,7 +248,5 @@ fn start_actors(
         retry,
         cut_off,
     });
-    RunManager::start_in_arbiter(&manager_arbiter.handle(), move |_| {
-        RunManager::new(node, agents, around, arbiters, limits)
-    })
+    RunManager::start_in_arbiter(arbiter, move |_| RunManager::new(node, agents, around, arbiters, limits))
 }
