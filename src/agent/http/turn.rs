@@ -44,6 +44,8 @@ pub(in crate::agent) enum Read {
     Whole { turn: ModelTurn, unheard: String },
     /// An answer that goes on, and what is to be told about it.
     Unfinished(Option<ModelEvent>),
+    /// An answer that has ended, and why it is no turn. However often it is looked at, it will be none.
+    Failed(ModelError),
 }
 
 impl From<ModelTurn> for Read {
@@ -146,12 +148,12 @@ impl<L: Listener> Turn<L> {
                 Ok(event)
             }
             // What an earlier attempt has asked for has failed meanwhile: this attempt is another try.
-            Err(error) if error.kind() == ModelErrorKind::Failed && self.call.ask_anew() => {
+            Ok(Read::Failed(error)) if self.call.ask_anew() => {
                 tracing::debug!(%error, "the model is asked anew");
                 self.phase = Phase::Asking;
                 Ok(None)
             }
-            Err(error) => Err(error),
+            Ok(Read::Failed(error)) | Err(error) => Err(error),
         }
     }
 

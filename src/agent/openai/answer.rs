@@ -208,12 +208,15 @@ impl Listener for Heard {
                 let (chaining, background) = (self.chaining, self.background.take());
                 let heard = std::mem::replace(self, Self::new(chaining, background));
                 let before = heard.text.clone();
-                let turn = answer.settle(&status, heard, secrets)?;
+                let turn = match answer.settle(&status, heard, secrets) {
+                    Ok(turn) => turn,
+                    Err(error) => return Ok(Read::Failed(error)),
+                };
                 let unheard = turn.text.strip_prefix(&before).filter(|_| !before.is_empty()).unwrap_or_default();
                 let unheard = unheard.to_owned();
                 Ok(Read::Whole { turn, unheard })
             }
-            None if answer.error.is_some() => Err(answer.failed(secrets)),
+            None if answer.error.is_some() => Ok(Read::Failed(answer.failed(secrets))),
             None => Err(protocol("the answer has no status")),
         }
     }

@@ -31,9 +31,18 @@ fn completed(number: u64, text: &str) -> Value {
 }
 
 fn state(status: &str, text: &str) -> Reply {
-    let error = (status == "failed").then(|| json!({"code": "server_error", "message": "it broke"}));
-    let whole = response(&json!({}), Some(text), &json!({"status": status, "error": error}));
-    Reply::http(200, "application/json", whole.to_string())
+    match status {
+        "failed" => failed("server_error"),
+        _ => whole(text, &json!({"status": status})),
+    }
+}
+
+fn failed(code: &str) -> Reply {
+    whole("", &json!({"status": "failed", "error": {"code": code, "message": "it broke"}}))
+}
+
+fn whole(text: &str, fields: &Value) -> Reply {
+    Reply::http(200, "application/json", response(&json!({}), Some(text), fields).to_string())
 }
 
 /// What a turn notes, says and ends with; and which requests it made.
@@ -126,7 +135,14 @@ async fn what_was_noted_is_picked_up_and_not_asked_again() {
 
 #[tokio::test]
 async fn what_was_noted_is_asked_anew_when_it_has_failed_or_is_not_known() {
-    for first in [Reply::status(404, "not_found", "no such response"), state("failed", ""), state("cancelled", "")] {
+    for first in [
+        Reply::status(404, "not_found", "no such response"),
+        state("failed", ""),
+        state("cancelled", ""),
+        failed("rate_limit_exceeded"),
+        failed("context_length_exceeded"),
+        whole("Thr", &json!({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}})),
+    ] {
         let script = move |n, _: &Request| match n {
             0 => first.clone(),
             _ => Reply::events([created("resp_2"), delta(1, "Three."), completed(2, "Three.")]),
@@ -138,6 +154,23 @@ async fn what_was_noted_is_asked_anew_when_it_has_failed_or_is_not_known() {
         assert_eq!((notes, said.as_str()), (vec![noted("resp_2")], "Three."));
         assert_eq!(requests, ["GET /v1/responses/resp_1", "POST /v1/responses"]);
     }
+}
+
+#[tokio::test]
+async fn what_was_noted_is_not_asked_anew_because_it_cannot_be_read() {
+    let script = |n, _: &Request| match n {
+        0 => Reply::http(200, "application/json", "<html>busy</html>".to_owned()),
+        _ => state("completed", "Three."),
+    };
+    let server = ScriptedOpenAi::answering(script).await;
+    let mut request = question();
+    request.note = Some(noted(NOTED));
+
+    assert_eq!(error_of(&model_at(&server), request).await.0, ModelErrorKind::Protocol);
+
+    let (_, _, end, requests) = hear(&model_at(&server), Some(noted(NOTED)), &server).await;
+    assert_eq!((end.as_str(), requests.len()), ("Three.", 2));
+    assert!(requests.iter().all(|request| request == "GET /v1/responses/resp_1"));
 }
 
 #[tokio::test]
