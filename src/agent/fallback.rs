@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::{Value, json};
 
-use super::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest};
+use super::note::abandon;
+use super::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn};
 
 /// A model that asks another one when a turn fails before it has said anything.
 ///
@@ -17,8 +18,9 @@ use super::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest};
 /// failed, the error is that of the last one.
 ///
 /// A `ModelRequestStarted` event tells of each model that is asked, and `ModelRequestCompleted` names the one that answered.
-/// What a client wants to see again of a turn ([`provider_data`](super::ModelTurn::provider_data)) is no concern of the others:
-/// they are told what was said and called.
+/// What a client wants to see again of a turn ([`provider_data`](super::ModelTurn::provider_data)) is no concern of the others,
+/// not even of the same sort: they are told what was said and called. A model that has [noted](ModelEvent::Note) something of
+/// its turn before it failed is told to [abandon](Model::abandon) it.
 ///
 /// ```
 /// use greenroom::model::{Model, ModelError, ModelErrorKind};
@@ -70,8 +72,8 @@ impl Model for FallbackModel {
     fn respond(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
         let models: Vec<_> = self.models().cloned().collect();
         let (at, note) = request.note.as_ref().and_then(noted).filter(|(at, _)| *at < models.len()).unzip();
-        let request = ModelRequest { note, ..request };
-        let turn = Turn { models, request, at: at.unwrap_or(0), answer: None, has_spoken: false, is_done: false };
+        let (at, request) = (at.unwrap_or(0), ModelRequest { note: None, ..request });
+        let turn = Turn { models, request, at, note, answer: None, has_spoken: false, is_done: false };
         stream::try_unfold(turn, |mut turn| async move {
             let event = turn.next().await?;
             Ok(event.map(|event| (event, turn)))
@@ -99,6 +101,16 @@ fn noted(note: &Value) -> Option<(usize, Value)> {
     Some((at, note.get("note")?.clone()))
 }
 
+/// What the client of the model at this place wants to see again.
+fn data_of(at: usize, data: &Value) -> Value {
+    json!({"fallback": at, "data": data})
+}
+
+/// What that was, if it is the model at this place that wants it.
+fn data_for(at: usize, data: &Value) -> Option<Value> {
+    (data.get("fallback")?.as_u64()? == at as u64).then(|| data.get("data").cloned()).flatten()
+}
+
 impl fmt::Debug for FallbackModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.models().map(|model| (model.provider(), model.id()))).finish()
@@ -110,6 +122,8 @@ struct Turn {
     request: ModelRequest,
     /// The one that is asked.
     at: usize,
+    /// What it has noted.
+    note: Option<Value>,
     answer: Option<BoxStream<'static, Result<ModelEvent, ModelError>>>,
     has_spoken: bool,
     is_done: bool,
@@ -117,25 +131,57 @@ struct Turn {
 
 impl Turn {
     async fn next(&mut self) -> Result<Option<ModelEvent>, ModelError> {
-        let (models, request, at) = (&self.models, &self.request, self.at);
-        let answer = self.answer.get_or_insert_with(|| models[at].respond(request.clone()));
-        let error = match answer.next().await {
+        let error = match self.answer().next().await {
             None if self.is_done => return Ok(None),
             None => ModelError::new(ModelErrorKind::Cut, "the model's answer ended before it was complete"),
             Some(Err(error)) => error,
-            Some(Ok(event)) => {
-                self.has_spoken |= matches!(event, ModelEvent::Text(_));
-                self.is_done |= matches!(event, ModelEvent::Done(_));
-                return Ok(Some(match event {
-                    ModelEvent::Note(note) => ModelEvent::Note(note_of(at, &note)),
-                    other @ (ModelEvent::Text(_) | ModelEvent::Done(_) | ModelEvent::Instead { .. }) => other,
-                }));
-            }
+            Some(Ok(event)) => return Ok(Some(self.told(event))),
         };
-        let Some(next) = models.get(at + 1).filter(|_| !self.has_spoken) else { return Err(error) };
-        tracing::warn!(%error, model = models[at].id(), instead = next.id(), "another model is asked");
+        let Some(next) = self.models.get(self.at + 1).filter(|_| !self.has_spoken) else { return Err(error) };
+        let failed = &self.models[self.at];
+        tracing::warn!(%error, model = failed.id(), instead = next.id(), "another model is asked");
         let (model, provider) = (next.id().to_owned(), next.provider().to_owned());
-        (self.at, self.answer, self.request.note) = (at + 1, None, None);
+        self.answer = None;
+        if let Some(note) = self.note.take() {
+            abandon(&**failed, note);
+        }
+        self.at += 1;
         Ok(Some(ModelEvent::Instead { model, provider }))
     }
+
+    /// The answer of the model that is asked.
+    fn answer(&mut self) -> &mut BoxStream<'static, Result<ModelEvent, ModelError>> {
+        let (models, request, at, note) = (&self.models, &self.request, self.at, &self.note);
+        self.answer.get_or_insert_with(|| models[at].respond(request_for(at, request, note.clone())))
+    }
+
+    /// An event of the model that is asked, as one of this model.
+    fn told(&mut self, event: ModelEvent) -> ModelEvent {
+        match event {
+            ModelEvent::Note(note) => {
+                let told = ModelEvent::Note(note_of(self.at, &note));
+                self.note = Some(note);
+                told
+            }
+            ModelEvent::Done(turn) => {
+                self.is_done = true;
+                let provider_data = turn.provider_data.as_ref().map(|data| data_of(self.at, data));
+                ModelEvent::Done(ModelTurn { provider_data, ..turn })
+            }
+            ModelEvent::Text(text) => {
+                self.has_spoken = true;
+                ModelEvent::Text(text)
+            }
+            other @ ModelEvent::Instead { .. } => other,
+        }
+    }
+}
+
+/// What the model at this place is asked.
+fn request_for(at: usize, request: &ModelRequest, note: Option<Value>) -> ModelRequest {
+    let mut request = ModelRequest { note, ..request.clone() };
+    for message in &mut request.messages {
+        message.provider_data = message.provider_data.as_ref().and_then(|data| data_for(at, data));
+    }
+    request
 }

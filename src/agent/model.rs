@@ -29,8 +29,9 @@ pub trait Model: Send + Sync + 'static {
     /// Gives up what goes on elsewhere of a turn of which this was [noted](ModelEvent::Note). Does nothing, unless a model has
     /// something to do here.
     ///
-    /// It is called when a run ends early and for good: cancelled, or timed out. That is after the turn's stream was dropped,
-    /// and nobody waits for it. It is not called when the run goes on in another attempt.
+    /// It is called when a run ends early and for good, cancelled or timed out, and when [another model](super::FallbackModel) is
+    /// asked instead. That is after the turn's stream was dropped, and nobody waits for it. It is not called when the run goes
+    /// on in another attempt.
     fn abandon(&self, note: Value) -> BoxFuture<'static, ()> {
         drop(note);
         Box::pin(std::future::ready(()))

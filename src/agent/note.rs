@@ -49,9 +49,15 @@ impl Drop for Notes<'_> {
     fn drop(&mut self) {
         if let Some(note) = self.latest.take()
             && self.cx.ends_for_good()
-            && let Ok(threads) = Handle::try_current()
         {
-            threads.spawn(self.model.abandon(note));
+            abandon(self.model, note);
         }
+    }
+}
+
+/// Tells the model to give up what was noted. Nobody waits for it.
+pub(super) fn abandon(model: &dyn Model, note: Value) {
+    if let Ok(threads) = Handle::try_current() {
+        threads.spawn(model.abandon(note));
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use greenroom::model::{Model, ModelErrorKind, ModelEvent};
-use greenroom::{Agent, AgentBuilder, CancelOutcome, FallbackModel, NewRun, OpenAIResponses, RunStatus, Store};
+use greenroom::{
+    Agent, AgentBuilder, CancelOutcome, FallbackModel, NewRun, OpenAIResponses, RunStatus, ScriptedModel, ScriptedTurn,
+    Store,
+};
 use serde_json::{Value, json};
 
 use super::{Client, KEY, error_of, question, soon};
@@ -206,6 +209,24 @@ async fn a_note_is_that_of_the_model_which_has_made_it() {
     assert_eq!(requests, ["POST /v1/responses", "GET /v1/responses/resp_1"]);
 }
 
+#[tokio::test]
+async fn an_answer_that_another_model_takes_the_place_of_is_given_up() {
+    let script = |n, _: &Request| match n {
+        0 => Reply::events([created(NOTED)]).then_cut(),
+        _ => state("cancelled", ""),
+    };
+    let server = ScriptedOpenAi::answering(script).await;
+    let spare = ScriptedModel::new([ScriptedTurn::text("Three.")]);
+    let model = FallbackModel::new(model_at(&server).max_retries(0)).or(spare);
+
+    let (notes, said, ..) = hear(&model, None, &server).await;
+
+    assert_eq!((notes.len(), said.as_str()), (1, "Three."));
+    soon(server.wait_for_requests(2)).await;
+    let cancel = &server.requests()[1];
+    assert_eq!((cancel.method.as_str(), cancel.path.as_str()), ("POST", "/v1/responses/resp_1/cancel"));
+}
+
 fn agent_at(base_url: &str) -> AgentBuilder {
     let model = OpenAIResponses::new("gpt-5-mini").api_key(KEY).base_url(base_url).background(true);
     Agent::builder("thinker").model(model)
@@ -237,6 +258,22 @@ async fn a_cancel_of_the_run_has_the_provider_give_up_the_answer() {
     assert_eq!((cancel.method.as_str(), cancel.path.as_str()), ("POST", "/v1/responses/resp_1/cancel"));
     assert!(cancel.header("authorization").is_some());
     assert_eq!(text(&settled(&run).await), "Thr");
+}
+
+#[tokio::test]
+async fn a_cancel_of_the_run_reaches_the_model_that_was_asked_instead() {
+    let server = ScriptedOpenAi::answering(goes_on).await;
+    let down = ScriptedOpenAi::start(|_, _| Reply::status(400, "bad", "no")).await;
+    let model = FallbackModel::new(model_at(&down)).or(model_at(&server));
+    let runtime = start(Store::sqlite_in_memory(), Agent::builder("thinker").model(model)).await;
+    let run = runtime.submit(NewRun::new("thinker", "1 + 2")).await.unwrap();
+    has_spoken(&run).await;
+
+    assert_eq!(run.cancel().await.unwrap(), CancelOutcome::Cancelled);
+
+    soon(server.wait_for_requests(2)).await;
+    assert_eq!(server.requests()[1].path, "/v1/responses/resp_1/cancel");
+    assert_eq!(down.request_count(), 1);
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use greenroom::{
     Store,
 };
 
-use super::{Client, error_of, hear, question, replying, soon, turn_of};
-use crate::scripted_openai::Reply;
+use super::responses::{next, thoughtful};
+use super::{Client, error_of, hear, question, replying, soon, sum, turn_of};
+use crate::scripted_openai::{Reply, ScriptedOpenAi};
 use crate::support::{log, settled, start};
 
 fn failing(kind: ModelErrorKind, said: &str) -> ScriptedModel {
@@ -83,4 +84,29 @@ async fn events_name_each_model_that_is_asked_and_the_one_that_answered() {
     let expected = [("started", "OpenAI"), ("started", "elsewhere"), ("completed", "elsewhere")];
     assert_eq!(named, expected.map(|(what, who)| (what, who.to_owned())));
     assert_eq!(settled(&run).await.status, RunStatus::Completed);
+}
+
+#[tokio::test]
+async fn what_a_model_wants_to_see_again_is_shown_to_no_other_of_the_same_sort() {
+    let down =
+        |n, _: &serde_json::Value| if n == 1 { Reply::status(400, "bad", "no") } else { thoughtful(Some("opaque")) };
+    let (first, second) = (ScriptedOpenAi::start(down).await, replying(thoughtful(Some("sealed"))).await);
+    let model = FallbackModel::new(OpenAIResponses::at(&first).chaining(true)).or(OpenAIResponses::at(&second));
+
+    let of_first = turn_of(&model, sum()).await;
+    let of_second = turn_of(&model, next(&of_first)).await;
+    let mut both = next(&of_first);
+    both.messages.extend(next(&of_second).messages.split_off(2));
+    turn_of(&model, both).await;
+
+    let asked = &second.requests()[0].body;
+    assert!(
+        asked.get("previous_response_id").is_none() && !asked["input"].to_string().contains("reasoning"),
+        "{asked}"
+    );
+    let again = &first.requests()[2].body;
+    let input = again["input"].as_array().unwrap();
+    let reasoned: Vec<_> = input.iter().filter(|item| item["type"] == "reasoning").collect();
+    assert!(again.get("previous_response_id").is_none() && reasoned.len() == 1, "{again}");
+    assert_eq!(reasoned[0]["encrypted_content"], "opaque");
 }

@@ -19,7 +19,7 @@ fn output(encrypted: Option<&str>) -> Value {
     json!([reasoning, call])
 }
 
-fn thoughtful(encrypted: Option<&str>) -> Reply {
+pub(super) fn thoughtful(encrypted: Option<&str>) -> Reply {
     let usage = json!({
         "input_tokens": 20, "input_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 2},
         "output_tokens": 9, "output_tokens_details": {"reasoning_tokens": 8}, "total_tokens": 29,
@@ -28,7 +28,7 @@ fn thoughtful(encrypted: Option<&str>) -> Reply {
     Reply::events([json!({"type": "response.completed", "response": response(&json!({}), Some(""), &fields)})])
 }
 
-fn next(turn: &ModelTurn) -> ModelRequest {
+pub(super) fn next(turn: &ModelTurn) -> ModelRequest {
     let mut request = sum();
     request.messages.extend([turn.to_message(), Message::tool_output("call_1", "3")]);
     request
