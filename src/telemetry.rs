@@ -34,7 +34,7 @@ mod spans;
 mod tests;
 
 pub(crate) use self::recorder::describe;
-pub(crate) use self::spans::Span;
+pub(crate) use self::spans::{Span, carried};
 
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{OtherRecorder, Prometheus};

@@ -17,6 +17,7 @@ use crate::agent::{Agent, AgentError, Offspring};
 use crate::run::{FailureKind, NewRun, Run, RunId, RunOutput, SessionPolicy};
 use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
+use crate::telemetry::Span;
 
 /// How many children a run may have.
 const MAX_CHILDREN: u32 = 1000;
@@ -107,13 +108,17 @@ impl Children {
     }
 
     async fn submit(&self, child: RunId, run: NewRun) -> Result<(), AgentError> {
-        let insert = self.insert(child, run)?;
+        let mut insert = self.insert(child, run)?;
+        let span = Span::submit_child(&mut insert.run, &self.parent);
         let (to, answer) = oneshot::channel();
         let deadline = Instant::now() + self.around.retry.limit;
         let reply = Reply { to, admission: None };
         self.submits.do_send(SubmitRun { insert, room: Room::OfChildren, deadline, reply });
         match answer.await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => {
+                span.succeed();
+                Ok(())
+            }
             // It is there already, and an earlier attempt has asked for something else: a child is known by its step.
             Ok(Err(SubmitRefusal::Conflict)) => self.look(child).await.map(|_| ()),
             Ok(Err(refusal)) => Err(refusal_of(child, &refusal)),

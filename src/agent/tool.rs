@@ -17,6 +17,7 @@ use super::schema::{LONGEST_NAME, ModelSchema, is_of_names, is_of_objects, schem
 use super::{AgentError, RetryPolicy, ToolSpec};
 use crate::run::{Content, check_timeout};
 
+use crate::telemetry::carried;
 mod children;
 mod context;
 pub(crate) mod people;
@@ -105,7 +106,9 @@ impl Tool {
         Self::erased::<A>(name.into(), description.into(), move |cx, arguments| {
             let (call, arguments) = (Arc::clone(&call), read::<A>(arguments)?);
             Ok(Box::pin(async move {
-                let work = tokio::task::spawn_blocking(move || content(call(cx, arguments)?));
+                let span = tracing::Span::current();
+                let work = carried(move || span.in_scope(|| content(call(cx, arguments)?)));
+                let work = tokio::task::spawn_blocking(work);
                 match AbortOnDropHandle::new(work).await {
                     Ok(returned) => returned,
                     Err(error) => match error.try_into_panic() {

@@ -44,7 +44,20 @@ struct Chat {
 impl Span {
     /// A run is being submitted: in the trace that it says, or in that of the current context. From now on it is in this one.
     pub(crate) fn submit(run: &mut Run) -> Self {
-        let parent = run.traceparent.as_ref().map_or_else(Context::current, remote);
+        Self::submit_within(run, Context::current())
+    }
+
+    /// A child of `parent` is being submitted, which user code may have anybody do: when there is no current context, in the
+    /// trace of its parent.
+    pub(crate) fn submit_child(run: &mut Run, parent: &Run) -> Self {
+        let current = Context::current();
+        let of_parent = || parent.traceparent.as_ref().map_or_else(Context::new, remote);
+        let within = if current.span().span_context().is_valid() { current } else { of_parent() };
+        Self::submit_within(run, within)
+    }
+
+    fn submit_within(run: &mut Run, within: Context) -> Self {
+        let parent = run.traceparent.as_ref().map_or(within, remote);
         let name = format!("{} {}", names::SUBMIT, run.output.agent);
         let cx = begin(name, SpanKind::Producer, &parent, of_run(run));
         let span = Self::new(cx, false, None, None);
@@ -167,6 +180,15 @@ impl Span {
 impl Drop for Span {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Has `work` see the context that is current here, on whichever thread it is done.
+pub(crate) fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let cx = Context::current();
+    move || {
+        let _current = cx.attach();
+        work()
     }
 }
 

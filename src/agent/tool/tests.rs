@@ -1,10 +1,18 @@
 //! Which tools there can be, and how arguments are read.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
+use tracing::span::Id;
+use tracing::{Instrument, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::people::filled_in;
 use super::{Tool, ToolContext, read};
@@ -170,3 +178,28 @@ fn context() -> ToolContext {
     };
     ToolContext::new(RunContext::new(parts), "call_1", key)
 }
+/// The threads on which a span was entered.
+#[derive(Clone, Default)]
+struct Entered(Arc<Mutex<HashSet<ThreadId>>>);
+
+impl<S: Subscriber> Layer<S> for Entered {
+    fn on_enter(&self, _: &Id, _: Context<'_, S>) {
+        self.0.lock().unwrap().insert(std::thread::current().id());
+    }
+}
+
+#[tokio::test]
+async fn a_blocking_tool_is_in_the_span_of_its_call() {
+    let entered = Entered::default();
+    let _subscriber = tracing_subscriber::registry().with(entered.clone()).set_default();
+    let tool = Tool::blocking("where", "Says where it is.", |_: ToolContext, _: Nothing| {
+        Ok(format!("{:?}", std::thread::current().id()))
+    });
+
+    let call = tool.begin(context(), "{}").unwrap().instrument(tracing::info_span!("call"));
+    let thread = call.await.unwrap().to_string();
+
+    let entered = entered.0.lock().unwrap();
+    assert!(entered.len() == 2 && entered.iter().any(|id| format!("{id:?}") == thread), "{thread}: {entered:?}");
+}
+
