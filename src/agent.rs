@@ -68,6 +68,7 @@ mod with_model;
 pub(crate) use self::children::Childless;
 pub(crate) use self::children::Offspring;
 pub(crate) use self::context::{CancelSignal, Report, RunContextParts};
+pub(crate) use self::error::panic_message;
 pub(crate) use self::memory::StepMemory;
 pub(crate) use self::needs::{Needs, Outcome, work_until_it_waits};
 #[cfg(test)]

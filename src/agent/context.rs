@@ -1,8 +1,8 @@
 //! What user code gets to see of its run, and how it speaks to those who follow it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -63,11 +63,21 @@ pub(crate) struct CancelSignal {
     token: CancellationToken,
     heeded: Arc<AtomicBool>,
     for_good: Arc<AtomicBool>,
+    panic: Arc<OnceLock<String>>,
 }
 
 impl CancelSignal {
     pub(crate) fn send(&self) {
         self.token.cancel();
+    }
+
+    /// Waits until a part of user code has panicked that has left the rest at work, and says with what.
+    pub(crate) async fn panicked(&self) -> String {
+        self.token.cancelled().await;
+        match self.panic.get() {
+            Some(message) => message.clone(),
+            None => std::future::pending().await,
+        }
     }
 
     /// Says that no attempt follows.
@@ -228,6 +238,13 @@ impl RunContext {
     /// Whether the run was ended early, and no attempt follows.
     pub(crate) fn ends_for_good(&self) -> bool {
         self.0.cancel.for_good.load(Ordering::Acquire)
+    }
+
+    /// Says that a part of the code has panicked: the rest is told that the run is to end, as it is by a cancel.
+    pub(super) fn note_panic(&self, message: String) {
+        // Of several, the first one is it.
+        self.0.cancel.panic.get_or_init(|| message);
+        self.0.cancel.send();
     }
 
     /// Whether nobody follows this code any more.

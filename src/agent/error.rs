@@ -1,5 +1,6 @@
 //! How an agent's own code fails.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 
@@ -55,6 +56,13 @@ impl AgentError {
     pub(crate) fn into_failure(self) -> RunFailure {
         self.failure
     }
+}
+
+/// What somebody has panicked with.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "user code panicked with something that is no text".to_owned())
 }
 
 /// The message is that of the error and of all its sources, from the outside in.

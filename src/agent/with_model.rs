@@ -85,7 +85,8 @@ impl AgentBuilder {
     /// as the output of the call, in a sentence that begins with `unknown tool`, `bad arguments for` or `tool … failed`, and the
     /// run goes on: models often mend what they are told of. An output that is larger than the runtime's
     /// [`max_output`](crate::RuntimeBuilder::max_output) is such a failure too. A panic in a tool settles the run as `ERROR` with
-    /// [`FailureKind::Panic`](crate::FailureKind::Panic), and harms no other run.
+    /// [`FailureKind::Panic`](crate::FailureKind::Panic), and harms no other run; the other calls of its turn end as they do by a
+    /// cancel.
     ///
     /// **When the run is cancelled**, times out, or is handed back at a shutdown, the futures of its tools are dropped at their
     /// next `await`, no other call begins, and the model is not asked again. A tool that has asked for

@@ -14,12 +14,12 @@ use super::Stop;
 use super::ending::{Ending, ending_of, exhausted, late};
 use super::journal::Journal;
 use super::past::Past;
-use super::work::{Finish, Work, abandoned, finish_of, panic_message};
+use super::work::{Finish, Work, abandoned, finish_of};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Retry, Writer};
 use crate::actors::session_state::SessionOf;
 use crate::agent::{
-    Agent, CancelSignal, Needs, Offspring, RunContext, RunContextParts, StepMemory, work_until_it_waits,
+    Agent, CancelSignal, Needs, Offspring, RunContext, RunContextParts, StepMemory, panic_message, work_until_it_waits,
 };
 use crate::run::{Run, RunEventKind, RunId, RunStatus};
 use crate::store::protocol::{Change, Refusal};
@@ -211,12 +211,15 @@ impl Life {
             }
             timeout.unwrap_or_default()
         };
-        tokio::pin!(timed_out);
+        let cancel = work.cancel.clone();
+        let panicked = cancel.panicked();
+        tokio::pin!(timed_out, panicked);
         loop {
             let has_room = self.journal.has_room();
             tokio::select! {
                 biased;
                 stop = stopped(&mut self.stop) => return Ok(Ok(Finish::Stopped(stop))),
+                panic = &mut panicked => return Ok(Ok(Finish::Panicked(panic))),
                 kept = self.journal.keep() => {
                     if let Err(refusal) = kept? {
                         return Ok(Err(refusal));
@@ -234,7 +237,12 @@ impl Life {
 
     /// Stops user code that has to stop, and takes in what it said last.
     async fn wind_up(&mut self, work: &mut Work, finish: Finish) -> StoreResult<Result<Finish, Refusal>> {
-        let ended_itself = matches!(finish, Finish::Returned(_) | Finish::Waits(_) | Finish::Panicked(_));
+        let ended_itself = match finish {
+            Finish::Returned(_) | Finish::Waits(_) => true,
+            // A part of it may have, and the rest be at work.
+            Finish::Panicked(_) => work.task.is_finished(),
+            Finish::Stopped(_) | Finish::TimedOut(_) | Finish::TooLarge => false,
+        };
         if !ended_itself && !self.goes_on_after(&finish) {
             work.cancel.no_other_follows();
         }

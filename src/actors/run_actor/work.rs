@@ -46,12 +46,6 @@ pub(super) fn finish_of(done: Result<Result<Outcome, String>, tokio::task::JoinE
     }
 }
 
-pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "user code panicked with something that is no text".to_owned())
-}
-
 /// Waits until the run is not this node's any more.
 pub(super) async fn abandoned(stop: &mut watch::Receiver<Option<Stop>>) {
     if stop.wait_for(|stop| *stop == Some(Stop::Abandon)).await.is_err() {

@@ -1,5 +1,8 @@
 //! The tool calls of a turn, each of which is a step.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -11,7 +14,7 @@ use crate::agent::memory::{CalledStep, StepError};
 use crate::agent::needs::UnderWay;
 use crate::agent::schema::{LONGEST_NAME, is_of_names};
 use crate::agent::step::{over, unless_over};
-use crate::agent::{AgentError, Message, RunContext, Tool, ToolCall, ToolContext, ToolSpec};
+use crate::agent::{AgentError, Message, RunContext, Tool, ToolCall, ToolContext, ToolSpec, panic_message};
 use crate::run::{Content, RunEventKind, StepKey, StepRecord, ToolExecution};
 use crate::telemetry::names;
 
@@ -76,10 +79,14 @@ impl Tools {
         let room = Semaphore::new(self.parallel);
         let outputs = placed.into_iter().map(async |placed| {
             let call_id = placed.call.id.as_str();
-            Ok(Message::tool_output(call_id, self.call(placed, &room, cx).await?))
+            let output = AssertUnwindSafe(self.call(placed, &room, cx)).catch_unwind().await;
+            let output = output.inspect_err(|panic| cx.note_panic(panic_message(&**panic)));
+            output.map(|output| Ok(Message::tool_output(call_id, output?)))
         });
-        // Also when the run is to end: tools that clean up are waited for.
-        join_all(outputs).await.into_iter().collect()
+        // Also when the run is to end, be it by a panic: tools that clean up are waited for.
+        let outputs = join_all(outputs).await.into_iter();
+        let outputs: Vec<_> = outputs.map(|output| output.unwrap_or_else(|panic| resume_unwind(panic))).collect();
+        outputs.into_iter().collect()
     }
 
     fn place<'a>(&'a self, call: &'a ToolCall, turn: u32, cx: &RunContext) -> Result<Placed<'a>, StepError> {

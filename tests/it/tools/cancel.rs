@@ -11,6 +11,7 @@ on_each_store!(
     after_a_cancel_in_the_first_of_four_turns_no_tool_is_called_and_no_turn_asked_for,
     after_a_cancel_in_the_first_of_four_calls_no_other_is_made,
     a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled,
+    a_panic_of_a_tool_lets_the_others_clean_up_and_no_other_begin,
 );
 
 /// Four calls, each in a turn of its own or all in one; the first one waits for ever, and says when it is dropped.
@@ -61,15 +62,11 @@ async fn after_a_cancel_in_the_first_of_four_calls_no_other_is_made(store: Store
     cancelled_in_the_first_call(store, true).await;
 }
 
-async fn a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled(store: Store) {
-    let (begun, cleaned, dropped) = (Gate::new(), Gate::new(), Gate::new());
-    let model = ScriptedModel::new([ScriptedTurn::calls([])
-        .then_call("heeds", number(1))
-        .then_call("does_not", number(1))
-        .then_call("heeds", number(2))]);
-    let (at_begin, at_clean) = (begun.clone(), cleaned.clone());
-    let heeds = Tool::new("heeds", "Cleans up.", move |cx: ToolContext, _: Number| {
-        let (begun, cleaned) = (at_begin.clone(), at_clean.clone());
+/// Waits for a cancel, and then cleans up.
+fn heeds(begun: &Gate, cleaned: &Gate) -> Tool {
+    let (begun, cleaned) = (begun.clone(), cleaned.clone());
+    Tool::new("heeds", "Cleans up.", move |cx: ToolContext, _: Number| {
+        let (begun, cleaned) = (begun.clone(), cleaned.clone());
         async move {
             let cancelled = cx.cancelled();
             tokio::pin!(cancelled);
@@ -82,7 +79,16 @@ async fn a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled(store:
             cleaned.arrive();
             Ok("cleaned up")
         }
-    });
+    })
+}
+
+async fn a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled(store: Store) {
+    let (begun, cleaned, dropped) = (Gate::new(), Gate::new(), Gate::new());
+    let model = ScriptedModel::new([ScriptedTurn::calls([])
+        .then_call("heeds", number(1))
+        .then_call("does_not", number(1))
+        .then_call("heeds", number(2))]);
+    let heeds = heeds(&begun, &cleaned);
     let (at_begin, at_drop) = (begun.clone(), dropped.clone());
     let does_not = Tool::new("does_not", "Waits.", move |_: ToolContext, _: Number| {
         let (begun, guard) = (at_begin.clone(), DropGuard(at_drop.clone()));
@@ -105,4 +111,34 @@ async fn a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled(store:
     let log = log(&runtime, run.run_id()).await;
     let last = names(&log).split_off(log.len() - 3);
     assert_eq!(last, ["CustomEvent", "ToolCallCompleted", "RunCancelled"]);
+}
+
+async fn a_panic_of_a_tool_lets_the_others_clean_up_and_no_other_begin(store: Store) {
+    let (begun, cleaned) = (Gate::new(), Gate::new());
+    let model = ScriptedModel::new([ScriptedTurn::calls([])
+        .then_call("heeds", number(1))
+        .then_call("panics", number(1))
+        .then_call("heeds", number(2))]);
+    let go = Gate::new();
+    let at_go = go.clone();
+    let panics = Tool::new("panics", "Panics.", move |_: ToolContext, _: Number| {
+        let go = at_go.clone();
+        async move {
+            go.pass().await;
+            if true { panic!("no more") } else { Ok(()) }
+        }
+    });
+    // The third call waits for room, which the panic makes.
+    let agent = Agent::builder("a").model(model).tool(heeds(&begun, &cleaned)).tool(panics).parallel_tool_calls(2);
+    let runtime = start(store, agent).await;
+    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
+    begun.arrivals(1).await;
+    go.open(1);
+
+    let output = settled(&run).await;
+
+    let error = output.error.as_ref().unwrap();
+    assert_eq!((output.status, error.kind, &*error.message), (RunStatus::Error, FailureKind::Panic, "no more"));
+    assert_eq!((cleaned.unseen(), begun.unseen()), (1, 0));
+    assert!(names(&log(&runtime, run.run_id()).await).contains(&"CustomEvent".to_owned()));
 }
