@@ -9,7 +9,7 @@ const LEFT_OUT: &str = "(this output was too large to be kept)";
 /// What was asked, what was called and what came of it, and what was answered. Calls of tools that are not `known` any more are
 /// left out together with their outputs: a model may be told of no other tools than it has.
 pub(super) fn messages(earlier: &Exchange, known: impl Fn(&str) -> bool) -> Vec<Message> {
-    let mut messages = vec![Message::new(Role::User, earlier.input.to_string())];
+    let mut messages = vec![Message::new(Role::User, earlier.input.clone())];
     let calls: Vec<&ToolExecution> = earlier.tools.iter().filter(|call| known(&call.tool_name)).collect();
     for round in calls.chunk_by(|one, next| one.turn == next.turn) {
         messages.push(Message::calls("", round.iter().map(|call| as_called(call)).collect()));
@@ -60,5 +60,13 @@ mod tests {
         ];
         assert_eq!(messages(&earlier, |name| name == "look"), expected);
         assert_eq!(messages(&earlier, |_| false).len(), 2);
+    }
+
+    #[test]
+    fn what_was_shown_is_shown_again() {
+        let shown = json!([{"type": "image", "url": "https://example.org/before.png"}]);
+        let earlier = Exchange { input: shown.clone().into(), content: json!({"n": 1}).into(), tools: Vec::new() };
+        let expected = [Message::new(Role::User, shown), Message::new(Role::Assistant, r#"{"n":1}"#)];
+        assert_eq!(messages(&earlier, |_| false), expected);
     }
 }
