@@ -58,8 +58,13 @@ pub struct McpServer {
 impl McpServer {
     /// A server that is a process of its own, started with this program, and spoken to over its standard input and output. What
     /// it writes to its standard error goes to that of this process.
+    ///
+    /// Of the environment of this process, which may have keys that are none of the server's business, it gets `HOME`, `LOGNAME`,
+    /// `PATH`, `SHELL`, `TERM` and `USER`, or on Windows `APPDATA`, `HOMEDRIVE`, `HOMEPATH`, `LOCALAPPDATA`, `PATH`, `PROGRAMFILES`,
+    /// `PROCESSOR_ARCHITECTURE`, `SYSTEMDRIVE`, `SYSTEMROOT`, `TEMP`, `USERNAME` and `USERPROFILE`; more by [`env`](Self::env), and
+    /// all of it by [`inherit_env`](Self::inherit_env).
     pub fn stdio(program: impl Into<String>) -> Self {
-        Self::new(Target::Stdio { program: program.into(), arguments: Vec::new(), environment: Vec::new() })
+        Self::new(Target::stdio(program.into()))
     }
 
     /// A server that is reached at this URL, over streamable HTTP. Redirects are not followed.
@@ -80,10 +85,20 @@ impl McpServer {
         self
     }
 
-    /// Sets a variable in the environment of the program, beside those of this process. Without effect over HTTP.
+    /// Sets a variable in the environment of the program, beside [what it gets](Self::stdio) of this process. Without effect over
+    /// HTTP.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         if let Target::Stdio { environment, .. } = &mut self.target {
             environment.push((name.into(), value.into().into()));
+        }
+        self
+    }
+
+    /// Gives the program the whole environment of this process, keys and passwords included; not when left out. Without effect over
+    /// HTTP.
+    pub fn inherit_env(mut self) -> Self {
+        if let Target::Stdio { inherits, .. } = &mut self.target {
+            *inherits = true;
         }
         self
     }
@@ -211,8 +226,8 @@ impl fmt::Debug for McpServer {
 
         let mut shown = f.debug_struct("McpServer");
         match &self.target {
-            Target::Stdio { program, environment, .. } => {
-                shown.field("program", program).field("environment", &names(environment))
+            Target::Stdio { program, environment, inherits, .. } => {
+                shown.field("program", program).field("environment", &names(environment)).field("inherits", inherits)
             }
             Target::Http { headers, .. } => shown.field("headers", &names(headers)),
         };

@@ -1,5 +1,6 @@
 //! Tools of servers of the Model Context Protocol.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use greenroom::model::{Role, ToolCall};
@@ -175,6 +176,30 @@ async fn a_server_that_is_a_process_ends_with_its_agent() {
         assert!(begun.elapsed() < LONG, "it is still there");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The names of the variables that a process of this server has.
+async fn environment(server: impl Fn(McpServer) -> McpServer) -> HashSet<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("environment");
+    let program = McpServer::stdio("sh").arg("-c").arg("env > \"$0\"").arg(path.to_str().unwrap());
+    // It says nothing, and ends.
+    soon(server(program).tools()).await.unwrap_err();
+    let shown = std::fs::read_to_string(path).unwrap();
+    shown.lines().filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_is_a_process_does_not_get_the_secrets_of_this_one() {
+    // What a shell sets by itself.
+    let usual = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "PWD", "OLDPWD", "SHLVL", "_"];
+    let ours: HashSet<_> = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("CARGO_")).collect();
+    assert!(!ours.is_empty(), "cargo sets some");
+
+    let given = environment(|server| server.env("TOKEN", "hunter2")).await;
+    let (more, known): (Vec<_>, Vec<_>) = given.iter().partition(|name| !usual.contains(&&***name));
+    assert!(known.contains(&&"PATH".to_owned()) && more == ["TOKEN"], "{given:?}");
+    assert!(environment(McpServer::inherit_env).await.is_superset(&ours));
 }
 
 #[tokio::test]

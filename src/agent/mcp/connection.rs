@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::env;
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
@@ -21,11 +22,40 @@ use crate::run::StepKey;
 /// <https://modelcontextprotocol.io/specification/2025-06-18/basic#meta>.
 const KEY: &str = "greenroom/idempotency-key";
 
+/// What of the environment of this process goes to a server that is a process: what the SDKs of the protocol pass on.
+const INHERITED: &[&str] = if cfg!(windows) {
+    &[
+        "APPDATA",
+        "HOMEDRIVE",
+        "HOMEPATH",
+        "LOCALAPPDATA",
+        "PATH",
+        "PROGRAMFILES",
+        "PROCESSOR_ARCHITECTURE",
+        "SYSTEMDRIVE",
+        "SYSTEMROOT",
+        "TEMP",
+        "USERNAME",
+        "USERPROFILE",
+    ]
+} else {
+    &["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"]
+};
+
 /// How a server is reached.
 #[derive(Clone)]
 pub(super) enum Target {
-    Stdio { program: String, arguments: Vec<SecretString>, environment: Vec<(String, SecretString)> },
-    Http { url: SecretString, headers: Vec<(String, SecretString)> },
+    Stdio {
+        program: String,
+        arguments: Vec<SecretString>,
+        environment: Vec<(String, SecretString)>,
+        /// Whether it gets all of this process's environment.
+        inherits: bool,
+    },
+    Http {
+        url: SecretString,
+        headers: Vec<(String, SecretString)>,
+    },
 }
 
 pub(super) struct Connection {
@@ -80,11 +110,18 @@ impl Connection {
 }
 
 impl Target {
+    pub(super) const fn stdio(program: String) -> Self {
+        Self::Stdio { program, arguments: Vec::new(), environment: Vec::new(), inherits: false }
+    }
+
     async fn connect(&self) -> Result<RunningService<RoleClient, ()>, McpError> {
         let connected = match self {
-            Self::Stdio { program, arguments, environment } => {
+            Self::Stdio { program, arguments, environment, inherits } => {
                 let mut command = Command::new(program);
                 command.args(arguments.iter().map(ExposeSecret::expose_secret)).kill_on_drop(true);
+                if !inherits {
+                    command.env_clear().envs(INHERITED.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+                }
                 command.envs(environment.iter().map(|(name, value)| (name, value.expose_secret())));
                 let process = TokioChildProcess::new(command)
                     .map_err(|error| McpError::new(format!("the MCP server `{program}` cannot be started: {error}")))?;
