@@ -14,6 +14,7 @@ const KEY: Key = Key { variable: "ANTHROPIC_API_KEY" };
 
 pub(super) fn call(model: &AnthropicMessages, request: ModelRequest) -> Result<Call, ModelError> {
     let AnthropicMessages { model, settings, parameters } = model;
+    let request = settings.held(request);
     let url = settings.url(&ADDRESS, &["v1", "messages"])?;
     let key = settings.key(&KEY)?;
     let headers = settings.headers([

@@ -44,6 +44,16 @@ macro_rules! client_settings {
                 self
             }
 
+            /// Whether the provider is asked to hold the model to the schemas of tools and answers that are
+            /// [strict](crate::model::ToolSpec::strict), which is so when left out.
+            ///
+            /// For servers that refuse to, or that do not know `strict` at all. Arguments and answers are read all the same, and
+            /// the model is told of arguments that do not fit.
+            pub const fn strict_schemas(mut self, strict: bool) -> Self {
+                self.settings.strict_schemas = strict;
+                self
+            }
+
             /// How long making a connection may take, TLS included; 10 seconds when left out.
             ///
             /// Has no effect on a client that is [handed over](Self::http_client).

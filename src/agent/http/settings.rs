@@ -21,6 +21,7 @@ pub(in crate::agent) struct Settings {
     pub(in crate::agent) streaming: bool,
     pub(in crate::agent) tool_choice: Option<ToolChoice>,
     pub(in crate::agent) parallel_tool_calls: Option<bool>,
+    pub(in crate::agent) strict_schemas: bool,
     pub(in crate::agent) limits: Limits,
     pub(in crate::agent) connect_timeout: Duration,
     pub(in crate::agent) max_retries: u32,
@@ -56,6 +57,7 @@ impl Default for Settings {
             streaming: true,
             tool_choice: None,
             parallel_tool_calls: None,
+            strict_schemas: true,
             limits: Limits {
                 first_byte: Duration::from_secs(120),
                 idle: Duration::from_secs(300),
@@ -142,6 +144,15 @@ impl Settings {
         self.parallel_tool_calls.filter(|_| !request.tools.is_empty())
     }
 
+    /// The request, with nothing strict about it unless the provider is to hold the model to schemas.
+    pub(in crate::agent) fn held(&self, mut request: ModelRequest) -> ModelRequest {
+        if !self.strict_schemas {
+            request.tools.iter_mut().for_each(|tool| tool.strict = false);
+            request.output.iter_mut().for_each(|output| output.strict = false);
+        }
+        request
+    }
+
     /// What nobody is to read of these settings.
     pub(super) fn hidden(&self) -> impl Iterator<Item = &SecretString> {
         self.api_key.iter().chain(self.headers.iter().map(|(_, value)| value))
@@ -156,6 +167,7 @@ impl fmt::Debug for Settings {
             .field("streaming", &self.streaming)
             .field("tool_choice", &self.tool_choice)
             .field("parallel_tool_calls", &self.parallel_tool_calls)
+            .field("strict_schemas", &self.strict_schemas)
             .field("limits", &self.limits)
             .field("connect_timeout", &self.connect_timeout)
             .field("max_retries", &self.max_retries)

@@ -46,6 +46,7 @@ fn address(model: &OpenAIResponses) -> Result<(Url, HeaderMap, SecretString), Mo
 pub(super) fn call(model: &OpenAIResponses, request: ModelRequest) -> Result<(Call, Option<Background>), ModelError> {
     let (url, headers, key) = address(model)?;
     let OpenAIResponses { model, settings, parameters } = model;
+    let request = settings.held(request);
     let every = parameters.poll_interval.unwrap_or(Duration::from_secs(2));
     let background = parameters.background.then(|| Background::new(url.clone(), every, request.note.as_ref()));
     let whole = |stored| Body::new(model, settings, parameters, &request).with_input(input(&request.messages, stored));

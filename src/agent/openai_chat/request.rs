@@ -12,6 +12,7 @@ use crate::agent::{Message, ModelError, ModelRequest, OutputSpec, Role, ToolCall
 
 pub(super) fn call(model: &OpenAIChat, request: ModelRequest) -> Result<Call, ModelError> {
     let OpenAIChat { model, settings, parameters, .. } = model;
+    let request = settings.held(request);
     let url = settings.url(&ADDRESS, &["chat", "completions"])?;
     let key = settings.key_if_any(&KEY, &ADDRESS)?;
     let bearer = key.as_ref().map(|key| Key::value("Bearer ", key)).transpose()?;

@@ -1,14 +1,13 @@
 //! What servers of chat completions do differently from each other.
 
-use greenroom::OpenAIChat;
-use greenroom::Usage;
 use greenroom::model::{Message, Model, ModelErrorKind, Role};
-use serde_json::json;
+use greenroom::{AnthropicMessages, OpenAIChat, OpenAIResponses, Usage};
+use serde_json::{Value, json};
 
 use super::{Client, error_of, question, replying, strict_form, sum, turn_of};
 use crate::scripted_openai::Reply;
 
-fn stream(chunks: &[serde_json::Value], end: &str) -> Reply {
+fn stream(chunks: &[Value], end: &str) -> Reply {
     let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
     Reply::http(200, "text/event-stream", body + end)
 }
@@ -61,7 +60,7 @@ async fn calls_are_told_apart_by_index_by_id_or_by_nothing_but_their_beginning()
     let piece = |call| json!({"choices": [{"delta": {"tool_calls": [call]}}]});
     let end = || json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]});
     let call = |id, arguments| json!({"id": id, "function": {"name": "add", "arguments": arguments}});
-    let with_index = |index, mut call: serde_json::Value| {
+    let with_index = |index, mut call: Value| {
         call["index"] = index;
         call
     };
@@ -120,4 +119,28 @@ async fn a_form_is_named_and_files_by_address_are_refused() {
     let (kind, message) = error_of(&OpenAIChat::at(&server), request).await;
     assert_eq!((kind, message.as_str()), (ModelErrorKind::Request, "chat completions take no files by URL"));
     assert_eq!(server.request_count(), 1);
+}
+
+async fn asked_without_strict_schemas<C: Client>(model: impl Fn(C) -> C) -> Value {
+    let server = replying(Reply::text(["{}"])).await;
+    let mut request = sum();
+    request.output = Some(strict_form());
+    turn_of(&model(C::at(&server)), request).await;
+    let body = server.requests().remove(0).body;
+    assert!(!C::is_strict(&body) && C::tools(&body) == ["add"], "{body}");
+    body
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_to_hold_the_model_to_schemas_is_told_of_nothing_strict() {
+    let chat = asked_without_strict_schemas(|model: OpenAIChat| model.strict_schemas(false)).await;
+    assert!(chat["tools"][0]["function"].get("strict").is_none(), "{chat}");
+    assert_eq!(chat["response_format"]["json_schema"]["strict"], false);
+    let responses = asked_without_strict_schemas(|model: OpenAIResponses| model.strict_schemas(false)).await;
+    assert_eq!(
+        (&responses["tools"][0]["strict"], &responses["text"]["format"]["strict"]),
+        (&json!(false), &json!(false))
+    );
+    let messages = asked_without_strict_schemas(|model: AnthropicMessages| model.strict_schemas(false)).await;
+    assert!(messages.get("output_config").is_none() && messages["system"].to_string().contains("JSON schema"));
 }
