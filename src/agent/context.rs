@@ -147,7 +147,7 @@ impl RunContext {
     ///
     /// When the input does not have the form of a `T`.
     pub fn input_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, AgentError> {
-        T::deserialize(self.input().as_json()).map_err(|error| AgentError::new(format!("input: {error}")))
+        self.input().read_as().map_err(|error| AgentError::new(format!("input: {error}")))
     }
 
     /// The caller's own notes on the run.

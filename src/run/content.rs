@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +43,29 @@ impl Content {
     #[must_use]
     pub fn into_json(self) -> Value {
         self.0
+    }
+
+    /// The content, read as a `T`: for instance the answer of an agent that has a form for its
+    /// [output](crate::AgentBuilder::output). Of a text, a `T` is read from the JSON string that it is.
+    ///
+    /// ```
+    /// use greenroom::Content;
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct City {
+    ///     name: String,
+    /// }
+    ///
+    /// let content = Content::from(serde_json::json!({"name": "Paris"}));
+    /// assert_eq!(content.read_as::<City>()?.name, "Paris");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the content does not have the form of a `T`. The error may quote it.
+    pub fn read_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&self.0)
     }
 
     /// The size in bytes that limits apply to: of the text, or of the JSON as written out.
