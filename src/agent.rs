@@ -150,8 +150,14 @@ impl fmt::Debug for Agent {
 #[non_exhaustive]
 pub enum InvalidAgent {
     /// A field is out of its range.
-    #[error("agent: {0}")]
-    Field(#[from] InvalidRun),
+    #[error("agent `{}`: {invalid}", agent.escape_debug())]
+    Field {
+        /// The name of the agent.
+        agent: String,
+        /// The field, and what is wrong with it.
+        #[source]
+        invalid: InvalidRun,
+    },
     /// There is nothing to execute.
     #[error("agent `{0}` has neither a model nor code; give it one of them")]
     Nothing(String),
@@ -167,6 +173,17 @@ pub enum InvalidAgent {
     /// There is no model that could answer in the form.
     #[error("agent `{0}` has a form for its output, but no model that could answer in it")]
     OutputWithoutModel(String),
+    /// There is no model that could heed a setting.
+    #[error("agent `{agent}` has `{setting}`, but no model that could heed it")]
+    SettingWithoutModel {
+        /// The name of the agent.
+        agent: String,
+        /// The setting, by the name of its method.
+        setting: &'static str,
+    },
+    /// There is no form that an answer could be repaired to.
+    #[error("agent `{0}` has `repair_output`, but no form for its output")]
+    RepairWithoutOutput(String),
     /// A tool that cannot be one.
     #[error("agent `{agent}`, tool `{tool}`: {problem}")]
     Tool {

@@ -218,33 +218,44 @@ impl AgentBuilder {
         self
     }
 
-    /// Makes the agent.
-    ///
-    /// # Errors
-    ///
-    /// When the name is impossible, a limit is out of its range, a tool cannot be one, or the agent does not have exactly one of
-    /// model and code.
-    pub fn build(self) -> Result<Agent, InvalidAgent> {
+    fn check(&self) -> Result<(), InvalidRun> {
         check_name("name", &self.name)?;
         check_limits(self.timeout, Some(self.max_attempts))?;
         check_timeout("queue_timeout", self.queue_timeout)?;
         check_timeout("pause_timeout", self.pause_timeout)?;
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)?;
-        #[cfg(feature = "webhooks")]
-        let webhook = self.webhook.as_deref().map(WebhookUrl::parse).transpose()?;
-        #[cfg(not(feature = "webhooks"))]
-        let webhook: Option<WebhookUrl> = None;
         if self.history > 100 {
             let problem = format!("must be at most 100, found {}", self.history);
-            return Err(InvalidRun { field: "history", problem }.into());
+            return Err(InvalidRun { field: "history", problem });
         }
-        for (field, runs) in
-            [("max_running", self.max_running), ("max_running_everywhere", self.max_running_everywhere)]
-        {
-            if runs == Some(0) {
-                return Err(InvalidRun { field, problem: "must be at least 1".to_owned() }.into());
-            }
+        let most = [("max_running", self.max_running), ("max_running_everywhere", self.max_running_everywhere)];
+        match most.into_iter().find(|(_, runs)| *runs == Some(0)) {
+            Some((field, _)) => Err(InvalidRun { field, problem: "must be at least 1".to_owned() }),
+            None => Ok(()),
         }
+    }
+
+    #[cfg(feature = "webhooks")]
+    fn webhook_url(&self) -> Result<Option<WebhookUrl>, InvalidRun> {
+        self.webhook.as_deref().map(WebhookUrl::parse).transpose()
+    }
+
+    #[cfg(not(feature = "webhooks"))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "with the feature it is another matter")]
+    const fn webhook_url(&self) -> Result<Option<WebhookUrl>, InvalidRun> {
+        Ok(None)
+    }
+
+    /// Makes the agent.
+    ///
+    /// # Errors
+    ///
+    /// When the name is impossible, a limit is out of its range, a tool cannot be one, the agent does not have exactly one of
+    /// model and code, or has something that only a model could use and no model.
+    pub fn build(self) -> Result<Agent, InvalidAgent> {
+        let invalid = |invalid| InvalidAgent::Field { agent: self.name.clone(), invalid };
+        self.check().map_err(invalid)?;
+        let webhook = self.webhook_url().map_err(invalid)?;
         let by_model = self.model.is_some();
         let work = match (self.model, self.code) {
             (Some(model), None) => {

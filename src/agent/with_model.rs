@@ -149,7 +149,7 @@ impl AgentBuilder {
     /// A run whose last turn is no answer settles as `ERROR` with [`FailureKind::TurnLimit`](crate::FailureKind::TurnLimit);
     /// the tools that it wanted are not called.
     pub const fn max_turns(mut self, turns: u32) -> Self {
-        self.with_model.limits.turns = turns;
+        self.with_model.limits.turns = Some(turns);
         self
     }
 
@@ -182,23 +182,30 @@ impl WithModel {
         model: Arc<dyn Model>,
         description: Option<&str>,
     ) -> Result<ModelWork, InvalidAgent> {
-        self.limits.check()?;
-        let parallel = self.parallel.unwrap_or(PARALLEL);
-        if parallel == 0 {
-            return Err(invalid("parallel_tool_calls", "must be at least 1"));
-        }
-        if let Some(problem) = self.form.as_ref().and_then(Form::problem) {
-            return Err(invalid("output", problem));
+        self.check().map_err(|invalid| InvalidAgent::Field { agent: agent.to_owned(), invalid })?;
+        if self.repair && self.form.is_none() {
+            return Err(InvalidAgent::RepairWithoutOutput(agent.to_owned()));
         }
         check_tools(agent, &self.tools)?;
         Ok(ModelWork::new(Parts {
             model,
             system: system_text(description, &self.instructions),
-            tools: Tools::new(self.tools, parallel),
+            tools: Tools::new(self.tools, self.parallel.unwrap_or(PARALLEL)),
             form: self.form,
             repair: self.repair,
             limits: self.limits,
         }))
+    }
+
+    fn check(&self) -> Result<(), InvalidRun> {
+        self.limits.check()?;
+        if self.parallel == Some(0) {
+            return Err(InvalidRun { field: "parallel_tool_calls", problem: "must be at least 1".to_owned() });
+        }
+        match self.form.as_ref().and_then(Form::problem) {
+            Some(problem) => Err(InvalidRun { field: "output", problem: problem.to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// Checks that nothing was given that only a model can use.
@@ -212,7 +219,17 @@ impl WithModel {
         if self.form.is_some() {
             return Err(InvalidAgent::OutputWithoutModel(agent.to_owned()));
         }
-        Ok(())
+        let settings = [
+            ("max_turns", self.limits.turns.is_some()),
+            ("max_tool_calls", self.limits.tool_calls.is_some()),
+            ("max_tokens", self.limits.tokens.is_some()),
+            ("parallel_tool_calls", self.parallel.is_some()),
+            ("repair_output", self.repair),
+        ];
+        match settings.into_iter().find(|(_, is_set)| *is_set) {
+            Some((setting, _)) => Err(InvalidAgent::SettingWithoutModel { agent: agent.to_owned(), setting }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -225,8 +242,4 @@ fn check_tools(agent: &str, tools: &[Tool]) -> Result<(), InvalidAgent> {
         }
     }
     Ok(())
-}
-
-fn invalid(field: &'static str, problem: &str) -> InvalidAgent {
-    InvalidRun { field, problem: problem.to_owned() }.into()
 }

@@ -116,7 +116,8 @@ async fn a_runtime_that_cannot_work_does_not_start() {
     ];
     for (field, agent) in fields {
         let refusal = builder().agent(agent).start().await.unwrap_err();
-        let found = matches!(&refusal, Error::InvalidAgent(InvalidAgent::Field(wrong)) if wrong.field() == field);
+        let found =
+            matches!(&refusal, Error::InvalidAgent(InvalidAgent::Field { invalid, .. }) if invalid.field() == field);
         assert!(found, "{field}: {refusal:?}");
     }
 }

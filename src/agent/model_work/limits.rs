@@ -3,24 +3,21 @@
 use crate::agent::{AgentError, ModelTurn};
 use crate::run::{FailureKind, InvalidRun, Usage};
 
+/// How many turns a run may have, unless the agent says otherwise.
+const TURNS: u32 = 50;
+
 /// The bounds of an agent's runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
-    pub(crate) turns: u32,
+    pub(crate) turns: Option<u32>,
     pub(crate) tool_calls: Option<u32>,
     pub(crate) tokens: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { turns: 50, tool_calls: None, tokens: None }
-    }
 }
 
 impl Limits {
     pub(crate) fn check(&self) -> Result<(), InvalidRun> {
         let least_one = |field| InvalidRun { field, problem: "must be at least 1".to_owned() };
-        if self.turns == 0 {
+        if self.turns == Some(0) {
             return Err(least_one("max_turns"));
         }
         if self.tokens == Some(0) {
@@ -52,7 +49,7 @@ impl Spent {
     /// Whether the run may go on after a turn that was not an answer.
     pub(super) fn allows_more(&self, limits: &Limits) -> Result<(), AgentError> {
         let over = |kind, message: String| Err(AgentError::of_kind(kind, message));
-        if self.turns >= limits.turns {
+        if self.turns >= limits.turns.unwrap_or(TURNS) {
             return over(FailureKind::TurnLimit, format!("the model has no answer after {} turns", self.turns));
         }
         if let Some(most) = limits.tokens.filter(|most| self.tokens >= *most) {

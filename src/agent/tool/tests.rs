@@ -116,7 +116,9 @@ fn what_only_a_model_can_use_is_refused_without_one() {
         (agent().output::<Vec<u8>>(), "output"),
     ] {
         let error = builder.build().unwrap_err();
-        assert!(matches!(&error, InvalidAgent::Field(invalid) if invalid.field() == field), "{error}");
+        let named = |agent: &str| agent == "a" && error.to_string().contains("agent `a`: `");
+        let InvalidAgent::Field { agent, invalid } = &error else { panic!("{error:?}") };
+        assert!(named(agent) && invalid.field() == field, "{error}");
     }
 }
 
@@ -132,8 +134,8 @@ fn arguments_are_read_and_the_error_says_where_they_are_wrong() {
         (r#"{"items": ["#, "EOF"),
         (r#"{"items": []} and so on"#, "trailing characters"),
     ] {
-        let error = read::<Order>(arguments).unwrap_err();
-        assert!(error.starts_with(problem) || error.contains("EOF") && problem == "EOF", "{error}");
+        let expected = InvalidAgent::SettingWithoutModel { agent: "a".to_owned(), setting };
+        assert_eq!(builder.build().unwrap_err(), expected);
     }
 }
 
@@ -158,6 +160,9 @@ fn a_blocking_tool_that_has_not_begun_never_does_once_its_call_is_dropped() {
     assert_eq!(calls.load(Ordering::Acquire), 1);
 }
 
+    let repaired = agent().repair_output(true);
+    assert_eq!(repaired.build().unwrap_err(), InvalidAgent::RepairWithoutOutput("a".to_owned()));
+    agent().output::<Order>().repair_output(true).build().unwrap();
 fn context() -> ToolContext {
     let (reports, _) = tokio::sync::mpsc::channel(1);
     let run = Arc::new(unowned().run);
