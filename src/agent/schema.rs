@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 
 mod strict;
 
+pub(crate) use self::strict::may_be_null;
+
 /// A schema, as it goes to a model.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ModelSchema {

@@ -11,13 +11,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::arguments::{BadArguments, read};
 pub use self::context::ToolContext;
 use self::people::Needed;
 use super::schema::{LONGEST_NAME, ModelSchema, is_of_names, is_of_objects, schema_of};
 use super::{AgentError, RetryPolicy, ToolSpec};
 use crate::run::{Content, check_timeout};
-
 use crate::telemetry::carried;
+
+mod arguments;
 mod children;
 mod context;
 pub(crate) mod people;
@@ -64,10 +66,10 @@ pub struct Tool {
 }
 
 /// What a call does, once its arguments are read; the one place where the types of a tool are erased.
-type Call = dyn Fn(ToolContext, &str) -> Result<Execution, String> + Send + Sync;
+type Call = dyn Fn(ToolContext, &str) -> Result<Execution, BadArguments> + Send + Sync;
 
-/// Whether arguments can be read. The error says why they cannot.
-type Reads = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+/// Whether arguments can be read.
+type Reads = dyn Fn(&str) -> Result<(), BadArguments> + Send + Sync;
 
 /// A call under way.
 pub(crate) type Execution = BoxFuture<'static, Result<Content, AgentError>>;
@@ -156,7 +158,7 @@ impl Tool {
     fn erased<A: DeserializeOwned + JsonSchema>(
         name: String,
         description: String,
-        call: impl Fn(ToolContext, &str) -> Result<Execution, String> + Send + Sync + 'static,
+        call: impl Fn(ToolContext, &str) -> Result<Execution, BadArguments> + Send + Sync + 'static,
     ) -> Self {
         Self::of::<A>(name, description, schema_of::<A>(), call)
     }
@@ -165,7 +167,7 @@ impl Tool {
         name: String,
         description: String,
         schema: ModelSchema,
-        call: impl Fn(ToolContext, &str) -> Result<Execution, String> + Send + Sync + 'static,
+        call: impl Fn(ToolContext, &str) -> Result<Execution, BadArguments> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),
@@ -225,9 +227,10 @@ impl Tool {
         limits.and_then(|()| self.retries.map_or(Ok(()), |(_, policy)| policy.check())).err().map(|e| e.to_string())
     }
 
-    /// Begins a call. The error says why the arguments cannot be read.
+    /// Begins a call. The error says why the arguments cannot be read, and nothing of what people have said.
     pub(crate) fn begin(&self, cx: ToolContext, arguments: &str) -> Result<Execution, String> {
-        (self.call)(cx, arguments)
+        let is_filled_in = matches!(self.needed(), Some(Needed::Input(_)));
+        (self.call)(cx, arguments).map_err(|bad| if is_filled_in { bad.without_values() } else { bad.to_string() })
     }
 
     pub(crate) const fn time_of_a_try(&self) -> Option<Duration> {
@@ -238,19 +241,6 @@ impl Tool {
     pub(crate) fn pause_after(&self, failed: u32) -> Option<Duration> {
         self.retries.filter(|(retries, _)| failed <= *retries).map(|(_, policy)| policy.delay(failed))
     }
-}
-
-/// Reads what a model has written. The error says what was expected, and where.
-fn read<A: DeserializeOwned>(arguments: &str) -> Result<A, String> {
-    // Some models say so that there is nothing to say.
-    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-    let mut reader = serde_json::Deserializer::from_str(arguments);
-    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        if path == "." { error.inner().to_string() } else { format!("at `{path}`: {}", error.inner()) }
-    })?;
-    reader.end().map_err(|error| error.to_string())?;
-    Ok(read)
 }
 
 fn content(output: impl Serialize) -> Result<Content, AgentError> {

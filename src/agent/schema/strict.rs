@@ -138,7 +138,8 @@ fn names(kind: &Value, wanted: &str) -> bool {
     kind == wanted || kind.as_array().is_some_and(|kinds| kinds.iter().any(|one| one == wanted))
 }
 
-fn may_be_null(schema: &Value) -> bool {
+/// Whether the schema takes `null`, so that serde reads nothing as well.
+pub(crate) fn may_be_null(schema: &Value) -> bool {
     let mut choices = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
     schema.get("type").is_some_and(|kind| names(kind, "null")) || choices.any(may_be_null)
 }

@@ -5,6 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Tool;
+use super::arguments::{BadArguments, read};
+use crate::agent::schema::may_be_null;
 use crate::run::Question;
 
 /// What each call of a tool needs from people.
@@ -53,9 +55,12 @@ impl Tool {
     /// [fields](crate::Question::field) for.
     ///
     /// The fields are arguments of the tool, and the model is not told of them: what people say goes to the tool alone. (It is in
-    /// the [`user_input`](crate::ToolExecution::user_input) of the call, for those who may see the run.) What
-    /// happens is said at [`requires_confirmation`](Self::requires_confirmation); the details have a `question`, too, and each call
-    /// is decided by [`Decision::answer`](crate::Decision::answer).
+    /// the [`user_input`](crate::ToolExecution::user_input) of the call, for those who may see the run.) When it does not have the
+    /// form that the tool reads, the model is told of which argument, and what was expected, but nothing of what was said.
+    ///
+    /// What happens is said at [`requires_confirmation`](Self::requires_confirmation); the details have a `question`, too, and each
+    /// call is decided by [`Decision::answer`](crate::Decision::answer). What the model has written is checked before anybody is
+    /// asked, as far as it can be without what people add.
     ///
     /// ```
     /// # use greenroom::schemars::JsonSchema;
@@ -100,7 +105,7 @@ impl Tool {
     where
         A: DeserializeOwned + JsonSchema,
     {
-        let nothing = |_, _: &str| Err("it is executed elsewhere".to_owned());
+        let nothing = |_, _: &str| Err(BadArguments::new("it is executed elsewhere"));
         Self::erased::<A>(name.into(), description.into(), nothing).requires(Needed::Execution)
     }
 
@@ -149,16 +154,40 @@ impl Tool {
 
     /// Whether people can be asked about a call with these arguments. The error says what is wrong with them.
     pub(crate) fn check(&self, arguments: &str) -> Result<(), String> {
-        match self.needed() {
-            Some(Needed::Input(_)) => super::read::<Map<String, Value>>(arguments).map(drop),
+        let checked = match self.needed() {
+            Some(Needed::Input(question)) => self.check_rest(arguments, question),
             Some(Needed::Confirmation | Needed::Execution) | None => (self.reads)(arguments),
+        };
+        checked.map_err(|bad| bad.to_string())
+    }
+
+    /// Whether the arguments may be right once people have added theirs, as far as that can be told without them.
+    fn check_rest(&self, arguments: &str, question: &Question) -> Result<(), BadArguments> {
+        let mut rest = read::<Map<String, Value>>(arguments)?;
+        rest.retain(|name, _| !question.has(name));
+        let Err(bad) = (self.reads)(&Value::from(rest.clone()).to_string()) else { return Ok(()) };
+        match bad.argument() {
+            Some(argument) if !question.has(argument) => Err(bad),
+            // Only the first that is missing is told, which is one that people add.
+            Some(_) => self.missing(&rest).map_or(Ok(()), |name| Err(BadArguments::missing(&name))),
+            None => Ok(()),
         }
+    }
+
+    /// An argument that the model has left out, and may not.
+    fn missing(&self, arguments: &Map<String, Value>) -> Option<String> {
+        let parameters = self.parameters();
+        let may_be_left_out =
+            |name: &str| parameters.get("properties").and_then(|all| all.get(name)).is_some_and(may_be_null);
+        let required = parameters.get("required")?.as_array()?.iter().filter_map(Value::as_str);
+        let missing = required.into_iter().find(|name| !arguments.contains_key(*name) && !may_be_left_out(name));
+        missing.map(str::to_owned)
     }
 }
 
 /// The arguments that the model has written, with what people have added.
 pub(crate) fn filled_in(arguments: &str, added: Map<String, Value>) -> Result<String, String> {
-    let mut all = super::read::<Map<String, Value>>(arguments)?;
+    let mut all = read::<Map<String, Value>>(arguments).map_err(|bad| bad.to_string())?;
     all.extend(added);
     Ok(Value::Object(all).to_string())
 }

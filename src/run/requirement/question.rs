@@ -48,6 +48,11 @@ impl Question {
         self
     }
 
+    /// Whether a value of this name is asked for.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.name == name)
+    }
+
     /// What is wrong with the form.
     pub(crate) fn problem(&self) -> Option<String> {
         let mut seen = Vec::with_capacity(self.fields.len());

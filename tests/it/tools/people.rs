@@ -8,6 +8,7 @@ use crate::people::{id, paused};
 on_each_store!(
     calls_that_need_nobody_are_made_before_a_pause_and_the_others_as_people_decide,
     what_people_fill_in_goes_to_the_tool_and_not_to_the_model,
+    what_people_have_filled_in_wrongly_is_not_quoted_to_the_model,
     what_was_executed_elsewhere_is_the_output_of_the_call,
     nobody_is_asked_about_a_call_that_cannot_be,
     a_tool_of_a_run_that_is_cancelled_while_it_waits_is_never_called,
@@ -135,6 +136,28 @@ async fn what_people_fill_in_goes_to_the_tool_and_not_to_the_model(store: Store)
     assert_eq!(ended.unwrap().user_input, Some(json!({ "account": "secret" }).into()));
 }
 
+async fn what_people_have_filled_in_wrongly_is_not_quoted_to_the_model(store: Store) {
+    let model = wants(&[("note", json!({}))]);
+    let called = Called::default();
+    let asks = Question::new("Which?").field("number", InputKind::Text);
+    let agent = Agent::builder("a").model(model.clone()).tool(noting("note", &called).requires_input(asks));
+    let runtime = start(store, agent).await;
+    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
+    let asked = id(&paused(&run).await);
+    run.continue_run([Decision::answer(asked, json!({ "number": "secret" }))]).await.unwrap();
+
+    let output = settled(&run).await;
+    assert_eq!(text(&output), r#"["bad arguments for `note`: at `number`: expected u64"]"#);
+    assert_eq!(outputs(&model.requests()[1]), [json!("bad arguments for `note`: at `number`: expected u64")]);
+    assert!(calls(&called).is_empty());
+    let log = log(&runtime, run.run_id()).await;
+    let error = log.iter().find_map(|event| match &event.kind {
+        RunEventKind::ToolCallError { error, .. } => Some(error.to_string()),
+        _ => None,
+    });
+    assert!(!error.unwrap().contains("secret"));
+}
+
 async fn what_was_executed_elsewhere_is_the_output_of_the_call(store: Store) {
     let model = wants(&[("post", number(1)), ("post", number(2))]);
     let post = Tool::executed_elsewhere::<Number>("post", "Posts a letter.");
@@ -153,11 +176,14 @@ async fn what_was_executed_elsewhere_is_the_output_of_the_call(store: Store) {
 
 async fn nobody_is_asked_about_a_call_that_cannot_be(store: Store) {
     let deleted = Called::default();
-    let model = wants(&[("delete", json!({ "number": "one" })), ("drop", number(1))]);
-    let agent = Agent::builder("a").model(model).tool(noting("delete", &deleted).requires_confirmation());
+    let model = wants(&[("delete", json!({ "number": "one" })), ("drop", number(1)), ("pay", json!({ "purpose": 5 }))]);
+    let pay = Tool::new("pay", "Pays.", |_: ToolContext, args: Payment| async { Ok(args.purpose) });
+    let pay = pay.requires_input(Question::new("From where?").field("account", InputKind::Text));
+    let agent = Agent::builder("a").model(model).tool(noting("delete", &deleted).requires_confirmation()).tool(pay);
     let runtime = start(store, agent).await;
     let output = settled(&runtime.submit(NewRun::new("a", "go")).await.unwrap()).await;
     assert!(text(&output).contains("bad arguments for `delete`: at `number`"), "{output:?}");
+    assert!(text(&output).contains("bad arguments for `pay`: at `purpose`"), "{output:?}");
     assert!(text(&output).contains("unknown tool `drop`") && calls(&deleted).is_empty());
 }
 
