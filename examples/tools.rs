@@ -12,7 +12,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use greenroom::schemars::JsonSchema;
+use greenroom::schemars::{self, JsonSchema};
 use greenroom::{
     Agent, Decision, NewRun, RunEventKind, Runtime, ScriptedModel, ScriptedTurn, Store, Tool, ToolContext,
 };

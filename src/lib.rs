@@ -62,8 +62,8 @@ pub use crate::store::{Cursor, InvalidCursor, Page, RunCounts, RunQuery, Store, 
 #[cfg(feature = "prometheus")]
 pub use crate::telemetry::{OtherRecorder, Prometheus};
 
-/// For the `JsonSchema` of the arguments of [tools](Tool) and of [answers](AgentBuilder::output). Code that derives it has to
-/// have `schemars` among its own dependencies, or to say `#[schemars(crate = "greenroom::schemars")]`.
+/// For the `JsonSchema` of the arguments of [tools](Tool) and of [answers](AgentBuilder::output). What derives it looks for
+/// `schemars` where it is derived: by `use greenroom::schemars::{self, JsonSchema}`, or among one's own dependencies.
 pub use schemars;
 
 /// For the clients and options of a [`GenaiModel`], in the version that it takes.

@@ -20,9 +20,9 @@ impl RunContext {
     /// Has another agent do a piece of the work in a run of its own, a *child* of this one, and waits for what comes of it.
     ///
     /// ```
-    /// use greenroom::{Agent, NewRun, RunContext};
+    /// use greenroom::{Agent, CrashPolicy, NewRun, RunContext};
     ///
-    /// let editor = Agent::builder("editor").code(|cx: RunContext| async move {
+    /// let editor = Agent::builder("editor").on_crash(CrashPolicy::Resume).code(|cx: RunContext| async move {
     ///     // Both go on at the same time, on whichever node has room.
     ///     let (facts, style) = tokio::join!(
     ///         cx.sub_run("facts", NewRun::new("fact-checker", cx.input().to_string())),
@@ -32,6 +32,10 @@ impl RunContext {
     /// });
     /// # editor.build().unwrap();
     /// ```
+    ///
+    /// Who waits for others for long is likely to see its process replaced meanwhile: with
+    /// [`CrashPolicy::Resume`](crate::CrashPolicy::Resume), it goes on waiting elsewhere, and with that of code,
+    /// [`Fail`](crate::CrashPolicy::Fail), it does not.
     ///
     /// **A step.** All that is said of the [order of steps](Self::step) holds for it. The child's id is the
     /// [key](crate::StepKey) of the step: however often the work is done again, there is one child, known by its step and not by
@@ -51,7 +55,7 @@ impl RunContext {
     ///
     /// **Ends.** When the parent ends as `CANCELLED`, so do its children that have not settled, and theirs, on whichever node
     /// they are; one that had not been started never is. When the parent ends in any other way, or is tried again, children
-    /// that it does not wait for go on. When this future is dropped, so does its child.
+    /// that it does not wait for go on. So does the child of a call whose future is dropped.
     ///
     /// A run has at most 1,000 children, and at most 16 runs above it.
     ///

@@ -155,6 +155,10 @@ impl OpenAIResponses {
     /// any more or it has failed. When a run is cancelled or times out while this process executes it, the provider is told
     /// to give the answer up, once the run's own turn is over; nobody waits for that.
     ///
+    /// [`timeout`](Self::timeout) bounds such a turn as any other, and a connection that is silent for
+    /// [`idle_timeout`](Self::idle_timeout) is lost and made again. A turn that takes too long fails, while the answer goes on at
+    /// the provider, where an attempt that follows finds it: give a model that thinks for long the time.
+    ///
     /// The provider [stores](Self::store) such answers, whatever else is set; it begins them more slowly than others.
     pub const fn background(mut self, background: bool) -> Self {
         self.parameters.background = background;

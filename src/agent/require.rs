@@ -12,9 +12,9 @@ impl RunContext {
     /// Asks people to confirm something before the code goes on.
     ///
     /// ```
-    /// use greenroom::{Agent, RunContext};
+    /// use greenroom::{Agent, CrashPolicy, RunContext};
     ///
-    /// let agent = Agent::builder("janitor").code(|cx: RunContext| async move {
+    /// let agent = Agent::builder("janitor").on_crash(CrashPolicy::Resume).code(|cx: RunContext| async move {
     ///     let old: Vec<String> = cx.step("look", || async { Ok(vec!["a.log".to_owned()]) }).await?;
     ///     let said = cx.confirm("delete", &old).await?;
     ///     if !said.confirmed {
@@ -40,7 +40,8 @@ impl RunContext {
     ///
     /// **Order.** A requirement takes its place among the steps when this is called, and what is said of the
     /// [order of steps](Self::step) holds for it. The results of steps and requirements are remembered across a pause
-    /// whatever the agent's [`CrashPolicy`](crate::CrashPolicy): being continued is no crash. From its first pause on, a run
+    /// whatever the agent's [`CrashPolicy`](crate::CrashPolicy): being continued is no crash. What was under way when a process
+    /// died is another matter, so that agents which ask people are best given [`Resume`](crate::CrashPolicy::Resume). From its first pause on, a run
     /// with [`CrashPolicy::Restart`](crate::CrashPolicy::Restart) remembers its steps after a crash as well, so that nobody is
     /// asked twice.
     ///
@@ -67,7 +68,7 @@ impl RunContext {
     /// Asks people a question. All that is said of [`confirm`](Self::confirm) holds for it.
     ///
     /// ```
-    /// use greenroom::{Agent, InputKind, Question, RunContext};
+    /// use greenroom::{Agent, CrashPolicy, InputKind, Question, RunContext};
     ///
     /// #[derive(serde::Serialize, serde::Deserialize)]
     /// struct Address {
@@ -75,7 +76,7 @@ impl RunContext {
     ///     city: String,
     /// }
     ///
-    /// let agent = Agent::builder("shop").code(|cx: RunContext| async move {
+    /// let agent = Agent::builder("shop").on_crash(CrashPolicy::Resume).code(|cx: RunContext| async move {
     ///     let form = Question::new("Where to?").field("street", InputKind::Text).field("city", InputKind::Text);
     ///     let address: Address = cx.ask("address", form).await?;
     ///     Ok(address.city)

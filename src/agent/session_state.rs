@@ -57,14 +57,14 @@ impl RunContext {
     /// Changes what the runs of the session keep together, as a step, and returns what `change` returns.
     ///
     /// ```
-    /// use greenroom::{Agent, RunContext};
+    /// use greenroom::{Agent, CrashPolicy, RunContext};
     ///
     /// #[derive(Default, serde::Serialize, serde::Deserialize)]
     /// struct Cart {
     ///     items: Vec<String>,
     /// }
     ///
-    /// let shop = Agent::builder("shop").code(|cx: RunContext| async move {
+    /// let shop = Agent::builder("shop").on_crash(CrashPolicy::Resume).code(|cx: RunContext| async move {
     ///     let item = cx.input().to_string();
     ///     let count = cx.update_session_state("add", move |cart: &mut Cart| {
     ///         cart.items.push(item.clone());

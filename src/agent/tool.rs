@@ -30,11 +30,12 @@ mod session_state;
 /// Its arguments are any type that [`serde`] reads and that [`schemars`](crate::schemars) knows the form of, which has to be a
 /// struct with named fields, or an empty one. The model is told that form, the doc comments of the fields included. When the
 /// form allows it, the provider is asked to hold the model to it; for that, what may be left out is to be an `Option`, and
-/// maps, tuples and bounds on the length of a text are to be avoided. The output is anything that serde writes: a text goes to the
-/// model as it is, everything else as JSON.
+/// maps, tuples and bounds on the length of a text are to be avoided. (What derives `JsonSchema` looks for
+/// [`schemars`](crate::schemars) where it is derived, hence the `self` below.) The output is anything that serde writes: a
+/// text goes to the model as it is, everything else as JSON.
 ///
 /// ```
-/// use greenroom::schemars::JsonSchema;
+/// use greenroom::schemars::{self, JsonSchema};
 /// use greenroom::{Tool, ToolContext};
 /// use serde::Deserialize;
 ///

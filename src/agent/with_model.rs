@@ -38,7 +38,7 @@ impl AgentBuilder {
     /// that is cancelled or fails.
     ///
     /// ```
-    /// use greenroom::schemars::JsonSchema;
+    /// use greenroom::schemars::{self, JsonSchema};
     /// use greenroom::{Agent, NewRun, Runtime, ScriptedModel, ScriptedTurn, Store, Tool, ToolContext};
     /// use serde::Deserialize;
     /// use serde_json::json;
@@ -117,7 +117,7 @@ impl AgentBuilder {
     /// [`repair_output`](Self::repair_output).
     ///
     /// ```
-    /// use greenroom::schemars::JsonSchema;
+    /// use greenroom::schemars::{self, JsonSchema};
     /// use greenroom::{Agent, ScriptedModel};
     /// use serde::Deserialize;
     ///

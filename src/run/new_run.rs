@@ -41,7 +41,9 @@ pub struct NewRun {
 }
 
 impl NewRun {
-    /// A run of `agent` with `input`, a text or any JSON.
+    /// A run of `agent` with `input`, a text or any JSON. A model is shown images and files when it is an array of parts, such as
+    /// `[{"type": "text", "text": "What is it?"}, {"type": "image", "url": "https://example.org/it.png"}]`; see
+    /// [`Message::content`](crate::model::Message::content).
     pub fn new(agent: impl Into<String>, input: impl Into<Content>) -> Self {
         Self {
             agent: agent.into(),

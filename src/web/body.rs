@@ -14,7 +14,8 @@ use crate::runtime::{CancelOutcome, Cursor, Page, RunCounts};
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewRun))]
 pub(super) struct SubmitBody {
-    /// What the agent is asked.
+    /// What the agent is asked. A model is shown images and files when it is an array of parts, each of them
+    /// `{"type": "text", "text": …}`, `{"type": "image", "url": …}` or `{"type": "file", "url": …}`.
     pub(super) input: Content,
     /// The conversation that the run is part of; a new one when left out.
     pub(super) session_id: Option<SessionId>,

@@ -12,7 +12,7 @@ impl ToolContext {
     /// it; see [`RunContext::sub_run`](crate::RunContext::sub_run).
     ///
     /// ```
-    /// use greenroom::schemars::JsonSchema;
+    /// use greenroom::schemars::{self, JsonSchema};
     /// use greenroom::{NewRun, Tool, ToolContext};
     ///
     /// #[derive(serde::Deserialize, JsonSchema)]

@@ -22,7 +22,7 @@ impl Tool {
     /// Each call has to be confirmed by people before it is executed.
     ///
     /// ```
-    /// # use greenroom::schemars::JsonSchema;
+    /// # use greenroom::schemars::{self, JsonSchema};
     /// use greenroom::{Tool, ToolContext};
     /// # #[derive(serde::Deserialize, JsonSchema)]
     /// # struct Path { path: String }
@@ -63,7 +63,7 @@ impl Tool {
     /// asked, as far as it can be without what people add.
     ///
     /// ```
-    /// # use greenroom::schemars::JsonSchema;
+    /// # use greenroom::schemars::{self, JsonSchema};
     /// use greenroom::{InputKind, Question, Tool, ToolContext};
     ///
     /// #[derive(serde::Deserialize, JsonSchema)]
@@ -89,7 +89,7 @@ impl Tool {
     /// [`Decision::answer`](crate::Decision::answer), and what that brings is the output of the call.
     ///
     /// ```
-    /// # use greenroom::schemars::JsonSchema;
+    /// # use greenroom::schemars::{self, JsonSchema};
     /// use greenroom::Tool;
     ///
     /// #[derive(serde::Deserialize, JsonSchema)]
