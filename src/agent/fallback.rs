@@ -172,7 +172,7 @@ impl Turn {
                 self.has_spoken = true;
                 ModelEvent::Text(text)
             }
-            other @ ModelEvent::Instead { .. } => other,
+            other @ (ModelEvent::Reasoning(_) | ModelEvent::Instead { .. }) => other,
         }
     }
 }

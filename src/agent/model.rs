@@ -44,6 +44,8 @@ pub trait Model: Send + Sync + 'static {
 pub enum ModelEvent {
     /// The next piece of the answer's text.
     Text(String),
+    /// The next piece of what the model says about its reasoning; it is no part of the answer.
+    Reasoning(String),
     /// The whole turn; nothing comes after it.
     Done(ModelTurn),
     /// Something to be durable before the next event is asked for: an attempt of the run that takes up this very turn again
@@ -97,6 +99,7 @@ impl fmt::Debug for ModelEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Reasoning(text) => write!(f, "Reasoning({} bytes)", text.len()),
             Self::Done(turn) => f.debug_tuple("Done").field(turn).finish(),
             Self::Note(_) => f.write_str("Note"),
             Self::Instead { model, provider } => {

@@ -118,8 +118,9 @@ impl OpenAIResponses {
     /// Has the model [sum up](https://platform.openai.com/docs/guides/reasoning#reasoning-summaries) what it has reasoned, for
     /// instance `auto`; no summary when left out.
     ///
-    /// The summary is not part of the answer's text: it is in the turn's
-    /// [`provider_data`](super::ModelTurn::provider_data), and goes back to the model with it.
+    /// The summary is not part of the answer's text. When the answer is [streamed](Self::streaming), those who follow the run see
+    /// it as it comes, in `ReasoningContentDelta` events. It is in the turn's
+    /// [`provider_data`](super::ModelTurn::provider_data) as well, and goes back to the model with it.
     pub fn reasoning_summary(mut self, summary: impl Into<String>) -> Self {
         self.parameters.reasoning_summary = Some(summary.into());
         self

@@ -48,6 +48,11 @@ pub enum RunEventKind {
         /// The piece.
         content: Content,
     },
+    /// A piece of what the model says about its reasoning; it is no part of the run's content.
+    ReasoningContentDelta {
+        /// The piece, a text.
+        reasoning_content: Content,
+    },
     /// A turn of the model ended.
     ModelRequestCompleted {
         /// The model's id, as the provider knows it.
@@ -137,6 +142,7 @@ impl RunEventKind {
             | Self::RunContinued {}
             | Self::ModelRequestStarted { .. }
             | Self::RunContent { .. }
+            | Self::ReasoningContentDelta { .. }
             | Self::ModelRequestCompleted { .. }
             | Self::ToolCallStarted { .. }
             | Self::ToolCallCompleted { .. }
@@ -150,7 +156,7 @@ impl RunEventKind {
     /// About how many bytes the event brings along.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::RunContent { content } => content.size(),
+            Self::RunContent { content } | Self::ReasoningContentDelta { reasoning_content: content } => content.size(),
             Self::CustomEvent { name, data } => name.len() + data.size(),
             Self::ToolCallStarted { tool } | Self::ToolCallCompleted { tool } => tool.weight(),
             // The error is the result as well.
@@ -164,6 +170,24 @@ impl RunEventKind {
             | Self::RunCompleted { .. }
             | Self::RunCancelled { .. } => 0,
         }
+    }
+
+    /// Goes on with the next piece of the same text, if both together have at most so many bytes.
+    pub(crate) fn go_on_with(&mut self, next: &Self, most: usize) -> bool {
+        let ((Self::RunContent { content: before }, Self::RunContent { content: next })
+        | (
+            Self::ReasoningContentDelta { reasoning_content: before },
+            Self::ReasoningContentDelta { reasoning_content: next },
+        )) = (self, next)
+        else {
+            return false;
+        };
+        let both = before.as_text().zip(next.as_text());
+        let fits = both.is_some_and(|(before, next)| before.len() + next.len() <= most);
+        if fits {
+            before.push_str(next.as_text().unwrap_or_default());
+        }
+        fits
     }
 }
 

@@ -8,14 +8,16 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::calls::Calls;
+use self::said::Said;
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
 use crate::agent::Report;
-use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, RunStatus, StepRecord, ToolExecution, Usage};
+use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, RunStatus, StepRecord, ToolExecution};
 use crate::store::StoreResult;
 use crate::store::protocol::{Advance, Change, Refusal};
 
 mod calls;
+mod said;
 
 /// Pieces of text that come within this time are joined into one event.
 const JOIN_WITHIN: Duration = Duration::from_millis(40);
@@ -55,29 +57,9 @@ struct UnderWay {
     answer: BoxFuture<'static, StoreResult<Result<(), Refusal>>>,
 }
 
-/// What the present attempt has said so far.
-struct Said {
-    text: String,
-    max_text: usize,
-    /// It wanted to say more than that.
-    overflowed: bool,
-    usage: Usage,
-    /// When user code was started; `None` before that.
-    started: Option<Instant>,
-    first_piece: Option<Duration>,
-}
-
 impl Journal {
     /// A journal of `run` that goes on at `next_seq`, and takes at most `max_text` bytes of content.
     pub(crate) fn new(run: &Run, next_seq: u64, writer: Writer, hub: Arc<Hub>, max_text: usize) -> Self {
-        let said = Said {
-            text: String::new(),
-            max_text,
-            overflowed: false,
-            usage: Usage::default(),
-            started: None,
-            first_piece: None,
-        };
         Self {
             run_id: run.output.run_id,
             attempt: run.attempt,
@@ -91,7 +73,7 @@ impl Journal {
             under_way: None,
             writer,
             hub,
-            said,
+            said: Said::new(max_text),
             calls: Calls::new(max_text),
         }
     }
@@ -133,6 +115,10 @@ impl Journal {
     fn note_event(&mut self, kind: RunEventKind) {
         match kind {
             RunEventKind::RunContent { content } => self.note_piece(content),
+            RunEventKind::ReasoningContentDelta { reasoning_content } => {
+                let reasoning_content = self.said.add_reasoning(reasoning_content);
+                self.push_piece(RunEventKind::ReasoningContentDelta { reasoning_content });
+            }
             RunEventKind::CustomEvent { name, data } => {
                 let (name, data) = (name.replace('\0', "\u{fffd}"), data.without_nul());
                 let bytes = name.len() + data.size();
@@ -170,21 +156,24 @@ impl Journal {
     }
 
     fn note_piece(&mut self, piece: Content) {
-        let piece = self.said.add(piece);
-        let text = piece.as_text().unwrap_or_default();
-        if text.is_empty() {
+        let content = self.said.add(piece);
+        if content.as_text().is_some_and(|text| !text.is_empty()) {
+            self.said.first_piece = self.said.first_piece.or(self.said.started.map(|started| started.elapsed()));
+        }
+        self.push_piece(RunEventKind::RunContent { content });
+    }
+
+    /// Pushes a piece of a text, or has the one before it go on.
+    fn push_piece(&mut self, piece: RunEventKind) {
+        let bytes = piece.weight();
+        if bytes == 0 {
             return;
         }
-        self.said.first_piece = self.said.first_piece.or(self.said.started.map(|started| started.elapsed()));
-        if let Some(RunEvent { kind: RunEventKind::RunContent { content }, .. }) = self.waiting.last_mut()
-            && content.as_text().is_some_and(|before| before.len() + text.len() <= PIECE)
-        {
-            self.waiting_bytes += text.len();
-            content.push_str(text);
-            return;
+        if self.waiting.last_mut().is_some_and(|last| last.kind.go_on_with(&piece, PIECE)) {
+            self.waiting_bytes += bytes;
+        } else {
+            self.push(piece, bytes, JOIN_WITHIN);
         }
-        let bytes = text.len();
-        self.push(RunEventKind::RunContent { content: piece }, bytes, JOIN_WITHIN);
     }
 
     fn push(&mut self, kind: RunEventKind, bytes: usize, patience: Duration) {
@@ -332,24 +321,4 @@ impl Journal {
         }
         Ok(answer)
     }
-}
-
-impl Said {
-    /// Adds a piece of text, as far as it may be said, and gives that.
-    fn add(&mut self, piece: Content) -> Content {
-        let mut piece = piece.without_nul();
-        let room = self.max_text - self.text.len();
-        if piece.size() > room {
-            self.overflowed = true;
-            piece = Content::from(head(piece.as_text().unwrap_or_default(), room));
-        }
-        self.text.push_str(piece.as_text().unwrap_or_default());
-        piece
-    }
-}
-
-/// As much of the beginning of `text` as fits into `bytes` without cutting a character.
-fn head(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or_default()]
 }

@@ -139,6 +139,7 @@ impl Scene {
             | RunEventKind::ToolCallStarted { .. }
             | RunEventKind::ToolCallCompleted { .. }
             | RunEventKind::ToolCallError { .. }
+            | RunEventKind::ReasoningContentDelta { .. }
             | RunEventKind::CustomEvent { .. } => "unexpected",
         };
         events.iter().map(|event| name(&event.kind)).collect()

@@ -65,6 +65,9 @@ async fn take(
                 first_piece.get_or_insert_with(|| asked.elapsed());
                 cx.emit_text(text).await;
             }
+            Some(Ok(ModelEvent::Reasoning(text))) => {
+                cx.say(RunEventKind::ReasoningContentDelta { reasoning_content: text.into() }).await;
+            }
             Some(Ok(ModelEvent::Done(turn))) => break turn,
             Some(Ok(ModelEvent::Note(note))) => notes.remember(note).await?,
             Some(Ok(ModelEvent::Instead { model, provider: other })) => {

@@ -18,6 +18,10 @@ enum Event {
     Created { response: Created },
     #[serde(rename = "response.output_text.delta", alias = "response.refusal.delta")]
     Delta { delta: String },
+    #[serde(rename = "response.reasoning_summary_part.added")]
+    SummaryPart,
+    #[serde(rename = "response.reasoning_summary_text.delta")]
+    SummaryDelta { delta: String },
     #[serde(rename = "response.output_item.done")]
     ItemDone { item: Value },
     #[serde(rename = "response.completed")]
@@ -138,8 +142,10 @@ pub(super) struct Heard {
     background: Option<Background>,
     text: String,
     items: Vec<Value>,
-    /// The bytes of both together.
+    /// The bytes of all that was heard.
     size: usize,
+    /// Whether a part of the reasoning was summed up.
+    summed_up: bool,
     response_id: Option<String>,
 }
 
@@ -171,7 +177,14 @@ impl Listener for Heard {
         match known {
             Event::Other => Ok(None),
             Event::Created { response } => Ok(self.note(response.id)),
-            Event::Delta { delta } if delta.is_empty() => Ok(None),
+            // The parts are paragraphs.
+            Event::SummaryPart => Ok(self.summed_up.then(|| ModelEvent::Reasoning("\n\n".to_owned()))),
+            Event::SummaryDelta { delta } | Event::Delta { delta } if delta.is_empty() => Ok(None),
+            Event::SummaryDelta { delta } => {
+                self.grow(delta.len())?;
+                self.summed_up = true;
+                Ok(Some(ModelEvent::Reasoning(delta)))
+            }
             Event::Delta { delta } => {
                 self.grow(delta.len())?;
                 self.text.push_str(&delta);

@@ -95,12 +95,12 @@ export function timelineOf() {
   return {
     node,
     add(event) {
-      if (event.event !== 'RunContent') {
+      if (event.event !== 'RunContent' && event.event !== 'ReasoningContentDelta') {
         pieces = null;
         push(event, ...wordsOf(event));
         return;
       }
-      pieces ??= { count: 0, said: push(event, 'RunContent', '') };
+      if (pieces?.of !== event.event) pieces = { of: event.event, count: 0, said: push(event, event.event, '') };
       pieces.count += 1;
       setText(pieces.said, pieces.count === 1 ? '1 piece' : `${pieces.count.toLocaleString('en')} pieces`);
     },

@@ -1,12 +1,12 @@
 //! What the Responses API has of its own: reasoning that goes back, and answers that are referred to.
 
-use greenroom::OpenAIResponses;
-use greenroom::Usage;
 use greenroom::model::{Message, ModelRequest, ModelTurn};
+use greenroom::{Agent, NewRun, OpenAIResponses, RunEventKind, Store, Usage};
 use serde_json::{Value, json};
 
 use super::{Client, hear, replying, sum, turn_of};
 use crate::scripted_openai::{Reply, ScriptedOpenAi, response};
+use crate::support::{log, names, settled, start};
 
 fn output(encrypted: Option<&str>) -> Value {
     let mut reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": []});
@@ -54,6 +54,37 @@ async fn what_the_model_has_reasoned_goes_back_with_its_calls() {
         assert_eq!(Value::from(input[2..4].to_vec()), output(encrypted));
         assert_eq!(input[4], json!({"type": "function_call_output", "call_id": "call_1", "output": "3"}));
     }
+}
+
+fn summed_up(text: &str) -> [Value; 2] {
+    let (begun, piece) = ("response.reasoning_summary_part.added", "response.reasoning_summary_text.delta");
+    [json!({"type": begun, "summary_index": 0}), json!({"type": piece, "delta": text})]
+}
+
+#[tokio::test]
+async fn those_who_follow_the_run_see_what_the_model_says_about_its_reasoning() {
+    let said = [summed_up("**Adding** one"), summed_up("and **two**")].concat();
+    let piece = json!({"type": "response.output_text.delta", "delta": "Three."});
+    let done = json!({"type": "response.completed", "response": response(&json!({}), Some("Three."), &json!({}))});
+    let server = replying(Reply::events(said.into_iter().chain([piece, done]))).await;
+    let model = OpenAIResponses::at(&server).reasoning_summary("auto");
+    let runtime = start(Store::sqlite_in_memory(), Agent::builder("adder").model(model)).await;
+    let run = runtime.submit(NewRun::new("adder", "1 + 2")).await.unwrap();
+
+    let output = settled(&run).await;
+    let log = log(&runtime, run.run_id()).await;
+
+    assert_eq!(output.content.as_ref().unwrap().as_text(), Some("Three."));
+    let mut kinds = names(&log);
+    kinds.dedup();
+    let turn = ["ModelRequestStarted", "ReasoningContentDelta", "RunContent", "ModelRequestCompleted"];
+    assert_eq!(kinds, [&["RunStarted"], &turn[..], &["RunCompleted"]].concat());
+    let reasoned = log.iter().filter_map(|event| match &event.kind {
+        RunEventKind::ReasoningContentDelta { reasoning_content } => reasoning_content.as_text(),
+        _ => None,
+    });
+    assert_eq!(reasoned.collect::<String>(), "**Adding** one\n\nand **two**");
+    assert!(!format!("{log:?}").contains("Adding"));
 }
 
 #[tokio::test]
