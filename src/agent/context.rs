@@ -61,9 +61,18 @@ pub(crate) enum Report {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CancelSignal {
     token: CancellationToken,
-    heeded: Arc<AtomicBool>,
-    for_good: Arc<AtomicBool>,
-    panic: Arc<OnceLock<String>>,
+    known: Arc<Known>,
+}
+
+/// What is known of an end.
+#[derive(Debug, Default)]
+struct Known {
+    /// User code has asked about a cancel.
+    heeded: AtomicBool,
+    /// No attempt follows.
+    for_good: AtomicBool,
+    /// With what a part of user code has panicked.
+    panic: OnceLock<String>,
 }
 
 impl CancelSignal {
@@ -74,7 +83,7 @@ impl CancelSignal {
     /// Waits until a part of user code has panicked that has left the rest at work, and says with what.
     pub(crate) async fn panicked(&self) -> String {
         self.token.cancelled().await;
-        match self.panic.get() {
+        match self.known.panic.get() {
             Some(message) => message.clone(),
             None => std::future::pending().await,
         }
@@ -82,12 +91,12 @@ impl CancelSignal {
 
     /// Says that no attempt follows.
     pub(crate) fn no_other_follows(&self) {
-        self.for_good.store(true, Ordering::Release);
+        self.known.for_good.store(true, Ordering::Release);
     }
 
     /// Whether user code has ever asked about a cancel, so that it is worth waiting for it to react.
     pub(crate) fn is_heeded(&self) -> bool {
-        self.heeded.load(Ordering::Acquire)
+        self.known.heeded.load(Ordering::Acquire)
     }
 }
 
@@ -237,13 +246,13 @@ impl RunContext {
 
     /// Whether the run was ended early, and no attempt follows.
     pub(crate) fn ends_for_good(&self) -> bool {
-        self.0.cancel.for_good.load(Ordering::Acquire)
+        self.0.cancel.known.for_good.load(Ordering::Acquire)
     }
 
     /// Says that a part of the code has panicked: the rest is told that the run is to end, as it is by a cancel.
     pub(super) fn note_panic(&self, message: String) {
         // Of several, the first one is it.
-        self.0.cancel.panic.get_or_init(|| message);
+        self.0.cancel.known.panic.get_or_init(|| message);
         self.0.cancel.send();
     }
 
@@ -265,14 +274,14 @@ impl RunContext {
     ///
     /// The future can be dropped and asked for again.
     pub async fn cancelled(&self) {
-        self.0.cancel.heeded.store(true, Ordering::Release);
+        self.0.cancel.known.heeded.store(true, Ordering::Release);
         self.0.cancel.token.cancelled().await;
     }
 
     /// Whether the run is to end early. Counts as asking, see [`cancelled`](Self::cancelled).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancel.heeded.store(true, Ordering::Release);
+        self.0.cancel.known.heeded.store(true, Ordering::Release);
         self.0.cancel.token.is_cancelled()
     }
 }
