@@ -85,7 +85,7 @@ pub struct Run {
     /// The caller's key under which the run was submitted once, when the caller brought one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// How many runs are above this one: 0 unless it is the child of another.
+    /// How many runs were above this one when it was submitted: 0 unless it is the child of another.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub depth: u16,
     /// The trace that the run is part of, see [`NewRun::traceparent`].

@@ -20,7 +20,8 @@ pub struct RunOutput {
     /// Whom the run belongs to, when the caller said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
-    /// The run that has submitted this one as its child.
+    /// The run that has submitted this one as its child or, when that one had failed, the one that has
+    /// [resumed](crate::Runtime::resume_failed) it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<RunId>,
     /// Where the run is in its life.

@@ -46,6 +46,9 @@ impl Runtime {
     /// **Keys.** Each step keeps its [key](crate::StepKey), also one that had begun in the failed run and was not finished: a
     /// service that has seen it there can tell that it comes again.
     ///
+    /// **Children.** The [children](crate::RunContext::sub_run) of the failed run become those of the new one, whatever has
+    /// become of them: it finds each where it is by then, and a cancel of it reaches them.
+    ///
     /// **Once.** A failed run is resumed by one run: whoever asks for the same again, at the same time or later, gets that
     /// one, with the status that it has by then. When it fails as well, it can be resumed in its turn.
     ///

@@ -97,7 +97,8 @@ macro_rules! suite {
                     a_child_of_a_cancelled_run_is_never_started
                     a_cancel_is_handed_down_one_after_the_other
                     children_are_no_part_of_the_history_of_a_session
-                    a_settled_child_is_kept_as_long_as_its_parent_lives;
+                    a_settled_child_is_kept_as_long_as_its_parent_lives
+                    a_run_that_resumes_a_failed_one_takes_over_its_children;
                 claims:
                     the_most_urgent_and_then_the_oldest_run_comes_first
                     a_claim_takes_no_more_than_its_limit

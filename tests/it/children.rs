@@ -17,6 +17,7 @@ use crate::postgres::{Database, fresh_database};
 use crate::support::{DropGuard, Gate, LONG, gated, on_each_store, settled, soon, start, text};
 
 mod cascade;
+mod resumed;
 
 async fn start_all(store: impl Into<Store>, agents: impl IntoIterator<Item = AgentBuilder>) -> Runtime {
     start_with(store, agents, 10).await

@@ -36,8 +36,8 @@ CREATE TABLE runs (
         CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
-COMMENT ON COLUMN runs.parent_run_id IS 'The run that has submitted this one as its child.';
-COMMENT ON COLUMN runs.depth IS 'How many runs are above this one.';
+COMMENT ON COLUMN runs.parent_run_id IS 'The run that has submitted this one as its child, or that has resumed that run.';
+COMMENT ON COLUMN runs.depth IS 'How many runs were above this one when it was submitted.';
 COMMENT ON COLUMN runs.idempotency_key IS 'The caller''s key; of an agent and a user, one run has it.';
 COMMENT ON COLUMN runs.attempt IS 'How many times the run was taken up; the fencing token on every write.';
 COMMENT ON COLUMN runs.starts IS 'How many times user code was started, attempts that were handed back not counted.';

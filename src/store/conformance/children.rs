@@ -6,17 +6,10 @@ use std::time::Duration;
 use super::samples::*;
 use crate::run::RunId;
 use crate::run::RunStatus::{Cancelled, Completed, Error, Running};
-use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal, Takeover, take_over};
+use crate::store::protocol::{
+    CancelWritten, Change, InsertRun, Inserted, Refusal, Takeover, Write, Written, take_over,
+};
 use crate::store::{History, RunQuery, RunStore};
-
-/// A child of `parent`, which nobody has yet.
-fn child_of(parent: &Attempt<'_>) -> InsertRun {
-    let child = with(unowned(), |run| {
-        run.output.parent_run_id = Some(parent.run_id);
-        run.depth = 1;
-    });
-    InsertRun { parent_attempt: Some(parent.attempt), ..child }
-}
 
 fn taken_up(child: InsertRun) -> InsertRun {
     InsertRun { node: owned().node, ..child }
@@ -150,4 +143,54 @@ pub(super) async fn a_settled_child_is_kept_as_long_as_its_parent_lives(store: &
     assert!(store.get(child).await.unwrap().is_some());
     parent.write(settle(Completed)).await;
     assert_eq!(prune().await, 2);
+}
+
+pub(super) async fn a_run_that_resumes_a_failed_one_takes_over_its_children(store: &dyn RunStore) {
+    let mut failed = Attempt::start(store, owned()).await;
+    let other = Attempt::start(store, owned()).await;
+    let waiting = child_of(&failed);
+    submit(store, &waiting).await;
+    let mut live = Attempt::start(store, taken_up(child_of(&failed))).await;
+    let done = settled(store, taken_up(child_of(&failed)), Completed).await;
+    let of_other = Attempt::start(store, taken_up(child_of(&other))).await.run_id;
+    failed.write(settle(Error)).await;
+    let before = get(store, done).await;
+
+    let heir = InsertRun { node: owned().node, ..heir_of(failed.run_id) };
+    let mut second = Attempt::start(store, heir.clone()).await;
+    let of_whom = async |run_id| get(store, run_id).await.output.parent_run_id;
+    let children = [id(&waiting), live.run_id, done];
+    for child in children {
+        assert_eq!(of_whom(child).await, Some(second.run_id));
+    }
+    assert_eq!(of_whom(of_other).await, Some(other.run_id));
+    let mut after = get(store, done).await;
+    after.output.parent_run_id = Some(failed.run_id);
+    assert_eq!(after, before, "nothing else of it has changed");
+    assert_eq!(store.list(RunQuery::new().parent_run_id(second.run_id)).await.unwrap().len(), 3);
+    assert!(store.list(RunQuery::new().parent_run_id(failed.run_id)).await.unwrap().is_empty());
+    // Submitted again, by the same step, it is the one that is there.
+    let again = InsertRun { parent_attempt: Some(second.attempt), ..waiting.clone() };
+    let again = with(again, |run| run.output.parent_run_id = Some(second.run_id));
+    assert!(matches!(insert(store, &again).await, Inserted::Existing { .. }));
+
+    second.write(settle(Error)).await;
+    // In one batch with what one of the children says.
+    let third = InsertRun { node: owned().node, ..heir_of(second.run_id) };
+    let said = live.next(Change::Append);
+    live.next_seq = said.next_seq();
+    let batch = [Write::Insert(Box::new(third.clone())), Write::Advance(Box::new(said))];
+    let written = write_all(store, batch).await;
+    let is_done = matches!(written[..], [Written::Insert(Inserted::New { .. }), Written::Advance(Ok(()))]);
+    assert!(is_done, "{written:?}");
+    let mut third = Attempt { store, run_id: id(&third), attempt: 1, next_seq: 0 };
+    // Whoever resumes the first one again takes nothing away.
+    assert!(matches!(insert(store, &heir).await, Inserted::Existing { .. }));
+    for child in children {
+        assert_eq!(of_whom(child).await, Some(third.run_id));
+    }
+    third.write(settle(Cancelled)).await;
+    assert_eq!(uncancelled(store, Some(vec![third.run_id])).await, BTreeSet::from([id(&waiting), live.run_id]));
+    assert!(facts(store, id(&waiting)).await.cancel_wanted && !facts(store, of_other).await.cancel_wanted);
+    live.write(settle(Cancelled)).await;
 }

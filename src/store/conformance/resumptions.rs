@@ -3,16 +3,11 @@
 use super::samples::*;
 use crate::run::RunStatus::{Cancelled, Completed, Error, Paused, Pending, Running};
 use crate::run::{RunId, RunStatus, StepRecord};
-use crate::store::protocol::{Advance, Change, INHERITED, InsertRun, Inserted, Write, Written};
+use crate::store::protocol::{Advance, Change, INHERITED, Inserted, Write, Written};
 use crate::store::{NodeId, RunStore};
 
 fn finished(position: u32, first_attempt: u32) -> StepRecord {
     StepRecord { position, first_attempt, name: format!("step {position}"), result: format!("[{first_attempt}]") }
-}
-
-/// A run that is to resume `failed`.
-fn heir_of(failed: RunId) -> InsertRun {
-    InsertRun { resumes: Some(failed), ..with(unowned(), |run| run.origin = Some(failed)) }
 }
 
 async fn remember(attempt: &mut Attempt<'_>, steps: Vec<StepRecord>) {

@@ -83,6 +83,20 @@ pub(in crate::store) fn with(base: InsertRun, change: impl FnOnce(&mut Run)) -> 
     insert
 }
 
+/// A child of `parent`, which nobody has yet.
+pub(in crate::store) fn child_of(parent: &Attempt<'_>) -> InsertRun {
+    let child = with(unowned(), |run| {
+        run.output.parent_run_id = Some(parent.run_id);
+        run.depth = 1;
+    });
+    InsertRun { parent_attempt: Some(parent.attempt), ..child }
+}
+
+/// A run that is to resume `failed`.
+pub(in crate::store) fn heir_of(failed: RunId) -> InsertRun {
+    InsertRun { resumes: Some(failed), ..with(unowned(), |run| run.origin = Some(failed)) }
+}
+
 /// A run that should have been started as soon as it was there.
 pub(in crate::store) fn late(base: InsertRun) -> InsertRun {
     InsertRun { queue_timeout: Some(Duration::ZERO), ..base }

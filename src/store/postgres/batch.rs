@@ -34,19 +34,29 @@ impl WriteBatch {
     /// Writes what there is: a part that is empty is no part of the statement.
     pub(super) async fn write(&self, conn: &mut Connection) -> QueryResult<BatchWritten> {
         let mut written = BatchWritten::default();
-        match (self.insert.is_empty(), self.advance.is_empty()) {
-            (true, true) => {}
-            (false, true) => written.new = (&self.insert).get_results(conn).await?,
-            (true, false) => {
-                let done: Vec<Uuid> = (&self.advance).get_results(conn).await?;
-                written.done = done.into_iter().map(RunId::from).collect();
-            }
-            (false, false) => {
-                let rows: Vec<Row> = self.get_results(conn).await?;
-                rows.into_iter().for_each(|row| written.add(row));
-            }
+        if self.advance.is_empty() {
+            written.new = self.insert(conn).await?;
+        } else if self.insert.is_empty() {
+            written.done = self.advance(conn).await?;
+        } else {
+            let rows: Vec<Row> = self.get_results(conn).await?;
+            rows.into_iter().for_each(|row| written.add(row));
         }
         Ok(written)
+    }
+
+    /// Writes the inserts alone.
+    pub(super) async fn insert(&self, conn: &mut Connection) -> QueryResult<Vec<NewRow>> {
+        if self.insert.is_empty() { Ok(Vec::new()) } else { (&self.insert).get_results(conn).await }
+    }
+
+    /// Writes the advances alone.
+    pub(super) async fn advance(&self, conn: &mut Connection) -> QueryResult<HashSet<RunId>> {
+        if self.advance.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let done: Vec<Uuid> = (&self.advance).get_results(conn).await?;
+        Ok(done.into_iter().map(RunId::from).collect())
     }
 }
 

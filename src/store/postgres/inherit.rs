@@ -39,11 +39,12 @@ impl Heirs {
         Ok(self.0.iter().filter(|(_, failed)| !has_failed(failed)).map(|(heir, _)| *heir).collect())
     }
 
-    /// Gives the heirs that are `new` the steps of what they resume, and whom that was to tell.
+    /// Gives the heirs that are `new` the steps and the children of what they resume, and whom that was to tell.
     pub(super) async fn inherit(self, conn: &mut Connection, new: &[NewRow]) -> QueryResult<()> {
         let is_new = |heir: &Uuid| new.iter().any(|row| row.0 == *heir);
         let (heirs, failed): (Vec<_>, Vec<_>) = self.0.into_iter().filter(|(heir, _)| is_new(heir)).unzip();
         if !heirs.is_empty() {
+            let _moved: Vec<Uuid> = HandOver { heirs: heirs.clone(), failed: failed.clone() }.get_results(conn).await?;
             let first_attempt = i32::try_from(INHERITED).unwrap_or_default();
             let _told: Vec<Uuid> = Inherit { heirs, failed, first_attempt }.get_results(conn).await?;
         }
@@ -65,7 +66,8 @@ pub(super) async fn statuses(conn: &mut Connection, inserts: &[&InsertRun]) -> S
     found.into_iter().map(read).collect()
 }
 
-/// The statuses of runs, which stay as long as the transaction lasts.
+/// The statuses of runs, which stay as long as the transaction lasts. This waits for children of theirs that are just being
+/// inserted, and whose insert began before they had settled.
 struct LockStatuses {
     run_ids: Vec<Uuid>,
 }
@@ -76,7 +78,31 @@ impl QueryFragment<Pg> for LockStatuses {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         push!(out,
             "SELECT run_id, status FROM runs WHERE run_id = ANY(", &self.run_ids => Array<SqlUuid>,
-            ") ORDER BY run_id FOR KEY SHARE"
+            ") ORDER BY run_id FOR UPDATE"
+        );
+        Ok(())
+    }
+}
+
+/// Makes the children of failed runs those of their heirs, whatever has become of them.
+pub(super) struct HandOver {
+    pub(super) heirs: Vec<Uuid>,
+    pub(super) failed: Vec<Uuid>,
+}
+
+statement!(HandOver -> SqlUuid);
+
+impl QueryFragment<Pg> for HandOver {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // Locked in the order of their ids, as by whoever else writes to several of them.
+        push!(out,
+            "WITH pairs AS (SELECT * FROM unnest(", &self.heirs => Array<SqlUuid>,
+            ", ", &self.failed => Array<SqlUuid>,
+            ") AS t (heir, failed)), \
+             children AS MATERIALIZED ( \
+                SELECT c.run_id, p.heir FROM pairs p JOIN runs c ON c.parent_run_id = p.failed \
+                ORDER BY c.run_id FOR NO KEY UPDATE OF c) \
+             UPDATE runs r SET parent_run_id = c.heir FROM children c WHERE r.run_id = c.run_id RETURNING r.run_id"
         );
         Ok(())
     }

@@ -115,6 +115,7 @@ pub(super) const SELECT_NEW: &str = "SELECT run_id, created_at, run_at, start_by
 impl InsertRuns {
     /// The parts of a `WITH` that do the work; `new` has what came of it.
     pub(super) fn walk_parts<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // The lock of a parent is in nobody's way but that of who resumes it once it has failed, and takes its children over.
         push!(out,
             "asked AS (SELECT * FROM unnest(", &self.asked_by.run_ids => Array<SqlUuid>,
             ", ", &self.asked_by.session_ids => Array<Text>,
@@ -144,7 +145,7 @@ impl InsertRuns {
                 FROM asked a \
                 WHERE run_id <> ALL (", &self.refused => Array<SqlUuid>, ") AND (parent_attempt IS NULL OR EXISTS ( \
                      SELECT FROM runs p \
-                     WHERE p.run_id = a.parent_run_id AND p.attempt = a.parent_attempt AND p.status = 'RUNNING')) \
+                     WHERE p.run_id = a.parent_run_id AND p.attempt = a.parent_attempt AND p.status = 'RUNNING' FOR KEY SHARE)) \
                 ON CONFLICT DO NOTHING \
                 RETURNING run_id, user_id, created_at, run_at, start_by), \
              "

@@ -13,6 +13,7 @@ use crate::store::protocol::{InsertRun, Write};
 use crate::store::{RunStore, Store, StoreLimits, StoreResult};
 use crate::test_postgres::{Database, fresh_database};
 
+mod children;
 mod ends;
 mod everywhere;
 mod gathers;

@@ -12,6 +12,7 @@ use super::cancel;
 use super::connection::Connection;
 use super::error::{from_diesel, is_unclear};
 use super::inherit::Heirs;
+use super::insert::NewRow;
 use super::inserted;
 use super::read::{FactsRow, GetFacts};
 use super::resume;
@@ -102,20 +103,30 @@ async fn transaction(
     }
 }
 
-async fn execute(conn: &mut Connection, batch: &mut WriteBatch, heirs: Heirs) -> QueryResult<BatchWritten> {
-    // A batch alone is a transaction of its own, and saves two round trips.
-    let alone = batch.advance.cancelled.is_empty() && heirs.is_empty();
-    if alone {
-        return batch.write(conn).await;
-    }
+/// Inserts heirs with what they inherit, and the other new runs with them, in a transaction before that of what advances: the
+/// children that heirs take over and the runs that advance are each locked in the order of their ids, so not together.
+async fn insert_heirs(conn: &mut Connection, batch: &mut WriteBatch, heirs: Heirs) -> QueryResult<Vec<NewRow>> {
     conn.begin().await?;
-    if !heirs.is_empty() {
-        batch.insert.refused = heirs.refused(conn).await?;
-    }
-    let written = batch.write(conn).await?;
-    heirs.inherit(conn, &written.new).await?;
+    batch.insert.refused = heirs.refused(conn).await?;
+    let new = batch.insert(conn).await?;
+    heirs.inherit(conn, &new).await?;
+    conn.commit().await?;
+    Ok(new)
+}
+
+async fn execute(conn: &mut Connection, batch: &mut WriteBatch, heirs: Heirs) -> QueryResult<BatchWritten> {
+    let new = if heirs.is_empty() { None } else { Some(insert_heirs(conn, batch, heirs).await?) };
     let cancelled = &batch.advance.cancelled;
-    if !cancelled.is_empty() {
+    // A batch alone is a transaction of its own, and saves two round trips.
+    let alone = cancelled.is_empty();
+    if !alone {
+        conn.begin().await?;
+    }
+    let written = match new {
+        None => batch.write(conn).await?,
+        Some(new) => BatchWritten { new, done: batch.advance(conn).await? },
+    };
+    if !alone {
         diesel::sql_query(
             "DELETE FROM cancel_intents c USING runs r \
              WHERE r.run_id = ANY($1) AND r.status = 'CANCELLED' \
@@ -124,8 +135,8 @@ async fn execute(conn: &mut Connection, batch: &mut WriteBatch, heirs: Heirs) ->
         .bind::<Array<SqlUuid>, _>(cancelled)
         .execute(conn)
         .await?;
+        conn.commit().await?;
     }
-    conn.commit().await?;
     Ok(written)
 }
 

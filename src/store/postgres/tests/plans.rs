@@ -14,6 +14,7 @@ use crate::store::postgres::children::{AnyChildren, ChildrenOf};
 use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, UnstartedRuns};
 use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::connection::Connection;
+use crate::store::postgres::inherit::HandOver;
 use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
 use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
 use crate::store::postgres::resume::LockPaused;
@@ -124,6 +125,8 @@ async fn every_statement_goes_by_index() {
         assert_goes_by_index("list children", conn, ListRuns(children)).await;
         assert_goes_by_index("children", conn, ChildrenOf { parents: vec![some.as_uuid()], limit: 10 }).await;
         assert_goes_by_index("any children", conn, AnyChildren { limit: 10 }).await;
+        let hand_over = HandOver { heirs: vec![uuid], failed: vec![some.as_uuid()] };
+        assert_goes_by_index("hand over", conn, hand_over).await;
         assert_goes_by_index("continue", conn, LockPaused { run_ids: vec![some.as_uuid()] }).await;
         let history = History { before: some, session_id: "session 11".into(), user_id: None, limit: 5 };
         assert_goes_by_index("history", conn, GetHistory::from(history)).await;
