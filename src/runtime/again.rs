@@ -49,6 +49,8 @@ impl Runtime {
     /// **Children.** The [children](crate::RunContext::sub_run) of the failed run become those of the new one, whatever has
     /// become of them: it finds each where it is by then, and a cancel of it reaches them.
     ///
+    /// **Session state.** A [change](crate::RunContext::update_session_state) that the failed run has made is not made again.
+    ///
     /// **Once.** A failed run is resumed by one run: whoever asks for the same again, at the same time or later, gets that
     /// one, with the status that it has by then. When it fails as well, it can be resumed in its turn.
     ///

@@ -128,7 +128,8 @@ macro_rules! suite {
                     only_the_attempt_that_is_at_work_changes_a_state
                     a_state_is_that_of_a_session_and_a_user
                     of_changes_at_the_same_time_none_is_lost
-                    a_state_is_kept_as_long_as_its_session_has_runs;
+                    a_state_is_kept_as_long_as_its_session_has_runs
+                    a_run_that_resumes_a_failed_one_knows_the_changes_that_it_has_made;
                 turns:
                     runs_of_a_session_are_taken_up_one_after_the_other
                     a_session_is_that_of_an_agent_and_a_user_and_of_runs_that_ask_for_it

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use greenroom::schemars::JsonSchema;
 use greenroom::{
-    Agent, AgentBuilder, AgentError, CrashPolicy, NewRun, RetryPolicy, RunContext, RunStatus, Runtime, ScriptedModel,
-    ScriptedTurn, Store, Tool, ToolContext,
+    Agent, AgentBuilder, AgentError, CrashPolicy, FailureKind, NewRun, RetryPolicy, RunContext, RunStatus, Runtime,
+    ScriptedModel, ScriptedTurn, Store, Tool, ToolContext,
 };
 use serde_json::json;
 
@@ -18,6 +18,7 @@ on_each_store!(
     a_change_is_made_once_however_often_the_run_is_tried,
     users_have_states_of_their_own,
     a_tool_changes_the_state_once_for_each_call,
+    a_change_is_made_once_also_when_its_run_fails_and_is_resumed,
     a_state_that_cannot_be_is_refused,
 );
 
@@ -120,6 +121,35 @@ async fn a_tool_changes_the_state_once_for_each_call(store: Store) {
     assert_eq!(text(&settled(&run).await), "done");
     assert_eq!(runtime.session_state("s").await.unwrap().unwrap().state, json!(5));
     assert_eq!(tries.load(Ordering::SeqCst), 3);
+    runtime.shutdown(LONG).await;
+}
+
+async fn a_change_is_made_once_also_when_its_run_fails_and_is_resumed(store: Store) {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    let add = Tool::new("add", "Adds to the sum.", move |cx: ToolContext, add: Add| {
+        let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            let sum = cx.update_session_state("sum", move |sum: &mut u64| {
+                *sum += add.number;
+                *sum
+            });
+            let sum = sum.await?;
+            assert!(!first, "it breaks");
+            Ok(sum)
+        }
+    });
+    let model = ScriptedModel::new([
+        ScriptedTurn::default().then_call("add", json!({"number": 2})),
+        ScriptedTurn::text("done"),
+    ]);
+    let runtime = start(store, Agent::builder("adding").model(model).tool(add)).await;
+    let failed = runtime.submit(NewRun::new("adding", "").session_id("s")).await.unwrap();
+    assert_eq!(settled(&failed).await.error.unwrap().kind, FailureKind::Panic);
+    let resumed = settled(&failed.resume_failed().await.unwrap()).await;
+    assert_eq!((resumed.status, text(&resumed)), (RunStatus::Completed, "done"));
+    let state = runtime.session_state("s").await.unwrap().unwrap();
+    assert_eq!((state.state, state.version, tries.load(Ordering::SeqCst)), (json!(2), 1, 2));
     runtime.shutdown(LONG).await;
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::samples::*;
-use crate::run::RunStatus::Completed;
+use crate::run::RunStatus::{Completed, Error};
 use crate::run::{RunId, SessionId};
 use crate::store::RunStore;
-use crate::store::protocol::Change;
+use crate::store::protocol::{Change, InsertRun};
 use crate::store::session::{SessionKey, StateWritten, StoredState, UpdateId, WriteState};
 
 fn session(name: &str, user_id: Option<&str>) -> SessionKey {
@@ -135,4 +135,27 @@ pub(super) async fn a_state_is_kept_as_long_as_its_session_has_runs(store: &dyn 
     prune().await;
     let gone = store.session_state(own, Some(noted.id)).await.unwrap();
     assert_eq!(gone, StoredState::default());
+}
+
+pub(super) async fn a_run_that_resumes_a_failed_one_knows_the_changes_that_it_has_made(store: &dyn RunStore) {
+    let key = session("s", None);
+    let mut failed = Attempt::start(store, owned()).await;
+    let (one, two) = (change(&failed, &key, 0, "1"), change(&failed, &key, 1, "2"));
+    assert_eq!(write(store, &one).await, StateWritten::Done);
+    assert_eq!(write(store, &two).await, StateWritten::Done);
+    failed.write(settle(Error)).await;
+    let asked = async |run_id, of: &WriteState| {
+        let asked = UpdateId { run_id, ..of.id };
+        store.session_state(key.clone(), Some(asked)).await.unwrap().result
+    };
+    let mut second = Attempt::start(store, InsertRun { node: owned().node, ..heir_of(failed.run_id) }).await;
+    assert_eq!(asked(second.run_id, &one).await.as_deref(), Some("[1]"));
+    let three = change(&second, &key, 2, "3");
+    assert_eq!(write(store, &three).await, StateWritten::Done);
+    second.write(settle(Error)).await;
+    let third = submit(store, &heir_of(second.run_id)).await.output.run_id;
+    for (made, result) in [(&one, "[1]"), (&two, "[2]"), (&three, "[3]")] {
+        assert_eq!(asked(third, made).await.as_deref(), Some(result));
+    }
+    assert_eq!(asked(failed.run_id, &three).await, None, "what was resumed stays as it was");
 }

@@ -39,7 +39,8 @@ impl Heirs {
         Ok(self.0.iter().filter(|(_, failed)| !has_failed(failed)).map(|(heir, _)| *heir).collect())
     }
 
-    /// Gives the heirs that are `new` the steps and the children of what they resume, and whom that was to tell.
+    /// Gives the heirs that are `new` the steps, the children and the notes of changed states of what they resume, and whom
+    /// that was to tell.
     pub(super) async fn inherit(self, conn: &mut Connection, new: &[NewRow]) -> QueryResult<()> {
         let is_new = |heir: &Uuid| new.iter().any(|row| row.0 == *heir);
         let (heirs, failed): (Vec<_>, Vec<_>) = self.0.into_iter().filter(|(heir, _)| is_new(heir)).unzip();
@@ -127,6 +128,9 @@ impl QueryFragment<Pg> for Inherit {
                 SELECT p.heir, s.position, ", &self.first_attempt => Integer, ", s.name, s.result, now() \
                 FROM pairs p JOIN run_steps s ON s.run_id = p.failed \
                 WHERE s.first_attempt = (SELECT max(m.first_attempt) FROM run_steps m WHERE m.run_id = p.failed)), \
+             updates AS ( \
+                INSERT INTO session_updates (run_id, update_id, result) \
+                SELECT p.heir, u.update_id, u.result FROM pairs p JOIN session_updates u ON u.run_id = p.failed), \
              told AS ( \
                 UPDATE run_inputs i SET webhook = f.webhook FROM pairs p JOIN run_inputs f ON f.run_id = p.failed \
                 WHERE i.run_id = p.heir AND f.webhook IS NOT NULL RETURNING i.run_id) \
