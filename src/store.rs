@@ -165,8 +165,8 @@ pub(crate) trait RunStore: Send + Sync + 'static {
     /// The unsettled runs of `node` that another process wants cancelled.
     fn cancel_requests(&self, node: NodeId) -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
 
-    /// At most `limit` unsettled runs whose parent has settled as `CANCELLED` and that nobody has asked to cancel: children of
-    /// `parents`, or of any run.
+    /// At most `limit` unsettled runs below one that has settled as `CANCELLED`, of `parents` or any, whose own parent has
+    /// settled, however it did, and that nobody has asked to cancel. What is below an unsettled run is cancelled after that one.
     fn uncancelled_children(&self, parents: Option<Vec<RunId>>, limit: usize)
     -> BoxFuture<'_, StoreResult<Vec<RunId>>>;
 

@@ -54,8 +54,9 @@ impl RunContext {
     /// up to twice [`max_waiting`](crate::RuntimeBuilder::max_waiting).
     ///
     /// **Ends.** When the parent ends as `CANCELLED`, so do its children that have not settled, and theirs, on whichever node
-    /// they are; one that had not been started never is. When the parent ends in any other way, or is tried again, children
-    /// that it does not wait for go on. So does the child of a call whose future is dropped. A run that
+    /// they are, those of children that have settled before among them; one that had not been started never is. When the parent
+    /// ends in any other way, or is tried again, children that it does not wait for go on. So does the child of a call whose
+    /// future is dropped. A run that
     /// [resumes](crate::Runtime::resume_failed) one that has failed takes over its children.
     ///
     /// A run has at most 1,000 children, and at most 16 runs above it.

@@ -96,6 +96,8 @@ macro_rules! suite {
                     children_of_a_cancelled_run_are_found_until_somebody_has_asked
                     a_child_of_a_cancelled_run_is_never_started
                     a_cancel_is_handed_down_one_after_the_other
+                    a_cancel_is_handed_down_past_runs_that_have_settled
+                    nothing_below_a_cancelled_run_is_started
                     children_are_no_part_of_the_history_of_a_session
                     a_settled_child_is_kept_as_long_as_its_parent_lives
                     a_run_that_resumes_a_failed_one_takes_over_its_children;

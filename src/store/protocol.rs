@@ -223,7 +223,7 @@ pub(crate) struct RowFacts {
     /// How many times user code was started, attempts that were handed back not counted.
     pub(crate) starts: u32,
     pub(crate) max_attempts: u32,
-    /// Somebody's cancel is on the row, or an unexpired intent is, or the run's parent was cancelled.
+    /// Somebody's cancel is on the row, or an unexpired intent is, or a run above it was cancelled.
     pub(crate) cancel_wanted: bool,
     /// The time has passed by which the run was to be started first or, while it is paused, continued.
     pub(crate) late: bool,

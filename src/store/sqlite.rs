@@ -27,6 +27,7 @@ use crate::run::{Exchange, Run, RunEvent, RunId, RunStatus, StepRecord};
 
 #[cfg(feature = "metrics")]
 mod backlog;
+mod children;
 mod connection;
 mod count;
 #[cfg(feature = "webhooks")]
@@ -114,7 +115,7 @@ impl RunStore for Sqlite {
         parents: Option<Vec<RunId>>,
         limit: usize,
     ) -> BoxFuture<'_, StoreResult<Vec<RunId>>> {
-        Box::pin(self.reader.run(move |conn| read::uncancelled_children(conn, parents.as_deref(), limit)))
+        Box::pin(self.reader.run(move |conn| children::uncancelled(conn, parents.as_deref(), limit)))
     }
 
     fn facts(&self, run_id: RunId) -> BoxFuture<'_, StoreResult<Option<RowFacts>>> {

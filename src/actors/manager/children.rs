@@ -51,7 +51,7 @@ impl Handler<Waits> for RunManager {
 }
 
 impl RunManager {
-    /// Cancels the children of a run that was cancelled.
+    /// Cancels what is below a run that was cancelled.
     pub(super) fn cancel_children(&mut self, parent: RunId, ctx: &Context<Self>) {
         self.cascade.parents.push(parent);
         self.look_for_children(ctx);
@@ -98,7 +98,7 @@ impl Handler<Children> for RunManager {
                     });
                 }
                 for child in children {
-                    tracing::info!(run.id = %child, "cancelled with its parent");
+                    tracing::info!(run.id = %child, "cancelled with a run above it");
                     if self.live.contains_key(&child) {
                         self.cancel_live(child, None);
                     } else {

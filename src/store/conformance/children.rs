@@ -122,6 +122,45 @@ pub(super) async fn a_cancel_is_handed_down_one_after_the_other(store: &dyn RunS
     assert_eq!(uncancelled(store, None).await, BTreeSet::new());
 }
 
+pub(super) async fn a_cancel_is_handed_down_past_runs_that_have_settled(store: &dyn RunStore) {
+    let mut top = Attempt::start(store, owned()).await;
+    let mut middle = Attempt::start(store, taken_up(child_of(&top))).await;
+    let mut low = Attempt::start(store, taken_up(child_of(&middle))).await;
+    let waiting = child_of(&middle);
+    submit(store, &waiting).await;
+    let lowest = taken_up(child_of(&low));
+    let node = lowest.node.unwrap();
+    let mut lowest = Attempt::submit(store, lowest).await;
+    middle.write(settle(Completed)).await;
+    low.write(settle(Error)).await;
+    assert_eq!(uncancelled(store, None).await, BTreeSet::new());
+    assert!(!facts(store, lowest.run_id).await.cancel_wanted);
+
+    top.write(settle(Cancelled)).await;
+    let left = BTreeSet::from([id(&waiting), lowest.run_id]);
+    assert_eq!(uncancelled(store, None).await, left);
+    assert_eq!(uncancelled(store, Some(vec![top.run_id])).await, left);
+    assert_eq!(uncancelled(store, Some(vec![middle.run_id, low.run_id])).await, BTreeSet::new());
+    assert_eq!(store.uncancelled_children(Some(vec![top.run_id]), 1).await.unwrap().len(), 1);
+    assert!(facts(store, lowest.run_id).await.cancel_wanted);
+    assert_eq!(lowest.try_write(Change::Start).await, Err(Refusal::CancelWanted));
+
+    assert_eq!(cancel(store, id(&waiting)).await, CancelWritten::Cancelled);
+    assert_eq!(cancel(store, lowest.run_id).await, CancelWritten::Requested(node));
+    assert_eq!(uncancelled(store, None).await, BTreeSet::new());
+    assert_eq!(uncancelled(store, Some(vec![top.run_id])).await, BTreeSet::new());
+}
+
+pub(super) async fn nothing_below_a_cancelled_run_is_started(store: &dyn RunStore) {
+    let mut top = Attempt::start(store, owned()).await;
+    let middle = Attempt::start(store, taken_up(child_of(&top))).await;
+    let low = Attempt::start(store, taken_up(child_of(&middle))).await;
+    let mut lowest = Attempt::submit(store, taken_up(child_of(&low))).await;
+    top.write(settle(Cancelled)).await;
+    // Though those in between are still at work.
+    assert_eq!(lowest.try_write(Change::Start).await, Err(Refusal::CancelWanted));
+}
+
 pub(super) async fn children_are_no_part_of_the_history_of_a_session(store: &dyn RunStore) {
     let of_session = |insert: InsertRun| with(insert, |run| run.output.session_id = "s".into());
     let parent = Attempt::start(store, of_session(owned())).await;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use self::outputs::WriteOutputs;
 pub(super) use self::steps::RememberSteps;
+use super::children::is_below_cancelled;
 use super::row::signed;
 use super::statement::{push, statement};
 use crate::run::{Metrics, RunStatus};
@@ -175,12 +176,17 @@ impl AdvanceRuns {
                 WHERE r.run_id = a.run_id AND r.attempt = a.attempt AND r.next_seq = a.first_seq \
                   AND r.node_id IS NOT NULL AND (a.change, r.status) IN (");
         out.push_sql(&LEGAL);
-        push!(out, ") \
+        push!(
+            out,
+            ") \
                   AND (a.change NOT IN ('start', 'retry') OR r.starts < r.max_attempts) \
                   AND (a.change NOT IN ('start', 'retry', 'pause') \
                        OR (r.cancel_requested_at IS NULL AND NOT EXISTS ( \
                             SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()) \
-                           AND NOT EXISTS (SELECT FROM runs p WHERE p.run_id = r.parent_run_id AND p.status = 'CANCELLED'))) \
+                           AND NOT "
+        );
+        out.push_sql(is_below_cancelled!());
+        push!(out, ")) \
                   AND (a.change <> 'start' OR r.start_by IS NULL OR r.start_by > now() OR r.starts > 0 \
                        OR r.status <> 'PENDING') \
                 RETURNING r.run_id), \

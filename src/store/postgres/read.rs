@@ -7,6 +7,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
+use super::children::is_below_cancelled;
 use super::row::{RUN_COLUMNS, RunColumns, corrupt, json, unsigned};
 use super::statement::{push, statement};
 use crate::run::{Exchange, RunEvent, RunId, RunStatus, StepRecord};
@@ -38,11 +39,14 @@ pub(super) struct GetFacts {
 }
 
 /// The columns of a [`FactsRow`], of `r`.
-pub(super) const FACTS: &str = "r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
+pub(super) const FACTS: &str = concat!(
+    "r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
      r.cancel_requested_at IS NOT NULL OR EXISTS ( \
         SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()) \
-     OR EXISTS (SELECT FROM runs p WHERE p.run_id = r.parent_run_id AND p.status = 'CANCELLED'), \
-     COALESCE(r.start_by <= now(), false)";
+     OR ",
+    is_below_cancelled!(),
+    ", COALESCE(r.start_by <= now(), false)"
+);
 
 /// The types of [`FACTS`].
 pub(super) type Facts = (SqlUuid, Text, Integer, Nullable<SqlUuid>, BigInt, Integer, Integer, Bool, Bool);

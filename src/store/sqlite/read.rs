@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
+use super::children::IS_BELOW_CANCELLED;
 use super::row::{self, EventRow, FactsRow, InputRow, OutputRow, RunRow, StepRow, StoredRun};
 use super::schema::{cancel_intents, run_events, run_inputs, run_outputs, run_steps, runs};
 use super::{bound, error::unreadable};
@@ -42,15 +43,11 @@ macro_rules! facts_of {
                     .filter(cancel_intents::user_id.eq("").or(cancel_intents::user_id.nullable().is(runs::user_id)))
                     .filter(cancel_intents::expires_at.gt($now)),
             ),
-            sql::<Bool>(PARENT_IS_CANCELLED),
+            sql::<Bool>(IS_BELOW_CANCELLED),
             coalesce_bool(runs::start_by.le($now), false),
         )
     };
 }
-
-/// Of a row of `runs`: it is a child of a run that was cancelled.
-const PARENT_IS_CANCELLED: &str =
-    "EXISTS (SELECT 1 FROM runs AS p WHERE p.run_id = runs.parent_run_id AND p.status = 'CANCELLED')";
 
 /// The tables of a [`StoredRun`].
 macro_rules! stored_runs {
@@ -272,27 +269,6 @@ pub(super) fn cancel_requests(conn: &mut SqliteConnection, node: NodeId) -> Stor
         .filter(runs::cancel_requested_at.is_not_null())
         .select(runs::run_id)
         .load(conn)?;
-    ids.iter().map(|id| id.parse().map_err(unreadable("run_id"))).collect()
-}
-
-/// The unsettled children of cancelled runs that nobody has asked to cancel.
-pub(super) fn uncancelled_children(
-    conn: &mut SqliteConnection,
-    parents: Option<&[RunId]>,
-    limit: usize,
-) -> StoreResult<Vec<RunId>> {
-    let mut found = runs::table
-        .filter(runs::parent_run_id.is_not_null())
-        .filter(runs::settled_at.is_null())
-        .filter(runs::cancel_requested_at.is_null())
-        .filter(sql::<Bool>(PARENT_IS_CANCELLED))
-        .select(runs::run_id)
-        .limit(bound(limit))
-        .into_boxed::<Sqlite>();
-    if let Some(parents) = parents {
-        found = found.filter(runs::parent_run_id.eq_any(parents.iter().map(ToString::to_string)));
-    }
-    let ids: Vec<String> = found.load(conn)?;
     ids.iter().map(|id| id.parse().map_err(unreadable("run_id"))).collect()
 }
 

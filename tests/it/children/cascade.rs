@@ -11,6 +11,7 @@ on_each_store!(
     a_cancel_reaches_children_and_their_children,
     a_child_that_waits_for_room_is_cancelled_with_its_parent,
     a_paused_child_is_cancelled_with_its_parent,
+    a_cancel_reaches_past_a_child_that_has_completed,
 );
 
 /// Has a child of the agent `below` and waits for it.
@@ -104,6 +105,37 @@ async fn a_paused_child_is_cancelled_with_its_parent(store: Store) {
     .await;
     run.cancel().await.unwrap();
     is_cancelled(&runtime, child).await;
+    runtime.shutdown(LONG).await;
+}
+
+async fn a_cancel_reaches_past_a_child_that_has_completed(store: Store) {
+    let gate = Gate::new();
+    let submitting = Agent::builder("submitting").code(|cx: RunContext| async move {
+        cx.submit_child("now", NewRun::new("busy", "")).await?;
+        let late = NewRun::new("busy", "").run_at(chrono::Utc::now() + chrono::Duration::days(1));
+        cx.submit_child("tomorrow", late).await
+    });
+    let top = Agent::builder("top").code(|cx: RunContext| async move {
+        cx.sub_run("below", NewRun::new("submitting", "")).await?;
+        cx.sub_run("beside", NewRun::new("busy", "")).await
+    });
+    let builder = Runtime::builder().store(store).poll_interval(NEVER);
+    let agents = [top, submitting, busy(&gate)];
+    let runtime = agents.into_iter().fold(builder, greenroom::RuntimeBuilder::agent).start().await.unwrap();
+    let run = runtime.submit(NewRun::new("top", "")).await.unwrap();
+    // The grandchild, and the second child, for which the first one has completed.
+    gate.arrivals(2).await;
+    let found = children(&runtime, run.run_id()).await;
+    let completed = found.iter().find(|child| child.output.status == RunStatus::Completed).unwrap();
+    let grandchildren = children(&runtime, completed.output.run_id).await;
+    assert_eq!(grandchildren.len(), 2);
+
+    run.cancel().await.unwrap();
+    for grandchild in grandchildren {
+        is_cancelled(&runtime, grandchild.output.run_id).await;
+    }
+    // Their code is gone.
+    gate.arrivals(2).await;
     runtime.shutdown(LONG).await;
 }
 

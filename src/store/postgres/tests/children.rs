@@ -10,7 +10,7 @@ use crate::store::RunQuery;
 use crate::store::conformance::samples::{self, Attempt, child_of, heir_of, id, ids, owned, settle};
 use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::insert::{InsertRuns, NewRow};
-use crate::store::protocol::Inserted;
+use crate::store::protocol::{Change, InsertRun, Inserted};
 
 #[tokio::test]
 async fn who_resumes_a_failed_run_waits_for_the_child_that_it_was_just_submitting() {
@@ -40,4 +40,27 @@ async fn who_resumes_a_failed_run_waits_for_the_child_that_it_was_just_submittin
         let children = store.list(RunQuery::new().parent_run_id(id(&heir))).await.unwrap();
         assert_eq!(ids(&children), Vec::from_iter(is_there.then_some(id(&child))), "{end}");
     }
+}
+
+#[tokio::test]
+async fn a_start_that_has_waited_for_its_row_passes_when_nothing_above_it_was_cancelled() {
+    let (database, store) = fresh().await;
+    let mut other = connection(&database, Purpose::Write).await;
+    let mut lowest = Attempt::start(&*store, owned()).await;
+    for _ in 0..3 {
+        lowest = Attempt::start(&*store, InsertRun { node: owned().node, ..child_of(&lowest) }).await;
+    }
+    let lowest = Attempt::submit(&*store, InsertRun { node: owned().node, ..child_of(&lowest) }).await;
+    sql(&mut other, "BEGIN").await;
+    sql(&mut other, &format!("UPDATE runs SET priority = 7 WHERE run_id = '{}'", lowest.run_id)).await;
+
+    let start = lowest.next(Change::Start);
+    let started = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { samples::advance(&*store, &start).await }
+    });
+    somebody_waits(&database).await;
+    sql(&mut other, "COMMIT").await;
+
+    assert_eq!(started.await.unwrap(), Ok(()));
 }
