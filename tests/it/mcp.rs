@@ -1,6 +1,7 @@
 //! Tools of servers of the Model Context Protocol.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greenroom::model::{Role, ToolCall};
@@ -10,6 +11,7 @@ use greenroom::{
 };
 use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use self::server::{OverHttp, as_a_process};
 use crate::support::{LONG, log, settled, soon};
@@ -151,6 +153,24 @@ async fn a_server_that_has_died_is_started_again_by_the_next_call() {
 
     assert!(told[0].as_str().unwrap().contains("the connection to the MCP server was lost"), "{told:?}");
     assert_eq!(told[1], json!({"sum": 3}));
+}
+
+#[tokio::test]
+async fn a_server_over_http_that_was_restarted_is_connected_to_again() {
+    let server = Arc::new(Mutex::new(OverHttp::start().await));
+    let mut tools = soon(server.lock().await.server().only(["add"]).tools()).await.unwrap();
+    tools.push(Tool::with_schema("restart", "Restarts the server", json!({"type": "object"}), move |_, _| {
+        let server = Arc::clone(&server);
+        async move {
+            server.lock().await.restart().await;
+            Ok(())
+        }
+    }));
+    let add = || ("add", json!({"a": 1, "b": 2}));
+
+    let told = outputs(tools, &[add(), ("restart", json!({})), add()]).await;
+
+    assert_eq!(told, [json!({"sum": 3}), Value::Null, json!({"sum": 3})]);
 }
 
 #[tokio::test]

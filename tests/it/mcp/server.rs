@@ -19,7 +19,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use rmcp::{ServerHandler, ServiceExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::Gate;
 
@@ -92,7 +92,18 @@ pub(super) struct OverHttp {
 
 impl OverHttp {
     pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// Ends, with its connections and its sessions, and starts again in the same place.
+    pub(super) async fn restart(&mut self) {
+        self.serving.abort();
+        (&mut self.serving).await.unwrap_err();
+        *self = Self::start_at(self.address).await;
+    }
+
+    async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let calculator = Calculator { hanging: Gate::new(), given_up: Gate::new() };
         let (hanging, given_up) = (calculator.hanging.clone(), calculator.given_up.clone());
@@ -100,10 +111,11 @@ impl OverHttp {
         let service: StreamableHttpService<Calculator, LocalSessionManager> =
             StreamableHttpService::new(move || Ok(calculator.clone()), Arc::default(), config);
         let serving = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let service = TowerToHyperService::new(service.clone());
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
                 });
             }
