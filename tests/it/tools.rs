@@ -12,7 +12,9 @@ use greenroom::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::{Gate, LONG, log, names, on_each_store, pieces, settled, soon, start, submit_all, text};
+use crate::support::{
+    Gate, LONG, has_spoken, log, names, on_each_store, pieces, settled, soon, start, submit_all, text,
+};
 
 mod again;
 mod cancel;
@@ -193,4 +195,16 @@ async fn an_answer_of_a_form_is_the_content_as_json_and_another_one_is_kept_as_t
     let failed = settled(&runs[1]).await;
     assert_eq!((failed.status, text(&failed)), (RunStatus::Error, "five"));
     assert_eq!(failed.error.unwrap().kind, FailureKind::InvalidOutput);
+}
+
+#[tokio::test]
+async fn an_answer_of_a_form_that_is_cancelled_half_way_keeps_its_text() {
+    let model = ScriptedModel::new([ScriptedTurn::text(r#"{"number": "#).then_stall()]);
+    let runtime = start(Store::sqlite_in_memory(), Agent::builder("a").model(model).output::<Number>()).await;
+    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
+    has_spoken(&run).await;
+    run.cancel().await.unwrap();
+    let output = settled(&run).await;
+    assert_eq!((output.status, text(&output)), (RunStatus::Cancelled, r#"{"number": "#));
+    assert!(output.error.is_none());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use greenroom::CancelOutcome;
+use greenroom::{CancelOutcome, RetryPolicy, RunOutput, ToolExecution};
 
 use super::*;
 use crate::support::DropGuard;
@@ -11,6 +11,8 @@ on_each_store!(
     after_a_cancel_in_the_first_of_four_turns_no_tool_is_called_and_no_turn_asked_for,
     after_a_cancel_in_the_first_of_four_calls_no_other_is_made,
     a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled,
+    a_blocking_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled,
+    a_call_that_waits_to_be_tried_again_is_not_tried_after_a_cancel,
     a_panic_of_a_tool_lets_the_others_clean_up_and_no_other_begin,
 );
 
@@ -36,6 +38,12 @@ fn four_calls(together: bool, begun: &Gate, dropped: &Gate, calls: &Arc<AtomicU6
     (model.clone(), Agent::builder("a").model(model).tool(work).parallel_tool_calls(1))
 }
 
+/// The calls that a run has made, and which of them had ended.
+fn ended(output: &RunOutput) -> Vec<(&str, bool)> {
+    let has_ended = |call: &ToolExecution| call.result.is_some() && call.metrics.is_some();
+    output.tools.iter().map(|call| (call.tool_call_id.as_str(), has_ended(call))).collect()
+}
+
 async fn cancelled_in_the_first_call(store: Store, together: bool) {
     let (begun, dropped, calls) = (Gate::new(), Gate::new(), Arc::default());
     let (model, agent) = four_calls(together, &begun, &dropped, &calls);
@@ -50,6 +58,8 @@ async fn cancelled_in_the_first_call(store: Store, together: bool) {
     begun.open(10);
     let output = run.output().await.unwrap();
     assert_eq!((output.status, text(&output)), (RunStatus::Cancelled, "Well. "));
+    assert_eq!(ended(&output), [("call_1_1", false)], "the call is kept");
+    assert_eq!(output.tools[0].tool_args.as_json(), &number(1));
     soon(runtime.shutdown(LONG)).await;
     assert_eq!((calls.load(Ordering::Acquire), model.requests().len(), model.open_turns()), (1, 1, 0));
 }
@@ -111,6 +121,53 @@ async fn a_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled(store:
     let log = log(&runtime, run.run_id()).await;
     let last = names(&log).split_off(log.len() - 3);
     assert_eq!(last, ["CustomEvent", "ToolCallCompleted", "RunCancelled"]);
+    assert_eq!(ended(&run.output().await.unwrap()), [("call_1_1", true), ("call_1_2", false)]);
+}
+
+async fn a_blocking_tool_that_heeds_a_cancel_cleans_up_before_the_run_is_cancelled(store: Store) {
+    let (begun, cleaned) = (Gate::new(), Gate::new());
+    let model = ScriptedModel::new([ScriptedTurn::default().then_call("heeds", number(1))]);
+    let (at_begin, at_clean) = (begun.clone(), cleaned.clone());
+    let heeds = Tool::blocking("heeds", "Cleans up.", move |cx: ToolContext, _: Number| {
+        // It has asked when it says that it has begun.
+        assert!(!cx.is_cancelled());
+        at_begin.arrive();
+        while !cx.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        at_clean.arrive();
+        Ok("cleaned up")
+    });
+    let runtime = start(store, Agent::builder("a").model(model.clone()).tool(heeds)).await;
+    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
+    begun.arrivals(1).await;
+
+    assert_eq!(run.cancel().await.unwrap(), CancelOutcome::Cancelled);
+
+    assert_eq!((cleaned.unseen(), model.requests().len()), (1, 1));
+    assert_eq!(ended(&run.output().await.unwrap()), [("call_1_1", true)]);
+}
+
+async fn a_call_that_waits_to_be_tried_again_is_not_tried_after_a_cancel(store: Store) {
+    let tried = Gate::new();
+    let model = ScriptedModel::new([ScriptedTurn::default().then_call("breaks", number(1))]);
+    let at_try = tried.clone();
+    let breaks = Tool::new("breaks", "Breaks.", move |_: ToolContext, _: Number| {
+        at_try.arrive();
+        async { Err::<(), _>(AgentError::new("not yet")) }
+    });
+    let breaks = breaks.retries(3, RetryPolicy::new(Duration::from_secs(3600)));
+    let agent = Agent::builder("a").model(model.clone()).tool(breaks);
+    let runtime = Runtime::builder().store(store).agent(agent).cancel_grace(2 * LONG).start().await.unwrap();
+    let run = runtime.submit(NewRun::new("a", "go")).await.unwrap();
+    // The pause begins in the same poll.
+    tried.arrivals(1).await;
+
+    assert_eq!(soon(run.cancel()).await.unwrap(), CancelOutcome::Cancelled);
+
+    let output = run.output().await.unwrap();
+    assert_eq!((output.status, ended(&output)), (RunStatus::Cancelled, vec![("call_1_1", false)]));
+    assert_eq!((tried.unseen(), model.requests().len()), (0, 1));
 }
 
 async fn a_panic_of_a_tool_lets_the_others_clean_up_and_no_other_begin(store: Store) {
