@@ -40,7 +40,13 @@ impl WriteBatch {
             written.done = self.advance(conn).await?;
         } else {
             let rows: Vec<Row> = self.get_results(conn).await?;
-            rows.into_iter().for_each(|row| written.add(row));
+            for row in rows {
+                if let Some((created_at, run_at)) = row.created_at.zip(row.run_at) {
+                    written.new.push((row.run_id, created_at, run_at, row.start_by, row.cancel_wanted));
+                } else {
+                    written.done.insert(row.run_id.into());
+                }
+            }
         }
         Ok(written)
     }
@@ -57,16 +63,6 @@ impl WriteBatch {
         }
         let done: Vec<Uuid> = (&self.advance).get_results(conn).await?;
         Ok(done.into_iter().map(RunId::from).collect())
-    }
-}
-
-impl BatchWritten {
-    fn add(&mut self, row: Row) {
-        if let Some((created_at, run_at)) = row.created_at.zip(row.run_at) {
-            self.new.push((row.run_id, created_at, run_at, row.start_by, row.cancel_wanted));
-        } else {
-            self.done.insert(row.run_id.into());
-        }
     }
 }
 
