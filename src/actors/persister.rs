@@ -86,7 +86,7 @@ impl Lane {
         // Which runs are in the batch, and whether another cancel of theirs may join it.
         let mut runs: HashMap<RunId, bool> = HashMap::new();
         let mut batch = Vec::new();
-        let mut later = VecDeque::new();
+        let mut later = Vec::new();
         let mut weight = 0;
         while batch.len() < MAX_BATCH
             && weight < MAX_WEIGHT
@@ -109,11 +109,13 @@ impl Lane {
                 weight += write.write.weight();
                 batch.push(write);
             } else {
-                later.push_back(write);
+                later.push(write);
             }
         }
-        later.append(&mut self.queue);
-        self.queue = later;
+        // Put back, so that the queue keeps the room that it has.
+        for write in later.into_iter().rev() {
+            self.queue.push_front(write);
+        }
         batch
     }
 }
