@@ -20,10 +20,14 @@ pub(crate) async fn unsettled(client: &Client) -> i64 {
 }
 
 pub(crate) async fn stored_runs(client: &Client) -> BTreeMap<RunId, StoredRun> {
-    let runs = "SELECT run_id::text, agent, user_id, status, attempt, starts, max_attempts, next_seq, \
-                       i.input::text, o.content::text, o.error_kind, session_id, idempotency_key \
-                FROM greenroom.runs JOIN greenroom.run_inputs i USING (run_id) LEFT JOIN greenroom.run_outputs o USING (run_id)";
+    let runs = "SELECT run_id::text, r.agent, r.user_id, status, attempt, starts, max_attempts, next_seq, \
+                       i.input::text, o.content::text, o.error_kind, r.session_id, idempotency_key \
+                FROM greenroom.runs r JOIN greenroom.run_inputs i USING (run_id) LEFT JOIN greenroom.run_outputs o USING (run_id)";
     let rows = client.query(runs, &[]).await.unwrap();
+    let differ = "SELECT count(*) FROM greenroom.runs r JOIN greenroom.run_inputs i USING (run_id) \
+                  WHERE (r.session_id, r.agent, r.user_id, r.created_at) \
+                        IS DISTINCT FROM (i.session_id, i.agent, i.user_id, i.created_at)";
+    assert_eq!(client.query_one(differ, &[]).await.unwrap().get::<_, i64>(0), 0, "both tables say the same of a run");
     let mut runs: BTreeMap<RunId, StoredRun> = rows.iter().map(stored_run).map(|run| (run.run_id, run)).collect();
     let events = "SELECT run_id::text, seq, (extract(epoch FROM created_at) * 1000000)::bigint, event::text \
                   FROM greenroom.run_events ORDER BY run_id, seq";
