@@ -26,7 +26,8 @@ const SETTINGS: [&str; 5] = [
 ];
 
 /// By what is in its text: what a statement does. The first that fits is it.
-const NAMES: [(&str, &str); 22] = [
+const NAMES: [(&str, &str); 28] = [
+    ("UNION ALL SELECT run_id, NULL", "Insert new runs and advance others"),
     ("INSERT INTO runs", "Insert new runs"),
     ("ON CONFLICT (run_id, position) DO UPDATE", "Advance runs: start, append to the log, end"),
     ("ON CONFLICT (run_id) DO UPDATE SET error_kind", "Settle runs that no live process has"),
@@ -47,8 +48,13 @@ const NAMES: [(&str, &str); 22] = [
     ("SELECT e.run_id, e.seq", "Read the latest events of several runs"),
     ("SELECT run_id, next_seq, settled_at", "Look how far runs have come"),
     ("FROM run_steps WHERE run_id", "Read the steps of a run"),
-    ("SELECT input, content FROM (", "Read the history of a session"),
-    ("ORDER BY r.created_at DESC", "List runs"),
+    ("SELECT input, content, tools FROM (", "Read the history of a session"),
+    ("ORDER BY i.created_at DESC", "List runs"),
+    ("LEFT JOIN run_outputs o USING (run_id) WHERE run_id = ANY", "Read runs"),
+    ("WITH RECURSIVE settled", "Look for what is below cancelled runs"),
+    ("FROM runs r WHERE r.parent_run_id IS NOT NULL", "Look for any run below a cancelled one"),
+    ("INSERT INTO nodes", "Begin a lease"),
+    ("DELETE FROM nodes", "End a lease"),
 ];
 
 /// Prints the plans, and gives the times that the server took.
