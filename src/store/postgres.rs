@@ -20,10 +20,9 @@ use self::error::from_diesel;
 use self::gather::Gathered;
 use self::hints::{Listener, Switchboard};
 use self::inserted::KnownRun;
+use self::list::ListRuns;
 use self::pool::ReadPool;
-use self::read::{
-    EventRow, ExchangeRow, GetEvents, GetHistory, GetMarks, GetSteps, GetTails, ListRuns, MarkRow, StepRow,
-};
+use self::read::{EventRow, ExchangeRow, GetEvents, GetHistory, GetMarks, GetSteps, GetTails, MarkRow, StepRow};
 use self::row::RunRow;
 #[cfg(feature = "metrics")]
 use super::Backlog;
@@ -59,6 +58,7 @@ mod inherit;
 mod insert;
 mod inserted;
 mod lease;
+mod list;
 mod migrate;
 mod options;
 mod overdue;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
@@ -10,11 +10,12 @@ use uuid::Uuid;
 use super::children::is_below_cancelled;
 use super::row::{RUN_COLUMNS, RunColumns, corrupt, json, unsigned};
 use super::statement::{push, statement};
-use crate::run::{Exchange, RunEvent, RunId, RunStatus, StepRecord};
+use crate::run::{Exchange, RunEvent, RunId, StepRecord};
 use crate::store::protocol::RowFacts;
-use crate::store::{History, Mark, NodeId, RunQuery, StoreResult};
+use crate::store::{History, Mark, NodeId, StoreResult};
 
-const RUNS: &str = " FROM runs r JOIN run_inputs i USING (run_id) LEFT JOIN run_outputs o USING (run_id) ";
+/// Where [`RUN_COLUMNS`] are from.
+pub(super) const RUNS: &str = " FROM runs r JOIN run_inputs i USING (run_id) LEFT JOIN run_outputs o USING (run_id) ";
 
 /// Whole runs, by their ids.
 pub(super) struct GetRuns {
@@ -87,83 +88,6 @@ impl QueryFragment<Pg> for GetFacts {
         out.push_sql("SELECT ");
         out.push_sql(FACTS);
         push!(out, " FROM runs r WHERE r.run_id = ANY(", &self.run_ids => Array<SqlUuid>, ")");
-        Ok(())
-    }
-}
-
-/// One page of runs, and one more run to tell whether there is another page.
-///
-/// Its text depends on which conditions there are, so that each combination gets a plan of its own.
-pub(super) struct ListRuns(pub(super) RunQuery);
-
-impl QueryId for ListRuns {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl Query for ListRuns {
-    type SqlType = RunColumns;
-}
-
-impl ListRuns {
-    fn limit(&self) -> i64 {
-        i64::try_from(self.0.page_size() + 1).unwrap_or(i64::MAX)
-    }
-
-    /// The table whose indexes lead to the runs: that of the rows that change knows the unsettled ones and children, the other
-    /// one all runs. Both have all that is asked for.
-    fn source(&self) -> &'static str {
-        let is_unsettled = self.0.status.is_some_and(|status| !status.is_terminal());
-        if is_unsettled || self.0.parent_run_id.is_some() { "r" } else { "i" }
-    }
-}
-
-impl QueryFragment<Pg> for ListRuns {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let (query, from) = (&self.0, self.source());
-        out.push_sql("SELECT ");
-        out.push_sql(RUN_COLUMNS);
-        out.push_sql(RUNS);
-        out.push_sql("WHERE true");
-        let and = |out: &mut AstPass<'_, 'b, Pg>, condition: &str| out.push_sql(&format!(" AND {from}.{condition} "));
-        if let Some(session_id) = &query.session_id {
-            and(&mut out, "session_id =");
-            push!(out, session_id.as_str() => Text);
-        }
-        if let Some(user_id) = &query.user_id {
-            and(&mut out, "user_id =");
-            push!(out, user_id.as_str() => Text);
-        }
-        if let Some(agent) = &query.agent {
-            and(&mut out, "agent =");
-            push!(out, agent => Text);
-        }
-        if let Some(parent) = &query.parent_run_id {
-            push!(out, " AND r.parent_run_id = ", parent.as_uuid_ref() => SqlUuid);
-        }
-        if let Some(status) = query.status {
-            // The word is one of six of our own; saying what it implies opens the indexes of unsettled and of paused runs.
-            let implied = match status {
-                RunStatus::Pending | RunStatus::Running => "r.settled_at IS NULL AND r.paused_at IS NULL",
-                RunStatus::Paused => "r.settled_at IS NULL AND r.paused_at IS NOT NULL",
-                RunStatus::Completed | RunStatus::Cancelled | RunStatus::Error => "r.settled_at IS NOT NULL",
-            };
-            out.push_sql(&format!(" AND r.status = '{status}' AND {implied}"));
-        }
-        if let Some(first) = &query.created_from {
-            and(&mut out, "created_at >=");
-            push!(out, first => Timestamptz);
-        }
-        if let Some(until) = &query.created_until {
-            and(&mut out, "created_at <");
-            push!(out, until => Timestamptz);
-        }
-        if let Some(after) = &query.after {
-            out.push_sql(&format!(" AND ({from}.created_at, {from}.run_id) < ("));
-            push!(out, &after.created_at => Timestamptz, ", ", after.run_id.as_uuid_ref() => SqlUuid, ")");
-        }
-        let limit = self.limit();
-        out.push_sql(&format!(" ORDER BY {from}.created_at DESC, {from}.run_id DESC LIMIT {limit}"));
         Ok(())
     }
 }

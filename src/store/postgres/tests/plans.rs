@@ -15,8 +15,9 @@ use crate::store::postgres::claim::{CancelRequests, ClaimRuns, CountWaiting, Uns
 use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::connection::Connection;
 use crate::store::postgres::inherit::HandOver;
+use crate::store::postgres::list::ListRuns;
 use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
-use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns, ListRuns};
+use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns};
 use crate::store::postgres::resume::LockPaused;
 use crate::store::protocol::{Change, InsertRun, Write};
 use crate::store::{AgentRoom, Claim, History, NodeId, RunQuery, RunStore};
