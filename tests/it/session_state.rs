@@ -97,17 +97,25 @@ struct Add {
     number: u64,
 }
 
+impl Add {
+    /// Adds the number to what the session keeps.
+    async fn to_sum(&self, cx: &ToolContext) -> Result<u64, AgentError> {
+        let number = self.number;
+        let added = cx.update_session_state("sum", move |sum: &mut u64| {
+            *sum += number;
+            *sum
+        });
+        added.await
+    }
+}
+
 async fn a_tool_changes_the_state_once_for_each_call(store: Store) {
     let tries = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&tries);
     let add = Tool::new("add", "Adds to the sum.", move |cx: ToolContext, add: Add| {
         let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
         async move {
-            let sum = cx.update_session_state("sum", move |sum: &mut u64| {
-                *sum += add.number;
-                *sum
-            });
-            let sum = sum.await?;
+            let sum = add.to_sum(&cx).await?;
             let seen: u64 = cx.session_state().await?;
             // A call that is tried again has made its change already.
             if first { Err(AgentError::new(format!("once more after {seen}"))) } else { Ok(sum) }
@@ -130,11 +138,7 @@ async fn a_change_is_made_once_also_when_its_run_fails_and_is_resumed(store: Sto
     let add = Tool::new("add", "Adds to the sum.", move |cx: ToolContext, add: Add| {
         let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
         async move {
-            let sum = cx.update_session_state("sum", move |sum: &mut u64| {
-                *sum += add.number;
-                *sum
-            });
-            let sum = sum.await?;
+            let sum = add.to_sum(&cx).await?;
             assert!(!first, "it breaks");
             Ok(sum)
         }
