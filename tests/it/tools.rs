@@ -73,14 +73,21 @@ async fn the_model_is_told_what_its_calls_came_to_and_those_who_follow_see_each(
     let turn = ["ModelRequestStarted", "RunContent", "ModelRequestCompleted"];
     let call = |end| ["ToolCallStarted", end];
     let calls = [call("ToolCallCompleted"), call("ToolCallError"), call("ToolCallError")].concat();
-    assert_eq!(names(&log), [&["RunStarted"], &turn[..], &calls, &turn, &["RunCompleted"]].concat());
-    assert_eq!(pieces(&log), ["Let me see. ", "It is 4."]);
-    let RunEventKind::ToolCallCompleted { tool } = &log[5].kind else { panic!("{:?}", log[5]) };
+    // On a slow machine, pieces of a text come too far apart to be joined.
+    let mut happened = names(&log);
+    happened.dedup_by(|next, one| next == one && one == "RunContent");
+    assert_eq!(happened, [&["RunStarted"], &turn[..], &calls, &turn, &["RunCompleted"]].concat());
+    assert_eq!(pieces(&log).concat(), "Let me see. It is 4.");
+    let is_end = |kind: &RunEventKind| {
+        matches!(kind, RunEventKind::ToolCallCompleted { .. } | RunEventKind::ToolCallError { .. })
+    };
+    let ended: Vec<_> = log.iter().filter(|event| is_end(&event.kind)).collect();
+    let RunEventKind::ToolCallCompleted { tool } = &ended[0].kind else { panic!("{:?}", ended[0]) };
     assert_eq!((tool.tool_call_id.as_str(), tool.tool_name.as_str()), ("call_1_1", "half"));
     assert_eq!((tool.tool_args.as_json(), tool.tool_call_error), (&number(8), false));
     assert_eq!(tool.result.as_ref().unwrap().as_json(), &told[0]);
     assert!(tool.metrics.unwrap().duration >= 0.0);
-    let failed = serde_json::to_value(&log[7]).unwrap();
+    let failed = serde_json::to_value(ended[1]).unwrap();
     assert_eq!((&failed["error"], &failed["tool"]["tool_call_error"]), (&told[1], &json!(true)));
 }
 
