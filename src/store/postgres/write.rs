@@ -1,4 +1,4 @@
-//! Writes a batch: multi-row statements in one transaction, most often a single one, then what the guards refused is explained.
+//! Writes a batch: multi-row statements, most often a single one, then what the guards refused is explained.
 
 use std::collections::{HashMap, HashSet};
 
@@ -81,7 +81,7 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// Inserts and advances, in one transaction.
+/// Inserts and advances: in one transaction, or in two when there are heirs.
 async fn transaction(
     conn: &mut Connection,
     inserts: &[&InsertRun],
