@@ -3,12 +3,12 @@
 -- are heap-only updates.
 CREATE TABLE runs (
     run_id              uuid        PRIMARY KEY,
-    session_id          text        NOT NULL,
-    agent               text        NOT NULL,
-    user_id             text,
+    session_id          text COLLATE "C" NOT NULL,
+    agent               text COLLATE "C" NOT NULL,
+    user_id             text COLLATE "C",
     parent_run_id       uuid,
     depth               smallint    NOT NULL DEFAULT 0,
-    idempotency_key     text,
+    idempotency_key     text COLLATE "C",
     status              text        NOT NULL,
     attempt             integer     NOT NULL,
     starts              integer     NOT NULL DEFAULT 0,
@@ -77,9 +77,9 @@ CREATE UNIQUE INDEX runs_by_idempotency_key ON runs (agent, COALESCE(user_id, ''
 -- What was asked, by whom and when; written once.
 CREATE TABLE run_inputs (
     run_id      uuid        PRIMARY KEY,
-    session_id  text        NOT NULL,
-    agent       text        NOT NULL,
-    user_id     text,
+    session_id  text COLLATE "C" NOT NULL,
+    agent       text COLLATE "C" NOT NULL,
+    user_id     text COLLATE "C",
     created_at  timestamptz NOT NULL,
     input       json        NOT NULL,
     metadata    json        NOT NULL,
@@ -140,8 +140,8 @@ COMMENT ON COLUMN run_steps.first_attempt IS 'The attempt that began without rem
 
 -- What the runs of a session keep together. A session is that of a user; the user id is empty for those of nobody.
 CREATE TABLE sessions (
-    session_id text        NOT NULL,
-    user_id    text        NOT NULL,
+    session_id text COLLATE "C" NOT NULL,
+    user_id    text COLLATE "C" NOT NULL,
     state      json        NOT NULL,
     version    bigint      NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -161,7 +161,7 @@ CREATE TABLE session_updates (
 -- Cancels of runs that do not exist yet.
 CREATE TABLE cancel_intents (
     run_id     uuid        NOT NULL,
-    user_id    text        NOT NULL,
+    user_id    text COLLATE "C" NOT NULL,
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (run_id, user_id)
 );
@@ -199,7 +199,7 @@ CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (next_at);
 
 -- The URLs that have said that they want nothing more.
 CREATE TABLE webhook_gone (
-    url     text        PRIMARY KEY,
+    url     text COLLATE "C" PRIMARY KEY,
     gone_at timestamptz NOT NULL
 );
 

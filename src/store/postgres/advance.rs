@@ -8,14 +8,15 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use self::outputs::WriteOutputs;
 pub(super) use self::steps::RememberSteps;
+use super::cancel::is_awaited_by_cancel;
 use super::children::is_below_cancelled;
 use super::row::signed;
-use super::statement::{push, statement};
+use super::statement::{rows, statement};
 use crate::run::{Metrics, RunStatus};
 use crate::store::protocol::{Advance, Change, Pause, Settlement};
 use crate::store::{StoreError, StoreResult};
@@ -35,6 +36,8 @@ pub(super) struct AdvanceRuns {
     delays_ms: Vec<Option<i64>>,
     statuses: Vec<Option<&'static str>>,
     settles: Vec<bool>,
+    /// A run is to begin, or to be left to begin later.
+    may_begin: bool,
     event_runs: Vec<Uuid>,
     event_seqs: Vec<i64>,
     event_times: Vec<DateTime<Utc>>,
@@ -115,6 +118,7 @@ impl AdvanceRuns {
         self.delays_ms.push(advance.change.delay().map(|delay| signed(delay.as_millis(), "delay")).transpose()?);
         self.statuses.push(advance.change.to().map(RunStatus::as_str));
         self.settles.push(matches!(advance.change, Change::Settle(_)));
+        self.may_begin |= matches!(advance.change, Change::Start | Change::Retry { .. } | Change::Pause(_));
         self.outputs.push(run_id, &advance.change)?;
         if advance.change.to() == Some(RunStatus::Cancelled) {
             self.cancelled.push(run_id);
@@ -132,7 +136,17 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> StoreResult<String> {
     serde_json::to_string(value).map_err(|error| StoreError::Data(error.to_string()))
 }
 
-statement!(AdvanceRuns -> SqlUuid);
+/// What else must be so of a run `r` for a change that has user code begin, or that leaves it to begin later.
+const MAY_BEGIN: &str = concat!(
+    " AND (a.change NOT IN ('start', 'retry') OR r.starts < r.max_attempts) \
+      AND (a.change NOT IN ('start', 'retry', 'pause') OR (r.cancel_requested_at IS NULL AND NOT ",
+    is_awaited_by_cancel!("r"),
+    " AND NOT ",
+    is_below_cancelled!(),
+    ")) AND (a.change <> 'start' OR r.start_by IS NULL OR r.start_by > now() OR r.starts > 0 OR r.status <> 'PENDING')"
+);
+
+statement!(of_parts AdvanceRuns -> SqlUuid);
 
 impl QueryFragment<Pg> for AdvanceRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -147,17 +161,20 @@ impl AdvanceRuns {
     /// The parts of a `WITH` that do the work; `done` has the runs that were advanced.
     pub(super) fn walk_parts<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making joins, which would compare each row with each.
-        push!(out,
-            "changes AS (SELECT * FROM unnest(", &self.run_ids => Array<SqlUuid>,
-            ", ", &self.attempts => Array<Integer>,
-            ", ", &self.first_seqs => Array<BigInt>,
-            ", ", &self.event_counts => Array<Integer>,
-            ", ", &self.changes => Array<Text>,
-            ", ", &self.delays_ms => Array<Nullable<BigInt>>,
-            ", ", &self.statuses => Array<Nullable<Text>>,
-            ", ", &self.settles => Array<Bool>,
-            ") AS t (run_id, attempt, first_seq, event_count, change, delay_ms, status, settles)), \
-             done AS ( \
+        out.push_sql("changes AS (");
+        rows!(out,
+            run_id: &self.run_ids => SqlUuid,
+            attempt: &self.attempts => Integer,
+            first_seq: &self.first_seqs => BigInt,
+            event_count: &self.event_counts => Integer,
+            change: &self.changes => Text,
+            delay_ms: &self.delays_ms => Nullable<BigInt>,
+            status: &self.statuses => Nullable<Text>,
+            settles: &self.settles => Bool,
+        );
+        out.push_sql(
+            "), \
+            done AS ( \
                 UPDATE runs r SET \
                     status = COALESCE(a.status, r.status), \
                     next_seq = r.next_seq + a.event_count, \
@@ -174,35 +191,35 @@ impl AdvanceRuns {
                     settled_at = CASE WHEN a.settles THEN now() END \
                 FROM changes a \
                 WHERE r.run_id = a.run_id AND r.attempt = a.attempt AND r.next_seq = a.first_seq \
-                  AND r.node_id IS NOT NULL AND (a.change, r.status) IN (");
-        out.push_sql(&LEGAL);
-        push!(
-            out,
-            ") \
-                  AND (a.change NOT IN ('start', 'retry') OR r.starts < r.max_attempts) \
-                  AND (a.change NOT IN ('start', 'retry', 'pause') \
-                       OR (r.cancel_requested_at IS NULL AND NOT EXISTS ( \
-                            SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()) \
-                           AND NOT "
+                  AND r.node_id IS NOT NULL AND (a.change, r.status) IN (",
         );
-        out.push_sql(is_below_cancelled!());
-        push!(out, ")) \
-                  AND (a.change <> 'start' OR r.start_by IS NULL OR r.start_by > now() OR r.starts > 0 \
-                       OR r.status <> 'PENDING') \
-                RETURNING r.run_id), \
+        out.push_sql(&LEGAL);
+        out.push_sql(")");
+        if self.may_begin {
+            out.push_sql(MAY_BEGIN);
+        }
+        out.push_sql(
+            " RETURNING r.run_id), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \
-                SELECT e.run_id, e.seq, e.created_at, e.event::json FROM unnest(", &self.event_runs => Array<SqlUuid>,
-            ", ", &self.event_seqs => Array<BigInt>,
-            ", ", &self.event_times => Array<Timestamptz>,
-            ", ", &self.events => Array<Text>,
-            ") AS e (run_id, seq, created_at, event) \
-                WHERE (e.run_id IN (SELECT run_id FROM done)) IS TRUE), \
-             "
+                SELECT e.run_id, e.seq, e.created_at, e.event::json FROM (",
         );
-        self.steps.walk_ast(out.reborrow())?;
-        out.push_sql(", ");
-        self.outputs.walk_ast(out)
+        rows!(out,
+            run_id: &self.event_runs => SqlUuid,
+            seq: &self.event_seqs => BigInt,
+            created_at: &self.event_times => Timestamptz,
+            event: &self.events => Text,
+        );
+        out.push_sql(") AS e WHERE (e.run_id IN (SELECT run_id FROM done)) IS TRUE)");
+        if !self.steps.is_empty() {
+            out.push_sql(", ");
+            self.steps.walk_ast(out.reborrow())?;
+        }
+        if !self.outputs.is_empty() {
+            out.push_sql(", ");
+            self.outputs.walk_ast(out)?;
+        }
+        Ok(())
     }
 }
 

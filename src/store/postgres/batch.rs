@@ -76,7 +76,7 @@ struct Row {
     cancel_wanted: bool,
 }
 
-statement!(WriteBatch -> (SqlUuid, Nullable<Timestamptz>, Nullable<Timestamptz>, Nullable<Timestamptz>, Bool));
+statement!(of_parts WriteBatch -> (SqlUuid, Nullable<Timestamptz>, Nullable<Timestamptz>, Nullable<Timestamptz>, Bool));
 
 impl QueryFragment<Pg> for WriteBatch {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

@@ -21,6 +21,21 @@ use crate::run::{RunEventKind, RunStatus, UserId};
 use crate::store::protocol::{CANCELLED_BY_CALLER, Cancel, CancelWritten};
 use crate::store::{NodeId, StoreError, StoreLimits, StoreResult};
 
+/// Whether an intent waits for the run of this row. Seldom is there any intent at all, which is found out once for all rows.
+macro_rules! is_awaited_by_cancel {
+    ($row:literal) => {
+        concat!(
+            "((SELECT EXISTS (SELECT FROM cancel_intents WHERE expires_at > now())) AND EXISTS ( \
+                SELECT FROM cancel_intents c WHERE c.run_id = ",
+            $row,
+            ".run_id AND c.user_id IN ('', ",
+            $row,
+            ".user_id) AND c.expires_at > now()))"
+        )
+    };
+}
+pub(super) use is_awaited_by_cancel;
+
 /// Cancels that are told apart by the run's id and by the only user whose run they may hit. One that may hit anybody's has
 /// an empty user id, which no user has.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -8,8 +8,9 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, SmallInt, Text, 
 use uuid::Uuid;
 
 use self::inputs::WriteInputs;
+use super::cancel::is_awaited_by_cancel;
 use super::row::signed;
-use super::statement::{push, statement};
+use super::statement::{push, rows, statement};
 use crate::run::{RunId, RunOutput, Turn};
 use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
@@ -89,13 +90,18 @@ impl InsertRuns {
         self.inputs.push(insert)
     }
 
+    /// Whether one of them is only to be when another run is as it has to be.
+    fn depends_on_others(&self) -> bool {
+        !self.refused.is_empty() || self.parent_attempts.iter().any(Option::is_some)
+    }
+
     /// The texts that Postgres reads as JSON.
     pub(super) fn documents(&self) -> impl Iterator<Item = &String> {
         self.inputs.documents()
     }
 }
 
-statement!(InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<Timestamptz>, Bool));
+statement!(of_parts InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<Timestamptz>, Bool));
 
 impl QueryFragment<Pg> for InsertRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -108,48 +114,51 @@ impl QueryFragment<Pg> for InsertRuns {
 }
 
 /// The rows of `new`, each as a [`NewRow`].
-pub(super) const SELECT_NEW: &str = "SELECT run_id, created_at, run_at, start_by, EXISTS ( \
-        SELECT FROM cancel_intents c \
-        WHERE c.run_id = new.run_id AND c.user_id IN ('', new.user_id) AND c.expires_at > now()) FROM new";
+pub(super) const SELECT_NEW: &str =
+    concat!("SELECT run_id, created_at, run_at, start_by, ", is_awaited_by_cancel!("new"), " FROM new");
 
 impl InsertRuns {
     /// The parts of a `WITH` that do the work; `new` has what came of it.
     pub(super) fn walk_parts<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // The lock of a parent is in nobody's way but that of who resumes it once it has failed, and takes its children over.
-        push!(out,
-            "asked AS (SELECT * FROM unnest(", &self.asked_by.run_ids => Array<SqlUuid>,
-            ", ", &self.asked_by.session_ids => Array<Text>,
-            ", ", &self.asked_by.agents => Array<Text>,
-            ", ", &self.asked_by.user_ids => Array<Nullable<Text>>,
-            ", ", &self.parents => Array<Nullable<SqlUuid>>,
-            ", ", &self.parent_attempts => Array<Nullable<Integer>>,
-            ", ", &self.depths => Array<SmallInt>,
-            ", ", &self.keys => Array<Nullable<Text>>,
-            ", ", &self.max_attempts => Array<Integer>,
-            ", ", &self.node_ids => Array<Nullable<SqlUuid>>,
-            ", ", &self.on_crash => Array<Text>,
-            ", ", &self.turns => Array<Nullable<Text>>,
-            ", ", &self.priorities => Array<SmallInt>,
-            ", ", &self.run_at => Array<Nullable<Timestamptz>>,
-            ", ", &self.timeouts_ms => Array<Nullable<BigInt>>,
-            ", ", &self.queue_timeouts_ms => Array<Nullable<BigInt>>,
-            ", ", &self.have_webhooks => Array<Bool>,
-            ") AS t (run_id, session_id, agent, user_id, parent_run_id, parent_attempt, depth, idempotency_key, max_attempts, node_id, on_crash, \
-                     session_turn, priority, run_at, timeout_ms, queue_timeout_ms, has_webhook)), \
+        out.push_sql("asked AS (");
+        rows!(out,
+            run_id: &self.asked_by.run_ids => SqlUuid,
+            session_id: &self.asked_by.session_ids => Text,
+            agent: &self.asked_by.agents => Text,
+            user_id: &self.asked_by.user_ids => Nullable<Text>,
+            parent_run_id: &self.parents => Nullable<SqlUuid>,
+            parent_attempt: &self.parent_attempts => Nullable<Integer>,
+            depth: &self.depths => SmallInt,
+            idempotency_key: &self.keys => Nullable<Text>,
+            max_attempts: &self.max_attempts => Integer,
+            node_id: &self.node_ids => Nullable<SqlUuid>,
+            on_crash: &self.on_crash => Text,
+            session_turn: &self.turns => Nullable<Text>,
+            priority: &self.priorities => SmallInt,
+            run_at: &self.run_at => Nullable<Timestamptz>,
+            timeout_ms: &self.timeouts_ms => Nullable<BigInt>,
+            queue_timeout_ms: &self.queue_timeouts_ms => Nullable<BigInt>,
+            has_webhook: &self.have_webhooks => Bool,
+        );
+        out.push_sql(
+            "), \
              new AS ( \
                 INSERT INTO runs (run_id, session_id, agent, user_id, parent_run_id, depth, idempotency_key, status, attempt, max_attempts, node_id, \
                                   on_crash, session_turn, priority, run_at, timeout_ms, start_by, created_at, has_webhook) \
                 SELECT run_id, session_id, agent, user_id, parent_run_id, depth, idempotency_key, 'PENDING', \
                        CASE WHEN node_id IS NULL THEN 0 ELSE 1 END, max_attempts, node_id, on_crash, session_turn, priority, COALESCE(run_at, now()), timeout_ms, \
                        GREATEST(run_at, now()) + queue_timeout_ms * interval '1 millisecond', now(), has_webhook \
-                FROM asked a \
-                WHERE run_id <> ALL (", &self.refused => Array<SqlUuid>, ") AND (parent_attempt IS NULL OR EXISTS ( \
-                     SELECT FROM runs p \
-                     WHERE p.run_id = a.parent_run_id AND p.attempt = a.parent_attempt AND p.status = 'RUNNING' FOR KEY SHARE)) \
-                ON CONFLICT DO NOTHING \
-                RETURNING run_id, user_id, created_at, run_at, start_by), \
-             "
+                FROM asked a",
         );
+        if self.depends_on_others() {
+            // The lock of a parent is in nobody's way but that of who resumes it once it has failed, and takes its children over.
+            push!(out,
+                " WHERE run_id <> ALL (", &self.refused => Array<SqlUuid>, ") AND (parent_attempt IS NULL OR EXISTS ( \
+                     SELECT FROM runs p \
+                     WHERE p.run_id = a.parent_run_id AND p.attempt = a.parent_attempt AND p.status = 'RUNNING' FOR KEY SHARE))"
+            );
+        }
+        out.push_sql(" ON CONFLICT DO NOTHING RETURNING run_id, user_id, created_at, run_at, start_by), ");
         self.inputs.walk_ast(&self.asked_by, out)
     }
 }

@@ -13,7 +13,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::session;
+use super::session::PruneStates;
 use super::statement::{push, statement};
 
 /// The most events that one batch deletes, unless a single run has more.
@@ -26,7 +26,7 @@ pub(super) async fn prune(conn: &mut Connection, age: Duration, limit: usize) ->
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     let limit = super::count(limit);
     let pruned: Vec<Uuid> = PruneRuns { age_ms, limit }.get_results(conn).await?;
-    session::prune(conn, age_ms, limit).await?;
+    PruneStates { age_ms, limit }.execute(conn).await?;
     Ok(pruned.len())
 }
 

@@ -7,6 +7,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
+use super::cancel::is_awaited_by_cancel;
 use super::children::is_below_cancelled;
 use super::row::{RUN_COLUMNS, RunColumns, corrupt, json, unsigned};
 use super::statement::{push, statement};
@@ -42,9 +43,9 @@ pub(super) struct GetFacts {
 /// The columns of a [`FactsRow`], of `r`.
 pub(super) const FACTS: &str = concat!(
     "r.run_id, r.status, r.attempt, r.node_id, r.next_seq, r.starts, r.max_attempts, \
-     r.cancel_requested_at IS NOT NULL OR EXISTS ( \
-        SELECT FROM cancel_intents c WHERE c.run_id = r.run_id AND c.user_id IN ('', r.user_id) AND c.expires_at > now()) \
-     OR ",
+     r.cancel_requested_at IS NOT NULL OR ",
+    is_awaited_by_cancel!("r"),
+    " OR ",
     is_below_cancelled!(),
     ", COALESCE(r.start_by <= now(), false)"
 );

@@ -55,20 +55,26 @@ pub(super) async fn write(conn: &mut Connection, write: &WriteState) -> StoreRes
 }
 
 /// Deletes at most `limit` states that have not changed for so long and whose sessions have no runs any more.
-pub(super) async fn prune(conn: &mut Connection, age_ms: i64, limit: i64) -> QueryResult<usize> {
-    diesel::sql_query(
-        "DELETE FROM sessions s USING ( \
-            SELECT session_id, user_id FROM sessions o \
-            WHERE o.updated_at < now() - $1 * interval '1 millisecond' AND NOT EXISTS ( \
-                SELECT FROM runs r WHERE r.session_id = o.session_id AND COALESCE(r.user_id, '') = o.user_id) \
-            ORDER BY o.updated_at LIMIT $2) AS old \
-         WHERE s.session_id = old.session_id AND s.user_id = old.user_id \
-           AND s.updated_at < now() - $1 * interval '1 millisecond'",
-    )
-    .bind::<BigInt, _>(age_ms)
-    .bind::<BigInt, _>(limit)
-    .execute(conn)
-    .await
+pub(super) struct PruneStates {
+    pub(super) age_ms: i64,
+    pub(super) limit: i64,
+}
+
+statement!(PruneStates -> ());
+
+impl QueryFragment<Pg> for PruneStates {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push!(out,
+            "DELETE FROM sessions s USING ( \
+                SELECT session_id, user_id FROM sessions o \
+                WHERE o.updated_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond' AND NOT EXISTS ( \
+                    SELECT FROM run_inputs i WHERE i.session_id = o.session_id AND COALESCE(i.user_id, '') = o.user_id) \
+                ORDER BY o.updated_at LIMIT ", &self.limit => BigInt, ") AS old \
+             WHERE s.session_id = old.session_id AND s.user_id = old.user_id \
+               AND s.updated_at < now() - ", &self.age_ms => BigInt, " * interval '1 millisecond'"
+        );
+        Ok(())
+    }
 }
 
 /// A state, and what a change of it has returned.

@@ -1,10 +1,21 @@
 //! Statements of our own, which diesel-async prepares once per connection.
 //!
-//! Diesel never caches an `UPDATE` or a batch insert of its own making, so each hot statement is a query fragment with a
-//! static id: its text must not depend on its values.
+//! Diesel never caches an `UPDATE` or a batch insert of its own making, so each hot statement is a query fragment. Most have a
+//! static id: their text must not depend on their values. Some have parts, and leave out those that have nothing to do: they
+//! are `of_parts`, and known by their text, of which there are few.
 
-/// Gives a statement its static id and the type of its rows.
+/// Gives a statement what it is known by, and the type of its rows.
 macro_rules! statement {
+    (of_parts $name:ident -> $row:ty) => {
+        impl diesel::query_builder::QueryId for $name {
+            type QueryId = ();
+            const HAS_STATIC_QUERY_ID: bool = false;
+        }
+
+        impl diesel::query_builder::Query for $name {
+            type SqlType = $row;
+        }
+    };
     ($name:ident -> $row:ty) => {
         impl diesel::query_builder::QueryId for $name {
             type QueryId = $name;
@@ -30,5 +41,23 @@ macro_rules! push {
     };
 }
 
+/// Pushes a query for rows of which each column comes as an array: `rows!(out, run_id: &self.run_ids => Uuid, …)`.
+///
+/// The arrays are unnested in the select list, where they go side by side. As functions in a `FROM`, each would be copied to a
+/// store of its own first. Source: <https://www.postgresql.org/docs/current/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
+macro_rules! rows {
+    ($out:ident, $first:ident: $values:expr => $kind:ty $(, $name:ident: $others:expr => $other:ty)* $(,)?) => {
+        $out.push_sql("SELECT unnest(");
+        $out.push_bind_param::<diesel::sql_types::Array<$kind>, _>($values)?;
+        $out.push_sql(concat!(") AS ", stringify!($first)));
+        $(
+            $out.push_sql(", unnest(");
+            $out.push_bind_param::<diesel::sql_types::Array<$other>, _>($others)?;
+            $out.push_sql(concat!(") AS ", stringify!($name)));
+        )*
+    };
+}
+
 pub(super) use push;
+pub(super) use rows;
 pub(super) use statement;

@@ -3,12 +3,12 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::to_json;
 use crate::store::StoreResult;
-use crate::store::postgres::statement::push;
+use crate::store::postgres::statement::rows;
 use crate::store::protocol::{Change, Pause, Settlement};
 
 /// A part of a `WITH`, named `outputs`: writes the outputs of those runs that are in `done`. Apart from the rows that are
@@ -25,6 +25,10 @@ pub(super) struct WriteOutputs {
 }
 
 impl WriteOutputs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.run_ids.is_empty()
+    }
+
     /// Takes in what a change leaves of the run, if it leaves anything.
     pub(super) fn push(&mut self, run_id: Uuid, change: &Change) -> StoreResult<()> {
         let (content, error, metrics, tools, requirements) = match change {
@@ -55,21 +59,23 @@ impl WriteOutputs {
 impl QueryFragment<Pg> for WriteOutputs {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
-        push!(out,
+        out.push_sql(
             "outputs AS ( \
                 INSERT INTO run_outputs (run_id, content, error_kind, error_message, metrics, tools, requirements) \
                 SELECT o.run_id, o.content::json, o.error_kind, o.error_message, o.metrics::json, o.tools::json, \
                        o.requirements::json \
-                FROM unnest(", &self.run_ids => Array<SqlUuid>,
-            ", ", &self.contents => Array<Nullable<Text>>,
-            ", ", &self.error_kinds => Array<Nullable<Text>>,
-            ", ", &self.error_messages => Array<Nullable<Text>>,
-            ", ", &self.metrics => Array<Text>,
-            ", ", &self.tools => Array<Nullable<Text>>,
-            ", ", &self.requirements => Array<Nullable<Text>>,
-            ") AS o (run_id, content, error_kind, error_message, metrics, tools, requirements) \
-                WHERE (o.run_id IN (SELECT run_id FROM done)) IS TRUE)"
+                FROM (",
         );
+        rows!(out,
+            run_id: &self.run_ids => SqlUuid,
+            content: &self.contents => Nullable<Text>,
+            error_kind: &self.error_kinds => Nullable<Text>,
+            error_message: &self.error_messages => Nullable<Text>,
+            metrics: &self.metrics => Text,
+            tools: &self.tools => Nullable<Text>,
+            requirements: &self.requirements => Nullable<Text>,
+        );
+        out.push_sql(") AS o WHERE (o.run_id IN (SELECT run_id FROM done)) IS TRUE)");
         Ok(())
     }
 }

@@ -3,13 +3,13 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Integer, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use crate::run::{RunId, StepRecord};
 use crate::store::StoreResult;
 use crate::store::postgres::row::signed;
-use crate::store::postgres::statement::push;
+use crate::store::postgres::statement::rows;
 
 /// A part of a `WITH`, named `steps`: remembers the steps of those runs that are in `done`. One that an earlier beginning of the
 /// run has left at the same place is written over.
@@ -23,6 +23,10 @@ pub(in crate::store::postgres) struct RememberSteps {
 }
 
 impl RememberSteps {
+    pub(super) fn is_empty(&self) -> bool {
+        self.run_ids.is_empty()
+    }
+
     pub(in crate::store::postgres) fn push(&mut self, run_id: RunId, step: &StepRecord) -> StoreResult<()> {
         self.run_ids.push(run_id.as_uuid());
         self.positions.push(signed(step.position, "position")?);
@@ -35,19 +39,23 @@ impl RememberSteps {
 
 impl QueryFragment<Pg> for RememberSteps {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push!(out,
+        out.push_sql(
             "steps AS ( \
                 INSERT INTO run_steps (run_id, position, first_attempt, name, result, created_at) \
-                SELECT s.run_id, s.position, s.first_attempt, s.name, s.result::json, now() \
-                FROM unnest(", &self.run_ids => Array<SqlUuid>,
-            ", ", &self.positions => Array<Integer>,
-            ", ", &self.first_attempts => Array<Integer>,
-            ", ", &self.names => Array<Text>,
-            ", ", &self.results => Array<Text>,
-            ") AS s (run_id, position, first_attempt, name, result) \
+                SELECT s.run_id, s.position, s.first_attempt, s.name, s.result::json, now() FROM (",
+        );
+        rows!(out,
+            run_id: &self.run_ids => SqlUuid,
+            position: &self.positions => Integer,
+            first_attempt: &self.first_attempts => Integer,
+            name: &self.names => Text,
+            result: &self.results => Text,
+        );
+        out.push_sql(
+            ") AS s \
                 WHERE (s.run_id IN (SELECT run_id FROM done)) IS TRUE \
                 ON CONFLICT (run_id, position) DO UPDATE SET first_attempt = excluded.first_attempt, \
-                    name = excluded.name, result = excluded.result, created_at = excluded.created_at)"
+                    name = excluded.name, result = excluded.result, created_at = excluded.created_at)",
         );
         Ok(())
     }

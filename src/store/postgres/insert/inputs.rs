@@ -3,13 +3,13 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{Array, Binary, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::AskedBy;
 use crate::store::StoreResult;
 use crate::store::postgres::advance::to_json;
-use crate::store::postgres::statement::push;
+use crate::store::postgres::statement::rows;
 use crate::store::protocol::InsertRun;
 
 /// A part of a `WITH`, named `inputs`: writes the inputs of those runs that are in `new`. Apart from the rows of the runs,
@@ -46,24 +46,26 @@ impl WriteInputs {
     /// `asked_by` has a slot for each input.
     pub(super) fn walk_ast<'b>(&'b self, asked_by: &'b AskedBy, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
-        push!(out,
+        out.push_sql(
             "inputs AS ( \
                 INSERT INTO run_inputs (run_id, session_id, agent, user_id, created_at, input, metadata, fingerprint, webhook, origin, traceparent) \
                 SELECT i.run_id, i.session_id, i.agent, i.user_id, now(), i.input::json, i.metadata::json, i.fingerprint, i.webhook, \
                        i.origin, i.traceparent \
-                FROM unnest(", &asked_by.run_ids => Array<SqlUuid>,
-            ", ", &asked_by.session_ids => Array<Text>,
-            ", ", &asked_by.agents => Array<Text>,
-            ", ", &asked_by.user_ids => Array<Nullable<Text>>,
-            ", ", &self.inputs => Array<Text>,
-            ", ", &self.metadata => Array<Text>,
-            ", ", &self.fingerprints => Array<Binary>,
-            ", ", &self.webhooks => Array<Nullable<Text>>,
-            ", ", &self.origins => Array<Nullable<SqlUuid>>,
-            ", ", &self.traceparents => Array<Nullable<Text>>,
-            ") AS i (run_id, session_id, agent, user_id, input, metadata, fingerprint, webhook, origin, traceparent) \
-                WHERE (i.run_id IN (SELECT run_id FROM new)) IS TRUE)"
+                FROM (",
         );
+        rows!(out,
+            run_id: &asked_by.run_ids => SqlUuid,
+            session_id: &asked_by.session_ids => Text,
+            agent: &asked_by.agents => Text,
+            user_id: &asked_by.user_ids => Nullable<Text>,
+            input: &self.inputs => Text,
+            metadata: &self.metadata => Text,
+            fingerprint: &self.fingerprints => Binary,
+            webhook: &self.webhooks => Nullable<Text>,
+            origin: &self.origins => Nullable<SqlUuid>,
+            traceparent: &self.traceparents => Nullable<Text>,
+        );
+        out.push_sql(") AS i WHERE (i.run_id IN (SELECT run_id FROM new)) IS TRUE)");
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crate::run::RunStatus;
 use crate::store::conformance::samples::{owned, settled};
 use crate::store::postgres::connect::Purpose;
 use crate::store::postgres::prune::PruneRuns;
+use crate::store::postgres::session::PruneStates;
 
 #[tokio::test]
 async fn one_process_at_a_time_prunes() {
@@ -41,4 +42,5 @@ async fn pruning_goes_by_index() {
     let (database, _store) = fresh().await;
     let conn = &mut connection(&database, Purpose::Write).await;
     assert_goes_by_index("prune", conn, PruneRuns { age_ms: 0, limit: 500 }).await;
+    assert_goes_by_index("prune states", conn, PruneStates { age_ms: 0, limit: 500 }).await;
 }
