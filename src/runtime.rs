@@ -129,7 +129,7 @@ impl Runtime {
 
     /// The agents that can be asked, by name.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
-        self.inner.agents.values()
+        self.inner.agents.values().map(Arc::as_ref)
     }
 
     /// A handle to the agent with this name.

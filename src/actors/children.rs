@@ -34,6 +34,12 @@ pub(crate) struct Waits {
     pub(crate) begins: bool,
 }
 
+/// What the manager is told of children. All runs share it: a recipient of its own would be a part of each.
+pub(crate) struct ToManager {
+    pub(crate) submits: Recipient<SubmitRun>,
+    pub(crate) waits: Recipient<Waits>,
+}
+
 /// What the children of a live run need.
 pub(crate) struct Children {
     /// Their parent, as its present attempt knows it.
@@ -41,8 +47,7 @@ pub(crate) struct Children {
     agents: Arc<Agents>,
     around: Arc<Surroundings>,
     limits: ManagerLimits,
-    submits: Recipient<SubmitRun>,
-    waits: Recipient<Waits>,
+    manager: Arc<ToManager>,
     /// How many this attempt has asked for.
     asked: AtomicU32,
 }
@@ -53,10 +58,9 @@ impl Children {
         agents: Arc<Agents>,
         around: Arc<Surroundings>,
         limits: ManagerLimits,
-        manager: (Recipient<SubmitRun>, Recipient<Waits>),
+        manager: Arc<ToManager>,
     ) -> Self {
-        let (submits, waits) = manager;
-        Self { parent, agents, around, limits, submits, waits, asked: AtomicU32::new(0) }
+        Self { parent, agents, around, limits, manager, asked: AtomicU32::new(0) }
     }
 
     fn parent_id(&self) -> RunId {
@@ -113,7 +117,7 @@ impl Children {
         let (to, answer) = oneshot::channel();
         let deadline = Instant::now() + self.around.retry.limit;
         let reply = Reply { to, admission: None };
-        self.submits.do_send(SubmitRun { insert, room: Room::OfChildren, deadline, reply });
+        self.manager.submits.do_send(SubmitRun { insert, room: Room::OfChildren, deadline, reply });
         match answer.await {
             Ok(Ok(_)) => {
                 span.succeed();
@@ -178,21 +182,21 @@ impl Offspring for Children {
 /// The run waits for a child for as long as this lives.
 struct Waiting {
     waits: Waits,
-    manager: Recipient<Waits>,
+    manager: Arc<ToManager>,
 }
 
 impl Waiting {
     fn begin(children: &Children) -> Self {
         let waits = Waits { parent: children.parent_id(), attempt: children.parent.attempt, begins: true };
-        let manager = children.waits.clone();
-        manager.do_send(waits);
+        let manager = Arc::clone(&children.manager);
+        manager.waits.do_send(waits);
         Self { waits, manager }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.manager.do_send(Waits { begins: false, ..self.waits });
+        self.manager.waits.do_send(Waits { begins: false, ..self.waits });
     }
 }
 

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::cancel::CancelReply;
 use self::children::Cascade;
 use self::drain::Draining;
 use self::live::{LiveRun, LiveRuns};
+use self::upward::Upward;
 use super::arbiters::Arbiters;
 use super::children::Children;
 use super::run_actor::life::{Life, Surroundings};
-use super::run_actor::{RunActor, Stop};
+use super::run_actor::{RunActor, Stop, StopSignal};
 use crate::agent::Agent;
 use crate::run::{RunId, RunStatus, SessionPolicy};
 use crate::store::{NodeId, TakenRun};
@@ -36,9 +37,10 @@ mod room;
 pub(crate) mod submit;
 #[cfg(test)]
 mod tests;
+mod upward;
 
 /// The agents that a runtime knows, by name.
-pub(crate) type Agents = HashMap<Arc<str>, Agent>;
+pub(crate) type Agents = HashMap<Arc<str>, Arc<Agent>>;
 
 /// The numbers that the manager goes by.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +67,7 @@ pub(crate) struct RunManager {
     around: Arc<Surroundings>,
     arbiters: Arbiters,
     limits: ManagerLimits,
+    upward: Upward,
     live: LiveRuns,
     /// How many runs wait unowned in the store, as far as this process knows.
     waiting: usize,
@@ -126,6 +129,7 @@ impl RunManager {
             around,
             arbiters,
             limits,
+            upward: Upward::default(),
             live: LiveRuns::default(),
             waiting: 0,
             arriving: HashSet::new(),
@@ -194,13 +198,12 @@ impl RunManager {
             (false, None) => None,
         };
         self.around.hub.enter(run_id);
-        let (stop, stopped) = watch::channel(first);
-        let manager = (ctx.address().recipient(), ctx.address().recipient());
+        let stop = StopSignal::new(first);
+        let (submits, ends) = self.upward.to(ctx);
         let (agents, around) = (Arc::clone(&self.agents), Arc::clone(&self.around));
-        let children = Arc::new(Children::new(Arc::clone(&taken.run), agents, around, self.limits, manager));
-        let life = Life::new(taken, agent, Arc::clone(&self.around), children, stopped);
-        let manager = ctx.address().recipient();
-        let actor = RunActor::start_in_arbiter(&self.arbiters.next(), |_| RunActor::new(life, stop, manager));
+        let children = Arc::new(Children::new(Arc::clone(&taken.run), agents, around, self.limits, submits));
+        let life = Life::new(taken, agent, Arc::clone(&self.around), children, stop.clone());
+        let actor = RunActor::start_in_arbiter(&self.arbiters.next(), |_| RunActor::new(life, stop, ends));
         live.actor = Some(actor);
     }
 }

@@ -1,16 +1,19 @@
 //! One run, live: a mailbox through which it is stopped, around the one `async fn` that is its life.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
-use tokio::sync::watch;
 
 use self::ending::Ending;
 use self::life::Life;
+pub(crate) use self::stop::{Stop, StopSignal};
 use crate::run::RunId;
 
 pub(crate) mod ending;
 pub(crate) mod journal;
 pub(crate) mod life;
 mod past;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -18,20 +21,8 @@ mod work;
 pub(crate) struct RunActor {
     /// Taken when the actor starts; boxed, since its place stays.
     life: Option<Box<Life>>,
-    stop: watch::Sender<Option<Stop>>,
+    stop: StopSignal,
     death: DeathWatch,
-}
-
-/// Ends the run early.
-#[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
-#[rtype(result = "()")]
-pub(crate) enum Stop {
-    /// Somebody wants it cancelled.
-    Cancel,
-    /// The runtime shuts down: the run is given to others.
-    HandBack,
-    /// The run is not this node's any more: its user code ends at once, and nothing of it is written.
-    Abandon,
 }
 
 /// A run is not live here any more. Without an ending its actor died.
@@ -47,7 +38,7 @@ pub(crate) struct RunEnded {
 struct DeathWatch {
     run_id: RunId,
     ending: Option<Ending>,
-    manager: Recipient<RunEnded>,
+    manager: Arc<Recipient<RunEnded>>,
 }
 
 impl Drop for DeathWatch {
@@ -58,7 +49,7 @@ impl Drop for DeathWatch {
 }
 
 impl RunActor {
-    pub(crate) fn new(life: Life, stop: watch::Sender<Option<Stop>>, manager: Recipient<RunEnded>) -> Self {
+    pub(crate) fn new(life: Life, stop: StopSignal, manager: Arc<Recipient<RunEnded>>) -> Self {
         let death = DeathWatch { run_id: life.run_id(), ending: None, manager };
         Self { life: Some(Box::new(life)), stop, death }
     }
@@ -81,20 +72,7 @@ impl Handler<Stop> for RunActor {
     type Result = ();
 
     fn handle(&mut self, stop: Stop, _: &mut Self::Context) {
-        self.stop.send_if_modified(|present| {
-            // A cancel outranks a hand-back: what somebody wants cancelled must not be started elsewhere. And who has no
-            // say any more can do neither.
-            let news = match *present {
-                Some(Stop::Abandon) => false,
-                Some(Stop::Cancel) => stop == Stop::Abandon,
-                Some(Stop::HandBack) => stop != Stop::HandBack,
-                None => true,
-            };
-            if news {
-                *present = Some(stop);
-            }
-            news
-        });
+        self.stop.tell(stop);
     }
 }
 

@@ -85,8 +85,11 @@ impl Parts {
         let known = |name: &str| self.tools.find(name).is_some();
         let history = cx.history().iter().flat_map(|earlier| history::messages(earlier, known));
         let question = Message::new(Role::User, cx.input().clone());
+        let mut messages: Vec<Message> = system.chain(history).chain([question]).collect();
+        // Most conversations are short, and stay for as long as the model takes.
+        messages.shrink_to_fit();
         ModelRequest {
-            messages: system.chain(history).chain([question]).collect(),
+            messages,
             tools: self.tools.specs(),
             output: self.form.as_ref().map(|form| form.spec.clone()),
             note: None,

@@ -364,7 +364,7 @@ fn registry(builders: Vec<AgentBuilder>) -> Result<Agents, Error> {
     for builder in builders {
         let agent = builder.build()?;
         let name = Arc::clone(&agent.name);
-        if agents.insert(Arc::clone(&name), agent).is_some() {
+        if agents.insert(Arc::clone(&name), Arc::new(agent)).is_some() {
             return Err(Error::AgentTwice(name.to_string()));
         }
     }

@@ -12,7 +12,8 @@ use std::time::Instant;
 use opentelemetry::context::FutureExt;
 use opentelemetry::metrics::Histogram;
 use opentelemetry::trace::{
-    SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
+    Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
+    Tracer,
 };
 use opentelemetry::{Context, KeyValue, global};
 use serde_json::Value;
@@ -27,9 +28,12 @@ const LIBRARY: &str = "greenroom";
 #[derive(Default)]
 pub(crate) struct Span {
     cx: Context,
+    /// Whether there is a span of its own in the context. Where nobody records, there is at most that of somebody else.
+    is_own: bool,
     /// Whether contents may be told.
     contents: bool,
-    agent: Option<KeyValue>,
+    /// The name of the agent, for the spans below.
+    agent: Option<Box<str>>,
     chat: Option<Chat>,
     /// Why it failed, if it did.
     end: OnceLock<Option<Cow<'static, str>>>,
@@ -37,8 +41,19 @@ pub(crate) struct Span {
 
 /// What the metrics of a request to a model are told of.
 struct Chat {
-    labels: [KeyValue; 3],
+    model: Box<str>,
+    provider: Box<str>,
     begun: Instant,
+}
+
+impl Chat {
+    fn labels(&self) -> [KeyValue; 3] {
+        [
+            KeyValue::new(names::OPERATION, names::CHAT),
+            KeyValue::new(names::PROVIDER, self.provider.to_string()),
+            KeyValue::new(names::REQUEST_MODEL, self.model.to_string()),
+        ]
+    }
 }
 
 impl Span {
@@ -59,8 +74,7 @@ impl Span {
     fn submit_within(run: &mut Run, within: Context) -> Self {
         let parent = run.traceparent.as_ref().map_or(within, remote);
         let name = format!("{} {}", names::SUBMIT, run.output.agent);
-        let cx = begin(name, SpanKind::Producer, &parent, of_run(run));
-        let span = Self::new(cx, false, None, None);
+        let span = Self::begin(name, SpanKind::Producer, &parent, vec![agent_name(&run.output.agent)], || of_run(run));
         let begun = span.cx.span().span_context().clone();
         if begun.is_valid() {
             let (trace, span, flags) = (begun.trace_id(), begun.span_id(), begun.trace_flags().to_u8());
@@ -73,46 +87,76 @@ impl Span {
     pub(crate) fn attempt(run: &Run, description: Option<&str>, contents: bool) -> Self {
         let parent = run.traceparent.as_ref().map_or_else(Context::new, remote);
         let name = format!("{} {}", names::INVOKE_AGENT, run.output.agent);
-        let mut attributes = of_run(run);
-        attributes.push(KeyValue::new(names::OPERATION, names::INVOKE_AGENT));
-        attributes.push(KeyValue::new(names::RUN_ATTEMPT, i64::from(run.attempt)));
-        // It is told to the model before anything else.
-        attributes.extend(
-            description.filter(|_| contents).map(|said| KeyValue::new(names::AGENT_DESCRIPTION, said.to_owned())),
-        );
-        let agent = Some(KeyValue::new(names::AGENT_NAME, run.output.agent.clone()));
-        Self::new(begin(name, SpanKind::Internal, &parent, attributes), contents, agent, None)
+        let known = vec![KeyValue::new(names::OPERATION, names::INVOKE_AGENT), agent_name(&run.output.agent)];
+        let more = || {
+            let mut more = of_run(run);
+            more.push(KeyValue::new(names::RUN_ATTEMPT, i64::from(run.attempt)));
+            // It is told to the model before anything else.
+            more.extend(
+                description.filter(|_| contents).map(|said| KeyValue::new(names::AGENT_DESCRIPTION, said.to_owned())),
+            );
+            more
+        };
+        let mut span = Self::begin(name, SpanKind::Internal, &parent, known, more);
+        span.contents = contents;
+        span.agent = span.is_own.then(|| run.output.agent.as_str().into());
+        span
     }
 
     /// A request to a model, in this attempt.
     pub(crate) fn chat(&self, model: &str, provider: &str) -> Self {
-        let labels = [
-            KeyValue::new(names::OPERATION, names::CHAT),
-            // The values that are agreed upon are in lower case.
-            KeyValue::new(names::PROVIDER, provider.to_ascii_lowercase()),
-            KeyValue::new(names::REQUEST_MODEL, model.to_owned()),
-        ];
-        let attributes = labels.iter().chain(&self.agent).cloned().collect();
-        let cx = begin(format!("{} {model}", names::CHAT), SpanKind::Client, &self.cx, attributes);
-        Self::new(cx, self.contents, None, Some(Chat { labels, begun: Instant::now() }))
+        // The values that are agreed upon are in lower case.
+        let provider = provider.to_ascii_lowercase().into();
+        let chat = Chat { model: model.into(), provider, begun: Instant::now() };
+        let name = format!("{} {model}", names::CHAT);
+        let mut span = Self::begin(name, SpanKind::Client, &self.cx, chat.labels().into(), || self.agent_name());
+        span.contents = self.contents;
+        span.chat = Some(chat);
+        span
     }
 
     /// A call of a tool, in this attempt. One without a name is a call of a tool that there is not.
     pub(crate) fn tool(&self, name: Option<&str>, call_id: &str) -> Self {
-        let mut attributes = vec![
-            KeyValue::new(names::OPERATION, names::EXECUTE_TOOL),
-            KeyValue::new(names::TOOL_TYPE, "function"),
-            KeyValue::new(names::TOOL_CALL, call_id.to_owned()),
-        ];
-        attributes.extend(self.agent.clone());
-        attributes.extend(name.map(|name| KeyValue::new(names::TOOL_NAME, name.to_owned())));
+        let mut known = vec![KeyValue::new(names::OPERATION, names::EXECUTE_TOOL)];
+        known.extend(name.map(|name| KeyValue::new(names::TOOL_NAME, name.to_owned())));
+        let more = || {
+            let mut more = self.agent_name();
+            more.push(KeyValue::new(names::TOOL_TYPE, "function"));
+            more.push(KeyValue::new(names::TOOL_CALL, call_id.to_owned()));
+            more
+        };
         let name =
             name.map_or_else(|| names::EXECUTE_TOOL.to_owned(), |name| format!("{} {name}", names::EXECUTE_TOOL));
-        Self::new(begin(name, SpanKind::Internal, &self.cx, attributes), self.contents, None, None)
+        let mut span = Self::begin(name, SpanKind::Internal, &self.cx, known, more);
+        span.contents = self.contents;
+        span
     }
 
-    const fn new(cx: Context, contents: bool, agent: Option<KeyValue>, chat: Option<Chat>) -> Self {
-        Self { cx, contents, agent, chat, end: OnceLock::new() }
+    fn agent_name(&self) -> Vec<KeyValue> {
+        self.agent.iter().map(|name| agent_name(name)).collect()
+    }
+
+    /// Begins a span of which a sampler gets to know what is `known`; `more` is told when it is recorded.
+    fn begin(
+        name: String,
+        kind: SpanKind,
+        parent: &Context,
+        known: Vec<KeyValue>,
+        more: impl FnOnce() -> Vec<KeyValue>,
+    ) -> Self {
+        let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(known);
+        let mut span = global::tracer(LIBRARY).build_with_context(builder, parent);
+        if span.is_recording() {
+            span.set_attributes(more());
+        } else if span.span_context() == parent.span().span_context() {
+            // There is no provider: whoever is told of the trace is told of the same span as without this one.
+            return Self::new(parent.clone(), false);
+        }
+        Self::new(parent.with_span(span), true)
+    }
+
+    const fn new(cx: Context, is_own: bool) -> Self {
+        Self { cx, is_own, contents: false, agent: None, chat: None, end: OnceLock::new() }
     }
 
     /// Has `work` see this as the current context.
@@ -122,10 +166,16 @@ impl Span {
 
     /// Tells a content, if the agent wants it told.
     pub(crate) fn content(&self, name: &'static str, content: impl FnOnce() -> Value) {
-        if self.contents && self.cx.span().is_recording() {
+        if self.contents && self.is_own && self.cx.span().is_recording() {
             let content = content();
             let text = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
-            self.cx.span().set_attribute(KeyValue::new(name, text));
+            self.set(KeyValue::new(name, text));
+        }
+    }
+
+    fn set(&self, attribute: KeyValue) {
+        if self.is_own {
+            self.cx.span().set_attribute(attribute);
         }
     }
 
@@ -135,14 +185,14 @@ impl Span {
         let tokens =
             [("input", names::INPUT_TOKENS, usage.input_tokens), ("output", names::OUTPUT_TOKENS, usage.output_tokens)];
         for (kind, name, tokens) in tokens {
-            self.cx.span().set_attribute(KeyValue::new(name, count(tokens)));
+            self.set(KeyValue::new(name, count(tokens)));
             if let Some(chat) = &self.chat {
-                let labels = [&chat.labels[..], &[KeyValue::new(names::TOKEN_TYPE, kind)]].concat();
+                let labels = [&chat.labels()[..], &[KeyValue::new(names::TOKEN_TYPE, kind)]].concat();
                 tokens_used().record(tokens, &labels);
             }
         }
         if let Some(id) = response_id {
-            self.cx.span().set_attribute(KeyValue::new(names::RESPONSE_ID, id.to_owned()));
+            self.set(KeyValue::new(names::RESPONSE_ID, id.to_owned()));
         }
         self.succeed();
     }
@@ -157,7 +207,7 @@ impl Span {
 
     /// Ends an attempt, which somebody may still hold.
     pub(crate) fn end(&self, outcome: &'static str) {
-        self.cx.span().set_attribute(KeyValue::new(names::RUN_OUTCOME, outcome));
+        self.set(KeyValue::new(names::RUN_OUTCOME, outcome));
         self.succeed();
         self.close();
     }
@@ -165,15 +215,17 @@ impl Span {
     fn close(&self) {
         let error = self.end.get_or_init(|| Some(Cow::Borrowed("cancelled")));
         let error = error.clone().map(|error| KeyValue::new(names::ERROR_TYPE, error));
-        if let Some(error) = &error {
+        if let Some(error) = error.as_ref().filter(|_| self.is_own) {
             self.cx.span().set_attribute(error.clone());
             self.cx.span().set_status(Status::error(""));
         }
         if let Some(chat) = &self.chat {
-            let labels: Vec<_> = chat.labels.iter().cloned().chain(error).collect();
+            let labels: Vec<_> = chat.labels().into_iter().chain(error).collect();
             durations().record(chat.begun.elapsed().as_secs_f64(), &labels);
         }
-        self.cx.span().end();
+        if self.is_own {
+            self.cx.span().end();
+        }
     }
 }
 
@@ -209,14 +261,12 @@ fn durations() -> Histogram<f64> {
     made.with_description("GenAI operation duration.").with_boundaries(names::DURATION_BOUNDS.to_vec()).build()
 }
 
-fn begin(name: String, kind: SpanKind, parent: &Context, attributes: Vec<KeyValue>) -> Context {
-    let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes);
-    parent.with_span(global::tracer(LIBRARY).build_with_context(builder, parent))
+fn agent_name(name: &str) -> KeyValue {
+    KeyValue::new(names::AGENT_NAME, name.to_owned())
 }
 
 fn of_run(run: &Run) -> Vec<KeyValue> {
     vec![
-        KeyValue::new(names::AGENT_NAME, run.output.agent.clone()),
         KeyValue::new(names::CONVERSATION, run.output.session_id.to_string()),
         KeyValue::new(names::RUN_ID, run.output.run_id.to_string()),
     ]

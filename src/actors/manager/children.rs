@@ -12,7 +12,6 @@ use actix::prelude::*;
 
 use super::RunManager;
 use crate::actors::children::Waits;
-use crate::agent::Agent;
 use crate::run::RunId;
 use crate::store::StoreResult;
 
@@ -44,7 +43,7 @@ impl Handler<Waits> for RunManager {
 
     fn handle(&mut self, Waits { parent, attempt, begins }: Waits, ctx: &mut Self::Context) {
         if let Some(agent) = self.live.note_wait(parent, attempt, begins) {
-            self.behind |= self.agents.get(&agent).is_some_and(Agent::holds_back);
+            self.behind |= self.agents.get(&agent).is_some_and(|agent| agent.holds_back());
             self.go_on(ctx);
         }
     }

@@ -63,7 +63,7 @@ impl RunManager {
     pub(super) fn forget(&mut self, run_id: RunId) -> Option<LiveRun> {
         let forgotten = self.live.remove(run_id)?;
         let agent = self.agents.get(&forgotten.agent);
-        self.behind |= agent.is_some_and(Agent::holds_back);
+        self.behind |= agent.is_some_and(|agent| agent.holds_back());
         if agent.is_some_and(|agent| agent.max_running_everywhere.is_some()) {
             self.offer_work();
         }

@@ -136,7 +136,9 @@ impl Scene {
         let tally: Arc<Tally> = Arc::default();
         let lease = LeaseHandle::begin(store.clone(), Duration::from_secs(3600)).await.unwrap().unwrap();
         let actors = ActorOptions {
-            agents: Arc::new(agents(&tally).into_iter().map(|agent| (Arc::clone(&agent.name), agent)).collect()),
+            agents: Arc::new(
+                agents(&tally).into_iter().map(|agent| (Arc::clone(&agent.name), Arc::new(agent))).collect(),
+            ),
             store: store.clone(),
             hub: Arc::clone(&hub),
             retry: Retry { limit: Duration::from_secs(60) },

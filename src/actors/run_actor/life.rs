@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::Stop;
 use super::ending::{Ending, ending_of, exhausted, late};
 use super::journal::Journal;
 use super::past::Past;
-use super::work::{Finish, Work, abandoned, finish_of};
+use super::work::{Finish, Work, finish_of};
+use super::{Stop, StopSignal};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Retry, Writer};
 use crate::actors::session_state::SessionOf;
@@ -52,10 +52,10 @@ pub(crate) struct Life {
     run: Arc<Run>,
     /// Somebody has continued the run before.
     was_continued: bool,
-    agent: Agent,
+    agent: Arc<Agent>,
     around: Arc<Surroundings>,
     children: Arc<dyn Offspring>,
-    stop: watch::Receiver<Option<Stop>>,
+    stop: StopSignal,
     journal: Journal,
     /// The span of this attempt.
     span: Arc<Span>,
@@ -66,10 +66,10 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn new(
         taken: TakenRun,
-        agent: Agent,
+        agent: Arc<Agent>,
         around: Arc<Surroundings>,
         children: Arc<dyn Offspring>,
-        stop: watch::Receiver<Option<Stop>>,
+        stop: StopSignal,
     ) -> Self {
         let TakenRun { run, next_seq, was_continued } = taken;
         let journal = Journal::new(&run, next_seq, around.writer.clone(), Arc::clone(&around.hub), around.max_output);
@@ -96,10 +96,10 @@ impl Life {
         fields(run.id = %self.run_id(), run.agent = self.agent.name(), run.attempt = self.run.attempt)
     )]
     async fn live_in_span(mut self: Box<Self>) -> Ending {
-        let mut stop = self.stop.clone();
+        let stop = self.stop.clone();
         let lived = tokio::select! {
             biased;
-            () = abandoned(&mut stop) => None,
+            () = stop.abandoned() => None,
             lived = self.live_or_lose() => Some(lived),
         };
         let Some(lived) = lived else {
@@ -130,8 +130,7 @@ impl Life {
 
     async fn live_or_lose(&mut self) -> StoreResult<Ending> {
         let past = Past::of(&self.run, self.was_continued, &self.agent, &self.around).await?;
-        let stop = *self.stop.borrow_and_update();
-        if let Some(stop) = stop {
+        if let Some(stop) = self.stop.told() {
             return self.end_unstarted(stop).await;
         }
         let started = RunEventKind::RunStarted { attempt: self.run.attempt };
@@ -143,8 +142,7 @@ impl Life {
             Err(refusal) => return Ok(ending_of(refusal)),
         }
         // Whoever asked while the start was being written need not wait for user code to be started and stopped again.
-        let stop = *self.stop.borrow_and_update();
-        if let Some(stop) = stop {
+        if let Some(stop) = self.stop.told() {
             return self.end_unstarted(stop).await;
         }
         tracing::info!(run.status = %RunStatus::Running, "run started");
@@ -192,9 +190,9 @@ impl Life {
             max_event: self.around.max_output,
             span: Arc::clone(&self.span),
         };
-        let work = Arc::clone(&self.agent.work);
+        let (work, cx) = (Arc::clone(&self.agent.work), RunContext::new(parts));
         // The call itself is user code too: it may panic before it has made a future.
-        let code = AssertUnwindSafe(async move { work_until_it_waits(&*work, RunContext::new(parts)).await });
+        let code = AssertUnwindSafe(async move { work_until_it_waits(&*work, cx).await });
         let caught = async move { code.catch_unwind().await.map_err(|panic| panic_message(&*panic)) };
         let caught = tracing::Instrument::in_current_span(self.span.around(caught));
         let task = self.code.spawn_on(caught, &self.around.user_code);
@@ -206,7 +204,8 @@ impl Life {
         let timeout = self.run.timeout;
         let timed_out = async {
             match timeout {
-                Some(timeout) => tokio::time::sleep(timeout).await,
+                // On the heap: most runs may take as long as they like.
+                Some(timeout) => Box::pin(tokio::time::sleep(timeout)).await,
                 None => std::future::pending().await,
             }
             timeout.unwrap_or_default()
@@ -218,7 +217,7 @@ impl Life {
             let has_room = self.journal.has_room();
             tokio::select! {
                 biased;
-                stop = stopped(&mut self.stop) => return Ok(Ok(Finish::Stopped(stop))),
+                stop = self.stop.stopped() => return Ok(Ok(Finish::Stopped(stop))),
                 panic = &mut panicked => return Ok(Ok(Finish::Panicked(panic))),
                 kept = self.journal.keep() => {
                     if let Err(refusal) = kept? {
@@ -296,14 +295,5 @@ impl Life {
                 Some(report) = work.reports.recv(), if has_room => self.journal.note(*report),
             }
         }
-    }
-}
-
-/// Waits until the run has to stop.
-async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
-    match stop.wait_for(Option::is_some).await.map(|stop| *stop) {
-        Ok(Some(stop)) => stop,
-        // The actor is gone, and this future with it.
-        Ok(None) | Err(_) => std::future::pending().await,
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::ending::Ending;
 use super::life::{Life, Surroundings};
-use super::{Die, RunActor, RunEnded, Stop};
+use super::{Die, RunActor, RunEnded, Stop, StopSignal};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Persister, Retry, Writer};
 use crate::actors::testing::{Gated, Tally, agents, only, run_of, soon};
@@ -84,9 +84,9 @@ impl Scene {
     }
 
     fn play_as(&mut self, agent: Agent, taken: TakenRun, first: Option<Stop>) {
-        let (stop, stopped) = watch::channel(first);
-        let life = Life::new(taken, agent, self.around.clone(), Arc::new(Childless), stopped);
-        self.actor = Some(RunActor::new(life, stop, self.listener.clone().recipient()).start());
+        let stop = StopSignal::new(first);
+        let life = Life::new(taken, Arc::new(agent), self.around.clone(), Arc::new(Childless), stop.clone());
+        self.actor = Some(RunActor::new(life, stop, Arc::new(self.listener.clone().recipient())).start());
     }
 
     async fn of_playing(agent: &str, held: &'static str) -> Self {

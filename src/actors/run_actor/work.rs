@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Stop;
@@ -43,13 +43,5 @@ pub(super) fn finish_of(done: Result<Result<Outcome, String>, tokio::task::JoinE
         Ok(Ok(Outcome::Waits(needed))) => Finish::Waits(needed),
         Ok(Err(panic)) => Finish::Panicked(panic),
         Err(error) => Finish::Panicked(format!("user code was torn down: {error}")),
-    }
-}
-
-/// Waits until the run is not this node's any more.
-pub(super) async fn abandoned(stop: &mut watch::Receiver<Option<Stop>>) {
-    if stop.wait_for(|stop| *stop == Some(Stop::Abandon)).await.is_err() {
-        // The actor is gone, and this future with it.
-        std::future::pending::<()>().await;
     }
 }

@@ -23,7 +23,7 @@ pub(in crate::agent) struct Call {
     /// What is asked when the provider refuses the question for a certain reason.
     instead: Vec<Instead>,
     /// The first question, when what is asked is an answer that was begun before.
-    anew: Option<Request>,
+    anew: Option<Box<Request>>,
 }
 
 struct Instead {
@@ -85,7 +85,7 @@ impl Call {
     /// Looks first at an answer that an earlier attempt has asked for, and asks for a new one when the provider does not know
     /// it any more.
     pub(in crate::agent) fn picking_up(mut self, rest: Rest) -> Result<Self, ModelError> {
-        self.anew = Some(self.request()?);
+        self.anew = Some(Box::new(self.request()?));
         self.template = self.get(rest.polled, "application/json")?;
         Ok(self)
     }
@@ -98,7 +98,7 @@ impl Call {
     /// Forgets about the answer that was begun before; says whether there was one.
     pub(super) fn ask_anew(&mut self) -> bool {
         let Some(anew) = self.anew.take() else { return false };
-        self.template = anew;
+        self.template = *anew;
         true
     }
 

@@ -59,7 +59,8 @@ pub(in crate::agent) fn events<L: Listener>(
     call: Call,
     listener: L,
 ) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
-    let turn = Turn { call, listener, deadline: None, phase: Phase::Asking, losses: 0 };
+    // On the heap, since the stream has room for it twice: between two events, and while it waits for one.
+    let turn = Box::new(Turn { call, listener, deadline: None, phase: Phase::Asking, losses: 0 });
     stream::try_unfold(turn, |mut turn| async move {
         let event = turn.next_in_time().await?;
         Ok(event.map(|event| (event, turn)))

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::shown::{instructions, shown};
 use crate::agent::context::Report;
+use crate::agent::memory::CalledStep;
 use crate::agent::note::Notes;
 use crate::agent::step::unless_over;
 use crate::agent::{
@@ -22,15 +23,30 @@ const TURN: &str = "model turn";
 pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunContext) -> Result<ModelTurn, AgentError> {
     let step = cx.steps().call(TURN)?;
     let mut notes = Notes::recall(model, cx)?;
-    if let Some(turn) = cx.steps().recall::<ModelTurn>(&step)? {
+    let recalled = cx.steps().recall(&step)?;
+    if let Some(turn) = recalled {
         notes.close();
-        cx.report(Report::Recalled { text: turn.text.clone(), usage: turn.usage }).await;
-        return Ok(turn);
+        return Ok(Box::pin(again(turn, cx)).await);
     }
     let _under_way = cx.begin_step();
     // On the heap, or what waits for it would have room for it twice.
-    let (turn, completed) = unless_over(cx, Box::pin(take(model, request, notes, cx))).await??;
-    match cx.steps().finish(&step, &turn) {
+    let taken = unless_over(cx, Box::pin(take(model, request, notes, cx))).await??;
+    Box::pin(keep(taken, &step, cx)).await
+}
+
+/// A turn that an earlier attempt has had.
+async fn again(turn: ModelTurn, cx: &RunContext) -> ModelTurn {
+    cx.report(Report::Recalled { text: turn.text.clone(), usage: turn.usage }).await;
+    turn
+}
+
+/// Has a new turn remembered.
+async fn keep(
+    (turn, completed): (ModelTurn, RunEventKind),
+    step: &CalledStep,
+    cx: &RunContext,
+) -> Result<ModelTurn, AgentError> {
+    match cx.steps().finish(step, &turn) {
         // The calls must not begin before it is certain that no other attempt will be told to make other ones.
         Ok((record, _)) if !turn.tool_calls.is_empty() => cx.remember(record, Some(completed)).await?,
         // Most likely the run ends with this turn, so there is nothing to wait for.
@@ -69,7 +85,8 @@ async fn take(
                 cx.say(RunEventKind::ReasoningContentDelta { reasoning_content: text.into() }).await;
             }
             Some(Ok(ModelEvent::Done(turn))) => break turn,
-            Some(Ok(ModelEvent::Note(note))) => notes.remember(note).await?,
+            // On the heap: seldom, and while it is waited for there is room for it in every turn.
+            Some(Ok(ModelEvent::Note(note))) => Box::pin(notes.remember(note)).await?,
             Some(Ok(ModelEvent::Instead { model, provider: other })) => {
                 (id, provider) = (model.clone(), other.clone());
                 span.fail("fallback");
