@@ -55,6 +55,7 @@ mod openai;
 mod openai_chat;
 #[cfg(any(feature = "openai", feature = "anthropic", feature = "genai"))]
 mod parts;
+mod reports;
 mod require;
 mod retry_policy;
 mod schema;
@@ -71,6 +72,7 @@ pub(crate) use self::context::{CancelSignal, Report, RunContextParts};
 pub(crate) use self::error::panic_message;
 pub(crate) use self::memory::StepMemory;
 pub(crate) use self::needs::{Needs, Outcome, work_until_it_waits};
+pub(crate) use self::reports::{Reports, reports};
 #[cfg(test)]
 pub(crate) use self::session_state::Forgetful;
 pub(crate) use self::session_state::{NewState, Remembered, SessionMemory};

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use self::content::Content;
 pub use self::crash_policy::CrashPolicy;
 pub(crate) use self::error_chain::error_chain;
+pub(crate) use self::event::PIECE;
 pub use self::event::{RunEvent, RunEventKind};
 pub use self::exchange::Exchange;
 pub(crate) use self::exchange::latest_within;

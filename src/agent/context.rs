@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
 use super::children::Offspring;
 use super::memory::StepMemory;
 use super::needs::Needs;
+use super::reports::Reporter;
 use super::session_state::SessionMemory;
 use crate::run::{
     Content, Exchange, Metadata, Run, RunEventKind, RunId, SessionId, StepRecord, ToolExecution, Usage, UserId,
@@ -26,8 +27,7 @@ pub struct RunContext(Arc<RunContextParts>);
 pub(crate) struct RunContextParts {
     pub(crate) run: Arc<Run>,
     pub(crate) history: Vec<Exchange>,
-    /// Boxed, since the channel keeps room for some of them even while it is empty.
-    pub(crate) reports: mpsc::Sender<Box<Report>>,
+    pub(crate) reports: Reporter,
     pub(crate) cancel: CancelSignal,
     pub(crate) steps: StepMemory,
     pub(crate) needs: Needs,
@@ -210,12 +210,7 @@ impl RunContext {
     }
 
     pub(crate) fn report(&self, report: Report) -> impl Future<Output = ()> + Send {
-        // Boxed here, so that the future is small.
-        let report = Box::new(report);
-        async {
-            // The receiver is gone only when the run has ended; nobody is left to tell, and this code is about to be dropped.
-            self.0.reports.send(report).await.ok();
-        }
+        self.0.reports.send(report)
     }
 
     pub(crate) fn steps(&self) -> &StepMemory {

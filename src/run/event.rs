@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Content, FailureKind, Metrics, Requirement, RunId, RunStatus, ToolExecution, Usage};
 
+/// A piece of a text that was joined from several is not made longer than this, in bytes.
+pub(crate) const PIECE: usize = 8 * 1024;
+
 /// One entry of a run's event log.
 ///
 /// `seq` counts from 0 without gaps over the whole life of the run, also over several attempts; the terminal event is the
@@ -172,8 +175,8 @@ impl RunEventKind {
         }
     }
 
-    /// Goes on with the next piece of the same text, if both together have at most so many bytes.
-    pub(crate) fn go_on_with(&mut self, next: &Self, most: usize) -> bool {
+    /// Goes on with the next piece of the same text, unless both together are longer than a [`PIECE`].
+    pub(crate) fn go_on_with(&mut self, next: &Self) -> bool {
         let ((Self::RunContent { content: before }, Self::RunContent { content: next })
         | (
             Self::ReasoningContentDelta { reasoning_content: before },
@@ -183,7 +186,7 @@ impl RunEventKind {
             return false;
         };
         let both = before.as_text().zip(next.as_text());
-        let fits = both.is_some_and(|(before, next)| before.len() + next.len() <= most);
+        let fits = both.is_some_and(|(before, next)| before.len() + next.len() <= PIECE);
         if fits {
             before.push_str(next.as_text().unwrap_or_default());
         }

@@ -11,8 +11,8 @@ use self::calls::Calls;
 use self::said::Said;
 use crate::actors::hub::Hub;
 use crate::actors::persister::Writer;
-use crate::agent::Report;
-use crate::run::{Content, Metrics, Run, RunEvent, RunEventKind, RunId, RunStatus, StepRecord, ToolExecution};
+use crate::agent::{Report, Reports};
+use crate::run::{Content, Metrics, PIECE, Run, RunEvent, RunEventKind, RunId, RunStatus, StepRecord, ToolExecution};
 use crate::store::StoreResult;
 use crate::store::protocol::{Advance, Change, Refusal};
 
@@ -21,9 +21,6 @@ mod said;
 
 /// Pieces of text that come within this time are joined into one event.
 const JOIN_WITHIN: Duration = Duration::from_millis(40);
-
-/// A joined piece of text is not made longer than this, in bytes.
-const PIECE: usize = 8 * 1024;
 
 /// So much may wait to be written before user code has to wait, in bytes and in events and steps.
 const ROOM_BYTES: usize = 1024 * 1024;
@@ -169,7 +166,7 @@ impl Journal {
         if bytes == 0 {
             return;
         }
-        if self.waiting.last_mut().is_some_and(|last| last.kind.go_on_with(&piece, PIECE)) {
+        if self.waiting.last_mut().is_some_and(|last| last.kind.go_on_with(&piece)) {
             self.waiting_bytes += bytes;
         } else {
             self.push(piece, bytes, JOIN_WITHIN);
@@ -220,17 +217,25 @@ impl Journal {
         }
     }
 
-    /// Keeps the log moving: writes what is due, and publishes it. Ready when that is done, so that there is room again.
+    /// Whether what waits will be written by itself before long.
+    pub(crate) const fn is_due_soon(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Keeps the log moving: writes what is due, with what has come by then, and publishes it. Ready when that is done, so that
+    /// there is room again.
     ///
     /// # Cancel safety
     ///
     /// Can be dropped and called again at any time.
-    pub(crate) async fn keep(&mut self) -> StoreResult<Result<(), Refusal>> {
+    pub(crate) async fn keep(&mut self, reports: &Reports) -> StoreResult<Result<(), Refusal>> {
         if self.under_way.is_none() {
             match self.due {
-                Some(due) => tokio::time::sleep_until(due).await,
+                // On the heap: a run that says nothing has no room for it.
+                Some(due) => Box::pin(tokio::time::sleep_until(due)).await,
                 None => std::future::pending().await,
             }
+            reports.take().for_each(|report| self.note(report));
             self.begin(Change::Append);
         }
         self.answered().await

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::ending::{Ending, ending_of, exhausted, late};
@@ -19,7 +18,8 @@ use crate::actors::hub::Hub;
 use crate::actors::persister::{Retry, Writer};
 use crate::actors::session_state::SessionOf;
 use crate::agent::{
-    Agent, CancelSignal, Needs, Offspring, RunContext, RunContextParts, StepMemory, panic_message, work_until_it_waits,
+    Agent, CancelSignal, Needs, Offspring, RunContext, RunContextParts, StepMemory, panic_message, reports,
+    work_until_it_waits,
 };
 use crate::run::{Run, RunEventKind, RunId, RunStatus};
 use crate::store::protocol::{Change, Refusal};
@@ -27,9 +27,6 @@ use crate::store::{RunStore, StoreResult, TakenRun};
 use crate::telemetry::{Running, Span};
 
 mod ends;
-
-/// How many reports user code may be ahead of the run's log before it has to wait.
-const REPORTS_AHEAD: usize = 32;
 
 /// What all runs of a runtime share.
 pub(crate) struct Surroundings {
@@ -176,12 +173,12 @@ impl Life {
 
     /// Starts user code on the threads that are kept for it. A panic in it is caught there.
     fn set_to_work(&self, past: Past) -> Work {
-        let (sender, reports) = mpsc::channel(REPORTS_AHEAD);
+        let (reporter, reports) = reports();
         let cancel = CancelSignal::default();
         let parts = RunContextParts {
             run: Arc::clone(&self.run),
             history: past.history,
-            reports: sender,
+            reports: reporter,
             cancel: cancel.clone(),
             steps: StepMemory::new(self.run.attempt, past.steps, self.around.max_output),
             needs: Needs::new(self.around.max_output),
@@ -214,24 +211,29 @@ impl Life {
         let panicked = cancel.panicked();
         tokio::pin!(timed_out, panicked);
         loop {
-            let has_room = self.journal.has_room();
+            let (has_room, looks_soon) = (self.journal.has_room(), self.journal.is_due_soon());
             tokio::select! {
                 biased;
                 stop = self.stop.stopped() => return Ok(Ok(Finish::Stopped(stop))),
                 panic = &mut panicked => return Ok(Ok(Finish::Panicked(panic))),
-                kept = self.journal.keep() => {
+                kept = self.journal.keep(&work.reports) => {
                     if let Err(refusal) = kept? {
                         return Ok(Err(refusal));
                     }
                 }
                 after = &mut timed_out => return Ok(Ok(Finish::TimedOut(after))),
-                Some(report) = work.reports.recv(), if has_room => self.journal.note(*report),
+                () = work.reports.come(looks_soon), if has_room => self.note(work),
                 done = &mut work.task => return Ok(Ok(finish_of(done))),
             }
             if self.journal.has_overflowed() {
                 return Ok(Ok(Finish::TooLarge));
             }
         }
+    }
+
+    /// Takes in what user code has said.
+    fn note(&mut self, work: &Work) {
+        work.reports.take().for_each(|report| self.journal.note(report));
     }
 
     /// Stops user code that has to stop, and takes in what it said last.
@@ -249,10 +251,7 @@ impl Life {
             return Ok(Err(refusal));
         }
         // No more than user code was ahead: a task of its own may go on talking.
-        for _ in 0..=REPORTS_AHEAD {
-            let Ok(report) = work.reports.try_recv() else { break };
-            self.journal.note(*report);
-        }
+        self.note(work);
         let too_large = self.journal.has_overflowed() && matches!(finish, Finish::Returned(_) | Finish::Waits(_));
         Ok(Ok(if too_large { Finish::TooLarge } else { finish }))
     }
@@ -277,7 +276,7 @@ impl Life {
         let grace = tokio::time::sleep(self.around.cancel_grace);
         tokio::pin!(grace);
         loop {
-            let has_room = self.journal.has_room();
+            let (has_room, looks_soon) = (self.journal.has_room(), self.journal.is_due_soon());
             tokio::select! {
                 biased;
                 _ = &mut work.task => return Ok(Ok(())),
@@ -286,13 +285,13 @@ impl Life {
                     work.task.abort();
                     return Ok(Ok(()));
                 }
-                kept = self.journal.keep() => {
+                kept = self.journal.keep(&work.reports) => {
                     if let Err(refusal) = kept? {
                         return Ok(Err(refusal));
                     }
                 }
                 // Otherwise code that wants to say something before it returns would wait for ever.
-                Some(report) = work.reports.recv(), if has_room => self.journal.note(*report),
+                () = work.reports.come(looks_soon), if has_room => self.note(work),
             }
         }
     }

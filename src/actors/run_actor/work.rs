@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Stop;
-use crate::agent::{AgentError, CancelSignal, Outcome, Report};
+use crate::agent::{AgentError, CancelSignal, Outcome, Reports};
 use crate::run::{Content, OpenRequirement};
 
 /// How user code came to an end.
@@ -23,7 +22,7 @@ pub(super) enum Finish {
 /// User code at work. Its future is dropped with this, wherever it is.
 pub(super) struct Work {
     pub(super) task: JoinHandle<Result<Outcome, String>>,
-    pub(super) reports: mpsc::Receiver<Box<Report>>,
+    pub(super) reports: Reports,
     pub(super) cancel: CancelSignal,
 }
 

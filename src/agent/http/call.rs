@@ -19,7 +19,8 @@ pub(in crate::agent) struct Call {
     pub(super) secrets: Secrets,
     /// Whether the model was given tools.
     pub(super) offers_tools: bool,
-    template: Request,
+    /// The question; `None` once nobody will ask it again.
+    template: Option<Box<Request>>,
     /// What is asked when the provider refuses the question for a certain reason.
     instead: Vec<Instead>,
     /// The first question, when what is asked is an answer that was begun before.
@@ -64,7 +65,7 @@ impl Call {
             max_retries: settings.max_retries,
             offers_tools: !request.tools.is_empty(),
             secrets: Secrets::new(settings.hidden().cloned().chain(key).collect(), request),
-            template,
+            template: Some(Box::new(template)),
             instead: Vec::new(),
             anew: None,
         })
@@ -86,7 +87,7 @@ impl Call {
     /// it any more.
     pub(in crate::agent) fn picking_up(mut self, rest: Rest) -> Result<Self, ModelError> {
         self.anew = Some(Box::new(self.request()?));
-        self.template = self.get(rest.polled, "application/json")?;
+        self.template = Some(Box::new(self.get(rest.polled, "application/json")?));
         Ok(self)
     }
 
@@ -98,8 +99,14 @@ impl Call {
     /// Forgets about the answer that was begun before; says whether there was one.
     pub(super) fn ask_anew(&mut self) -> bool {
         let Some(anew) = self.anew.take() else { return false };
-        self.template = *anew;
+        self.template = Some(anew);
         true
+    }
+
+    /// Forgets the question: its answer is being heard, and there is no other way to have it.
+    pub(super) fn forget_question(&mut self) {
+        self.template = None;
+        self.instead = Vec::new();
     }
 
     /// Asks for the rest of an answer from now on: as a stream, unless it cannot be had as one.
@@ -107,10 +114,10 @@ impl Call {
         self.anew = None;
         let polled = self.get(rest.polled, "application/json")?;
         if streamed {
-            self.template = self.get(rest.streamed, "text/event-stream")?;
+            self.template = Some(Box::new(self.get(rest.streamed, "text/event-stream")?));
             self.instead = vec![Instead { reason: |status, _| status == StatusCode::BAD_REQUEST, template: polled }];
         } else {
-            self.template = polled;
+            self.template = Some(Box::new(polled));
             self.instead.clear();
         }
         Ok(())
@@ -128,7 +135,10 @@ impl Call {
 
     /// The request once more; its body is shared, not copied.
     pub(super) fn request(&self) -> Result<Request, ModelError> {
-        self.template.try_clone().ok_or_else(|| invalid("the request cannot be sent twice"))
+        self.template
+            .as_ref()
+            .and_then(|template| template.try_clone())
+            .ok_or_else(|| invalid("the request cannot be sent twice"))
     }
 
     /// Whether there is something else to ask after this refusal, which is what is asked from now on.
@@ -137,7 +147,7 @@ impl Call {
             return true;
         }
         let Some(at) = self.instead.iter().position(|instead| (instead.reason)(status, refusal)) else { return false };
-        self.template = self.instead.swap_remove(at).template;
+        self.template = Some(Box::new(self.instead.swap_remove(at).template));
         true
     }
 }

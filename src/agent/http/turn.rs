@@ -32,6 +32,11 @@ pub(in crate::agent) trait Listener: Send + 'static {
     /// Reads an answer that came as one JSON text.
     fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<Read, ModelError>;
 
+    /// Whether the rest of an answer may be had once its beginning was heard.
+    fn may_have_rest(&self) -> bool {
+        false
+    }
+
     /// Where the rest of the answer can be had when its connection is lost, or when it is not finished yet.
     fn rest(&self) -> Option<Rest> {
         None
@@ -107,7 +112,12 @@ impl<L: Listener> Turn<L> {
         loop {
             match std::mem::replace(&mut self.phase, Phase::Over) {
                 // On the heap, since there are very many turns whose answers are being read, and of these only a few that ask.
-                Phase::Asking => self.phase = Box::pin(ask(&mut self.call)).await?,
+                Phase::Asking => {
+                    self.phase = Box::pin(ask(&mut self.call)).await?;
+                    if matches!(self.phase, Phase::Streamed(_)) && !self.listener.may_have_rest() {
+                        self.call.forget_question();
+                    }
+                }
                 Phase::Waiting(wait) => {
                     tokio::time::sleep(wait).await;
                     self.phase = Phase::Asking;

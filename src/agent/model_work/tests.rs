@@ -6,13 +6,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::system_text;
 use crate::agent::{
     Agent, AgentBuilder, AgentError, CancelSignal, Childless, Forgetful, ModelRequest, Needs, Report, RetryPolicy,
-    RunContext, RunContextParts, ScriptedModel, ScriptedTurn, StepMemory, Tool, ToolContext,
+    RunContext, RunContextParts, ScriptedModel, ScriptedTurn, StepMemory, Tool, ToolContext, reports,
 };
 use crate::run::{Content, RunEventKind, StepRecord};
 use crate::store::conformance::samples::unowned;
@@ -43,7 +43,7 @@ impl Scene {
 
     /// An attempt that goes on from these steps.
     fn after(steps: Vec<StepRecord>) -> Self {
-        let (reports, mut reported) = mpsc::channel(4);
+        let (reports, reported) = reports();
         let cancel = CancelSignal::default();
         let (told, durable): (Arc<Mutex<Told>>, _) = (Arc::default(), Arc::new(Semaphore::new(1000)));
         let cx = RunContext::new(RunContextParts {
@@ -60,20 +60,23 @@ impl Scene {
         });
         let (notes, allowed) = (Arc::clone(&told), Arc::clone(&durable));
         tokio::spawn(async move {
-            while let Some(report) = reported.recv().await {
-                if matches!(*report, Report::Step { durable: Some(_), .. }) {
-                    allowed.acquire().await.unwrap().forget();
-                }
-                let mut told = notes.lock().unwrap();
-                match *report {
-                    Report::Event(event) => told.events.push(event),
-                    Report::Step { step, event, durable } => {
-                        told.events.extend(event);
-                        told.steps.push(step);
-                        durable.map(|waits| waits.send(()));
+            loop {
+                reported.come(false).await;
+                for report in reported.take() {
+                    if matches!(report, Report::Step { durable: Some(_), .. }) {
+                        allowed.acquire().await.unwrap().forget();
                     }
-                    Report::Called(_) => {}
-                    Report::Recalled { text, .. } => told.recalled.push(text),
+                    let mut told = notes.lock().unwrap();
+                    match report {
+                        Report::Event(event) => told.events.push(event),
+                        Report::Step { step, event, durable } => {
+                            told.events.extend(event);
+                            told.steps.push(step);
+                            durable.map(|waits| waits.send(()));
+                        }
+                        Report::Called(_) => {}
+                        Report::Recalled { text, .. } => told.recalled.push(text),
+                    }
                 }
             }
         });

@@ -30,7 +30,7 @@ pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunCont
     }
     let _under_way = cx.begin_step();
     // On the heap, or what waits for it would have room for it twice.
-    let taken = unless_over(cx, Box::pin(take(model, request, notes, cx))).await??;
+    let taken = unless_over(cx, Box::pin(take(model, request, &mut notes, cx))).await??;
     Box::pin(keep(taken, &step, cx)).await
 }
 
@@ -66,7 +66,7 @@ async fn keep(
 async fn take(
     model: &dyn Model,
     request: &ModelRequest,
-    mut notes: Notes<'_>,
+    notes: &mut Notes<'_>,
     cx: &RunContext,
 ) -> Result<(ModelTurn, RunEventKind), AgentError> {
     let (mut id, mut provider) = (model.id().to_owned(), model.provider().to_owned());

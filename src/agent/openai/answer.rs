@@ -234,6 +234,10 @@ impl Listener for Heard {
         }
     }
 
+    fn may_have_rest(&self) -> bool {
+        self.background.is_some()
+    }
+
     fn rest(&self) -> Option<Rest> {
         self.background.as_ref()?.rest()
     }

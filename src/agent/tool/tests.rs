@@ -18,7 +18,7 @@ use super::people::filled_in;
 use super::{Tool, ToolContext};
 use crate::agent::{
     Agent, AgentBuilder, CancelSignal, Childless, Forgetful, InvalidAgent, Needs, RetryPolicy, RunContext,
-    RunContextParts, ScriptedModel, StepMemory,
+    RunContextParts, ScriptedModel, StepMemory, reports,
 };
 use crate::run::{InputKind, Question};
 use crate::store::conformance::samples::unowned;
@@ -212,7 +212,7 @@ async fn a_blocking_tool_is_in_the_span_of_its_call() {
 }
 
 fn context() -> ToolContext {
-    let (reports, _) = tokio::sync::mpsc::channel(1);
+    let (reports, _) = reports();
     let run = Arc::new(unowned().run);
     let steps = StepMemory::new(1, Vec::new(), 1000);
     let key = steps.call("tool count").unwrap().key(run.output.run_id);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::journal::Journal;
 use super::*;
-use crate::agent::{Agent, Report, RunContext, ScriptedModel, ScriptedTurn};
+use crate::agent::{Agent, Report, RunContext, ScriptedModel, ScriptedTurn, reports};
 use crate::run::{CrashPolicy, FailureKind, Metrics, StepRecord, Usage};
 use crate::store::conformance::samples::settle;
 use crate::store::protocol::{Advance, Written};
@@ -158,7 +158,8 @@ async fn what_goes_along_is_written_by_itself_when_nothing_else_comes() {
     let mut journal = journal(&scene);
     journal.commit(Change::Start, None).await.unwrap().unwrap();
     journal.note(along(record("a", "7")));
-    soon(journal.keep()).await.unwrap().unwrap();
+    let (_reporter, reports) = reports();
+    soon(journal.keep(&reports)).await.unwrap().unwrap();
     assert_eq!(steps(&scene).await, [record("a", "7")]);
 }
 
