@@ -12,8 +12,8 @@ use crate::support::runtime;
 /// What is there before it counts, so that it does not pay for what all share.
 const WARM_UP: usize = 200;
 
-/// How many connections are made at the same time.
-const TOGETHER: usize = 64;
+/// How many begin at the same time: what the allocator keeps of that counts as well.
+pub(crate) const TOGETHER: usize = 64;
 
 /// Plays `bare WHAT COUNT MODEL`: holds so many, and says so.
 pub(crate) fn play(arguments: &[&str]) {

@@ -8,15 +8,13 @@ use futures_util::StreamExt;
 use greenroom::{Agent, AgentBuilder, NewRun, OpenAIResponses, RunContext, RunHandle, RunStatus, Runtime, Store};
 use serde_json::json;
 
+use super::bare::TOGETHER;
 use crate::support::child::{until_not_needed, was_told_to_go};
 use crate::support::report::share;
 use crate::support::runtime;
 
 /// What is there before it counts, so that it does not pay for what all share.
 const WARM_UP: usize = 200;
-
-/// How many submits wait for their answer at the same time.
-const TOGETHER: usize = 512;
 
 /// Plays `holds KIND COUNT URL MODEL PAUSE CALLS`: after a pause, in milliseconds, the last writes are done, and what they
 /// needed is given back.

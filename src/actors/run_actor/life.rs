@@ -145,19 +145,20 @@ impl Life {
         tracing::info!(run.status = %RunStatus::Running, "run started");
         self.journal.start_clock();
         let running = Running::begin(&self.agent.name, &self.run);
-        let ended = self.run_code(past).await;
+        let work = self.set_to_work(past);
+        let ended = self.run_code(work).await;
         running.end(ended.as_ref().map_or("unstored", Ending::word));
         ended
     }
 
     /// Runs user code, to whichever end.
-    async fn run_code(&mut self, past: Past) -> StoreResult<Ending> {
-        let mut work = self.set_to_work(past);
+    async fn run_code(&mut self, mut work: Work) -> StoreResult<Ending> {
         let finish = match self.follow(&mut work).await? {
             Ok(finish) => finish,
             Err(refusal) => return Ok(ending_of(refusal)),
         };
-        match self.wind_up(&mut work, finish).await? {
+        // On the heap: while user code is at work, it needs no room.
+        match Box::pin(self.wind_up(&mut work, finish)).await? {
             Ok(finish) => self.end(finish).await,
             Err(refusal) => Ok(ending_of(refusal)),
         }

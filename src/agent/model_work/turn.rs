@@ -23,10 +23,11 @@ const TURN: &str = "model turn";
 pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunContext) -> Result<ModelTurn, AgentError> {
     let step = cx.steps().call(TURN)?;
     let mut notes = Notes::recall(model, cx)?;
-    let recalled = cx.steps().recall(&step)?;
+    // On the heap, as all that is not there while the model answers.
+    let recalled = cx.steps().recall(&step)?.map(Box::new);
     if let Some(turn) = recalled {
         notes.close();
-        return Ok(Box::pin(again(turn, cx)).await);
+        return Ok(Box::pin(again(*turn, cx)).await);
     }
     let _under_way = cx.begin_step();
     // On the heap, or what waits for it would have room for it twice.
@@ -75,7 +76,7 @@ async fn take(
     let mut first_piece = None;
     let mut span = asking(&id, &provider, request, cx);
     let mut answer = model.respond(ModelRequest { note: notes.latest(), ..request.clone() });
-    let turn = loop {
+    let mut turn = loop {
         match span.around(answer.next()).await {
             Some(Ok(ModelEvent::Text(text))) => {
                 first_piece.get_or_insert_with(|| asked.elapsed());
@@ -110,7 +111,7 @@ async fn take(
     drop(span);
     if first_piece.is_none() && !turn.text.is_empty() {
         first_piece = Some(asked.elapsed());
-        cx.emit_text(turn.text.as_str()).await;
+        turn = Box::pin(say_at_once(turn, cx)).await;
     }
     telemetry::tokens_used(cx.agent(), &id, turn.usage.input_tokens, turn.usage.output_tokens);
     let completed = RunEventKind::ModelRequestCompleted {
@@ -120,6 +121,12 @@ async fn take(
         time_to_first_token: first_piece.map(|time| time.as_secs_f64()),
     };
     Ok((turn, completed))
+}
+
+/// Says what was not said in pieces.
+async fn say_at_once(turn: ModelTurn, cx: &RunContext) -> ModelTurn {
+    cx.emit_text(turn.text.as_str()).await;
+    turn
 }
 
 /// The span of a model that is asked.
