@@ -45,6 +45,7 @@ mod http;
 mod mcp;
 mod memory;
 mod message;
+mod misread;
 mod model;
 mod model_work;
 mod needs;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::AgentError;
 use super::children::Offspring;
 use super::memory::StepMemory;
+use super::misread::read_value;
 use super::needs::Needs;
 use super::reports::Reporter;
 use super::session_state::SessionMemory;
@@ -154,9 +155,11 @@ impl RunContext {
     ///
     /// # Errors
     ///
-    /// When the input does not have the form of a `T`.
+    /// When the input does not have the form of a `T`. The error says what was expected, and of which field; it does not quote
+    /// the input.
     pub fn input_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, AgentError> {
-        self.input().read_as().map_err(|error| AgentError::new(format!("input: {error}")))
+        let read = read_value(self.input().as_json());
+        read.map_err(|misread| AgentError::new(format!("input: {}", misread.without_values())))
     }
 
     /// The caller's own notes on the run.

@@ -11,15 +11,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::arguments::{BadArguments, read};
 pub use self::context::ToolContext;
 use self::people::Needed;
+use super::misread::{Misread, read};
 use super::schema::{LONGEST_NAME, ModelSchema, is_of_names, is_of_objects, schema_of};
 use super::{AgentError, RetryPolicy, ToolSpec};
 use crate::run::{Content, check_timeout};
 use crate::telemetry::carried;
 
-mod arguments;
 mod children;
 mod context;
 pub(crate) mod people;
@@ -67,10 +66,10 @@ pub struct Tool {
 }
 
 /// What a call does, once its arguments are read; the one place where the types of a tool are erased.
-type Call = dyn Fn(ToolContext, &str) -> Result<Execution, BadArguments> + Send + Sync;
+type Call = dyn Fn(ToolContext, &str) -> Result<Execution, Misread> + Send + Sync;
 
 /// Whether arguments can be read.
-type Reads = dyn Fn(&str) -> Result<(), BadArguments> + Send + Sync;
+type Reads = dyn Fn(&str) -> Result<(), Misread> + Send + Sync;
 
 /// A call under way.
 pub(crate) type Execution = BoxFuture<'static, Result<Content, AgentError>>;
@@ -159,7 +158,7 @@ impl Tool {
     fn erased<A: DeserializeOwned + JsonSchema>(
         name: String,
         description: String,
-        call: impl Fn(ToolContext, &str) -> Result<Execution, BadArguments> + Send + Sync + 'static,
+        call: impl Fn(ToolContext, &str) -> Result<Execution, Misread> + Send + Sync + 'static,
     ) -> Self {
         Self::of::<A>(name, description, schema_of::<A>(), call)
     }
@@ -168,7 +167,7 @@ impl Tool {
         name: String,
         description: String,
         schema: ModelSchema,
-        call: impl Fn(ToolContext, &str) -> Result<Execution, BadArguments> + Send + Sync + 'static,
+        call: impl Fn(ToolContext, &str) -> Result<Execution, Misread> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Tool;
-use super::arguments::{BadArguments, read};
+use crate::agent::misread::{Misread, read};
 use crate::agent::schema::may_be_null;
 use crate::run::Question;
 
@@ -105,7 +105,7 @@ impl Tool {
     where
         A: DeserializeOwned + JsonSchema,
     {
-        let nothing = |_, _: &str| Err(BadArguments::new("it is executed elsewhere"));
+        let nothing = |_, _: &str| Err(Misread::new("it is executed elsewhere"));
         Self::erased::<A>(name.into(), description.into(), nothing).requires(Needed::Execution)
     }
 
@@ -162,14 +162,14 @@ impl Tool {
     }
 
     /// Whether the arguments may be right once people have added theirs, as far as that can be told without them.
-    fn check_rest(&self, arguments: &str, question: &Question) -> Result<(), BadArguments> {
+    fn check_rest(&self, arguments: &str, question: &Question) -> Result<(), Misread> {
         let mut rest = read::<Map<String, Value>>(arguments)?;
         rest.retain(|name, _| !question.has(name));
         let Err(bad) = (self.reads)(&Value::from(rest.clone()).to_string()) else { return Ok(()) };
         match bad.argument() {
             Some(argument) if !question.has(argument) => Err(bad),
             // Only the first that is missing is told, which is one that people add.
-            Some(_) => self.missing(&rest).map_or(Ok(()), |name| Err(BadArguments::missing(&name))),
+            Some(_) => self.missing(&rest).map_or(Ok(()), |name| Err(Misread::missing(&name))),
             None => Ok(()),
         }
     }

@@ -1,22 +1,23 @@
-//! How the arguments of a call are read, and what is said of those that cannot be.
+//! How JSON is read that others have written, and what is said of that which does not have the form that was expected.
 
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use serde_path_to_error::Segment;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 
-/// Arguments that cannot be read. What it says as a text may quote them.
+/// JSON that cannot be read as what was expected: the arguments of a call, or an input. What it says as a text may quote them.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadArguments {
+pub(super) struct Misread {
     /// Where they are wrong, unless it is as a whole.
     path: Option<String>,
-    /// The argument that is, or is around, that place.
+    /// The argument, or the field of the input, that is, or is around, that place.
     argument: Option<String>,
     /// What was found, and what was expected.
     problem: String,
 }
 
-impl BadArguments {
+impl Misread {
     pub(super) fn new(problem: impl Into<String>) -> Self {
         Self { path: None, argument: None, problem: problem.into() }
     }
@@ -54,7 +55,7 @@ impl BadArguments {
 const SERDE: [&str; 5] =
     ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant `", "unknown field `"];
 
-impl fmt::Display for BadArguments {
+impl fmt::Display for Misread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.path {
             Some(path) => write!(f, "at `{path}`: {}", self.problem),
@@ -64,20 +65,27 @@ impl fmt::Display for BadArguments {
 }
 
 /// Reads what a model has written. The error says what was expected, and where.
-pub(super) fn read<A: DeserializeOwned>(arguments: &str) -> Result<A, BadArguments> {
+pub(super) fn read<A: DeserializeOwned>(arguments: &str) -> Result<A, Misread> {
     // Some models say so that there is nothing to say.
     let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
     let mut reader = serde_json::Deserializer::from_str(arguments);
-    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = Some(error.path().to_string()).filter(|path| path != ".");
-        let argument = match error.path().iter().next() {
-            Some(Segment::Map { key }) => Some(key.clone()),
-            Some(Segment::Seq { .. } | Segment::Enum { .. } | Segment::Unknown) | None => None,
-        };
-        BadArguments { path, argument, problem: error.inner().to_string() }
-    })?;
-    reader.end().map_err(|error| BadArguments::new(error.to_string()))?;
+    let read = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| misread(error.path(), error.inner().to_string()))?;
+    reader.end().map_err(|error| Misread::new(error.to_string()))?;
     Ok(read)
+}
+
+/// Reads an input.
+pub(super) fn read_value<T: DeserializeOwned>(value: &Value) -> Result<T, Misread> {
+    serde_path_to_error::deserialize(value).map_err(|error| misread(error.path(), error.inner().to_string()))
+}
+
+fn misread(path: &Path, problem: String) -> Misread {
+    let argument = match path.iter().next() {
+        Some(Segment::Map { key }) => Some(key.clone()),
+        Some(Segment::Seq { .. } | Segment::Enum { .. } | Segment::Unknown) | None => None,
+    };
+    Misread { path: Some(path.to_string()).filter(|path| path != "."), argument, problem }
 }
 
 #[cfg(test)]
