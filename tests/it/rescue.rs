@@ -33,6 +33,9 @@ async fn log(runtime: &Runtime, run_id: RunId) -> Vec<RunEvent> {
     tokio::time::timeout(LONG, events.try_collect()).await.unwrap().unwrap()
 }
 
+// A run that is submitted while its runtime looks for work is for whoever takes it up first. So where a run has to be in a certain
+// runtime, the others come later.
+
 /// TTL and one sweep, and time for a slow machine.
 const IN_TIME: Duration = Duration::from_millis(1600 + 5000);
 
@@ -41,11 +44,11 @@ async fn what_a_runtime_leaves_that_was_dropped_is_taken_over() {
     let database = fresh_database().await;
     let witness = Witness::new();
     let dying = witness.runtime(database.url(), "dying").await;
-    let other = witness.runtime(database.url(), "other").await;
     let restarts = witness.start(&dying, "restarts").await;
     let fails = witness.start(&dying, "fails").await;
     let cancelled = witness.start(&dying, "restarts").await;
     let unknown = witness.start(&dying, "dying").await;
+    let other = witness.runtime(database.url(), "other").await;
     assert_eq!(other.cancel(cancelled).await.unwrap(), CancelOutcome::Requested);
 
     drop(dying);
@@ -125,7 +128,6 @@ async fn a_runtime_that_cannot_renew_its_lease_stops_its_runs_before_others_star
     let mark = if database.url().contains('?') { '&' } else { '?' };
     let url = format!("{}{mark}application_name=starved", database.url());
     let starved = witness.runtime(&url, "starved").await;
-    let other = witness.runtime(database.url(), "other").await;
     let hang = "CREATE TABLE greenroom.hanging (name text); \
          CREATE FUNCTION greenroom.hang() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
              WHILE EXISTS (SELECT FROM greenroom.hanging WHERE name = current_setting('application_name')) LOOP \
@@ -140,6 +142,7 @@ async fn a_runtime_that_cannot_renew_its_lease_stops_its_runs_before_others_star
         runs.push(witness.start(&starved, "restarts").await);
     }
     let fails = witness.start(&starved, "fails").await;
+    let other = witness.runtime(database.url(), "other").await;
 
     sql(database.url(), "INSERT INTO greenroom.hanging VALUES ('starved')").await;
     let hung = Instant::now();
@@ -216,8 +219,8 @@ async fn a_runtime_that_shuts_down_keeps_its_runs_until_they_have_ended() {
     let database = fresh_database().await;
     let witness = Witness::new();
     let ending = witness.runtime(database.url(), "ending").await;
-    let other = witness.runtime(database.url(), "other").await;
     let run_id = witness.start(&ending, "restarts").await;
+    let other = witness.runtime(database.url(), "other").await;
     let opened = async {
         tokio::time::sleep(TTL * 3).await;
         witness.gate.add_permits(1);
@@ -248,7 +251,6 @@ async fn a_process_that_has_runs() {
 async fn what_a_killed_process_leaves_is_taken_over() {
     let database = fresh_database().await;
     let witness = Witness::new();
-    let other = witness.runtime(database.url(), "other").await;
     let mut process = Command::new(env::current_exe().unwrap())
         .args(["--exact", "rescue::a_process_that_has_runs", "--ignored", "--nocapture"])
         .env("GREENROOM_RUN_ON", database.url())
@@ -260,6 +262,7 @@ async fn what_a_killed_process_leaves_is_taken_over() {
     let started = lines.filter_map(|line| line.split_once("has started ")?.1.trim().parse().ok());
     let runs: Vec<RunId> = started.take(10).collect();
     assert_eq!(runs.len(), 10);
+    let other = witness.runtime(database.url(), "other").await;
 
     process.kill().unwrap();
     process.wait().unwrap();
