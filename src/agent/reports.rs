@@ -37,7 +37,7 @@ struct Channel {
 
 #[derive(Default)]
 struct State {
-    /// Boxed: a report may be large, and most are small.
+    #[allow(clippy::vec_box, reason = "a report is large, and for the first one there would be room for four")]
     waiting: Vec<Box<Report>>,
     /// The log looks by itself before long, and need not be woken for a piece of a text.
     looks_soon: bool,
