@@ -36,15 +36,15 @@ async fn the_url_of_a_submit_is_told_how_the_run_has_settled(store: Store) {
     let receiver = Receiver::start(|_| "200 OK").await;
     let (runtime, service) = start(store, Some(options())).await;
 
-    let submitted = submit(&service, &json!(receiver.url("/hook?secret=4711"))).await;
+    let submitted = submit(&service, &json!(receiver.url("/hook?secret=xyzzy"))).await;
 
     assert_eq!(submitted.status, 202, "{submitted:?}");
     let told = receiver.told(1).await.remove(0);
-    assert_eq!(told.line, "POST /hook?secret=4711 HTTP/1.1");
+    assert_eq!(told.line, "POST /hook?secret=xyzzy HTTP/1.1");
     assert_eq!(told.json()["data"]["run_id"], submitted.body["run_id"]);
     // It may have a secret in it, which nobody is told.
     let read = service.get(&format!("/runs/{}", submitted.run_id())).await;
-    assert!(!read.body.to_string().contains("4711") && !submitted.body.to_string().contains("4711"));
+    assert!(!read.body.to_string().contains("xyzzy") && !submitted.body.to_string().contains("xyzzy"));
 
     let again = json!({"input": "x", "run_id": submitted.run_id(), "webhook": receiver.url("/other")});
     service.post("/agents/echo/runs", &again).await.assert_problem(409, "conflict");
