@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{client, connection, fresh, open, somebody_waits, sql};
+use super::{client, connection, fresh, open, sessions_wait, somebody_waits, sql};
 use crate::run::{FailureKind, RunId, RunStatus};
 use crate::store::RunStore;
 use crate::store::conformance::samples::{self, Attempt, confirmed, owned, pause};
@@ -38,7 +38,7 @@ async fn the_second_of_two_continues_waits_for_the_first_and_is_refused() {
             samples::resume(&*store, &confirmed(run_id)).await
         })
     });
-    somebody_waits(&database).await;
+    sessions_wait(&database, 2).await;
     sql(&mut conn, "COMMIT").await;
 
     let mut answers = Vec::new();
