@@ -1,6 +1,7 @@
 -- What changes while a run lives. Inputs, outputs and events have tables of their own, so that an update copies little.
 -- No index and no index predicate names status, next_seq, starts or started_at: starting a run and appending to its log
--- are heap-only updates.
+-- are heap-only updates. Texts that are in indexes are compared by their bytes: by the rules of a language it takes longer, and a
+-- change of those rules breaks the indexes (https://www.postgresql.org/docs/current/collation.html).
 CREATE TABLE runs (
     run_id              uuid        PRIMARY KEY,
     session_id          text COLLATE "C" NOT NULL,
