@@ -12,8 +12,8 @@ use std::time::Instant;
 use opentelemetry::context::FutureExt;
 use opentelemetry::metrics::Histogram;
 use opentelemetry::trace::{
-    Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
-    Tracer,
+    Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, SpanRef, Status, TraceContextExt, TraceFlags, TraceId,
+    TraceState, Tracer,
 };
 use opentelemetry::{Context, KeyValue, global};
 use serde_json::Value;
@@ -166,16 +166,20 @@ impl Span {
 
     /// Tells a content, if the agent wants it told.
     pub(crate) fn content(&self, name: &'static str, content: impl FnOnce() -> Value) {
-        if self.contents && self.is_own && self.cx.span().is_recording() {
+        if let Some(span) = self.own().filter(|span| self.contents && span.is_recording()) {
             let content = content();
             let text = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
-            self.set(KeyValue::new(name, text));
+            span.set_attribute(KeyValue::new(name, text));
         }
     }
 
+    fn own(&self) -> Option<SpanRef<'_>> {
+        self.is_own.then(|| self.cx.span())
+    }
+
     fn set(&self, attribute: KeyValue) {
-        if self.is_own {
-            self.cx.span().set_attribute(attribute);
+        if let Some(span) = self.own() {
+            span.set_attribute(attribute);
         }
     }
 
@@ -187,7 +191,8 @@ impl Span {
         for (kind, name, tokens) in tokens {
             self.set(KeyValue::new(name, count(tokens)));
             if let Some(chat) = &self.chat {
-                let labels = [&chat.labels()[..], &[KeyValue::new(names::TOKEN_TYPE, kind)]].concat();
+                let labels: Vec<_> =
+                    chat.labels().into_iter().chain([KeyValue::new(names::TOKEN_TYPE, kind)]).collect();
                 tokens_used().record(tokens, &labels);
             }
         }
@@ -215,16 +220,16 @@ impl Span {
     fn close(&self) {
         let error = self.end.get_or_init(|| Some(Cow::Borrowed("cancelled")));
         let error = error.clone().map(|error| KeyValue::new(names::ERROR_TYPE, error));
-        if let Some(error) = error.as_ref().filter(|_| self.is_own) {
-            self.cx.span().set_attribute(error.clone());
-            self.cx.span().set_status(Status::error(""));
+        if let Some(span) = self.own() {
+            if let Some(error) = &error {
+                span.set_attribute(error.clone());
+                span.set_status(Status::error(""));
+            }
+            span.end();
         }
         if let Some(chat) = &self.chat {
             let labels: Vec<_> = chat.labels().into_iter().chain(error).collect();
             durations().record(chat.begun.elapsed().as_secs_f64(), &labels);
-        }
-        if self.is_own {
-            self.cx.span().end();
         }
     }
 }
