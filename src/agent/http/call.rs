@@ -29,7 +29,7 @@ pub(in crate::agent) struct Call {
 
 struct Instead {
     reason: fn(StatusCode, &ProviderError) -> bool,
-    template: Request,
+    template: Box<Request>,
 }
 
 /// Where the rest of an answer can be had.
@@ -86,8 +86,8 @@ impl Call {
     /// Looks first at an answer that an earlier attempt has asked for, and asks for a new one when the provider does not know
     /// it any more.
     pub(in crate::agent) fn picking_up(mut self, rest: Rest) -> Result<Self, ModelError> {
-        self.anew = Some(Box::new(self.request()?));
-        self.template = Some(Box::new(self.get(rest.polled, "application/json")?));
+        self.anew = Some(self.request()?);
+        self.template = Some(self.get(rest.polled, "application/json")?);
         Ok(self)
     }
 
@@ -114,16 +114,16 @@ impl Call {
         self.anew = None;
         let polled = self.get(rest.polled, "application/json")?;
         if streamed {
-            self.template = Some(Box::new(self.get(rest.streamed, "text/event-stream")?));
+            self.template = Some(self.get(rest.streamed, "text/event-stream")?);
             self.instead = vec![Instead { reason: |status, _| status == StatusCode::BAD_REQUEST, template: polled }];
         } else {
-            self.template = Some(Box::new(polled));
+            self.template = Some(polled);
             self.instead.clear();
         }
         Ok(())
     }
 
-    fn get(&self, url: Url, accepted: &'static str) -> Result<Request, ModelError> {
+    fn get(&self, url: Url, accepted: &'static str) -> Result<Box<Request>, ModelError> {
         let mut request = self.request()?;
         *request.method_mut() = Method::GET;
         *request.url_mut() = url;
@@ -134,11 +134,9 @@ impl Call {
     }
 
     /// The request once more; its body is shared, not copied.
-    pub(super) fn request(&self) -> Result<Request, ModelError> {
-        self.template
-            .as_ref()
-            .and_then(|template| template.try_clone())
-            .ok_or_else(|| invalid("the request cannot be sent twice"))
+    pub(super) fn request(&self) -> Result<Box<Request>, ModelError> {
+        let again = self.template.as_ref().and_then(|template| template.try_clone());
+        again.map(Box::new).ok_or_else(|| invalid("the request cannot be sent twice"))
     }
 
     /// Whether there is something else to ask after this refusal, which is what is asked from now on.
@@ -147,7 +145,7 @@ impl Call {
             return true;
         }
         let Some(at) = self.instead.iter().position(|instead| (instead.reason)(status, refusal)) else { return false };
-        self.template = Some(Box::new(self.instead.swap_remove(at).template));
+        self.template = Some(self.instead.swap_remove(at).template);
         true
     }
 }

@@ -283,7 +283,7 @@ async fn attempt(call: &mut Call) -> Result<Phase, Setback> {
 /// Sends the request and waits for an answer's first byte.
 async fn open(call: &mut Call) -> Result<Opened, Setback> {
     let request = call.request().map_err(Setback::lasting)?;
-    let mut response = call.client.execute(request).await.map_err(unanswered)?;
+    let mut response = call.client.execute(*request).await.map_err(unanswered)?;
     let status = response.status();
     if !status.is_success() {
         let again = retry::again(status, response.headers(), SystemTime::now());

@@ -24,8 +24,7 @@ pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunCont
     let step = cx.steps().call(TURN)?;
     let mut notes = Notes::recall(model, cx)?;
     // On the heap, as all that is not there while the model answers.
-    let recalled = cx.steps().recall(&step)?.map(Box::new);
-    if let Some(turn) = recalled {
+    if let Some(turn) = cx.steps().recall(&step)?.map(Box::new) {
         notes.close();
         return Ok(Box::pin(again(*turn, cx)).await);
     }
