@@ -7,19 +7,15 @@
 /// Gives a statement what it is known by, and the type of its rows.
 macro_rules! statement {
     (of_parts $name:ident -> $row:ty) => {
-        impl diesel::query_builder::QueryId for $name {
-            type QueryId = ();
-            const HAS_STATIC_QUERY_ID: bool = false;
-        }
-
-        impl diesel::query_builder::Query for $name {
-            type SqlType = $row;
-        }
+        statement!(@known by (), false; $name -> $row);
     };
     ($name:ident -> $row:ty) => {
+        statement!(@known by $name, true; $name -> $row);
+    };
+    (@known by $id:ty, $is_static:literal; $name:ident -> $row:ty) => {
         impl diesel::query_builder::QueryId for $name {
-            type QueryId = $name;
-            const HAS_STATIC_QUERY_ID: bool = true;
+            type QueryId = $id;
+            const HAS_STATIC_QUERY_ID: bool = $is_static;
         }
 
         impl diesel::query_builder::Query for $name {
