@@ -19,7 +19,7 @@ use crate::book::Book;
 use crate::clock;
 use crate::history::Call;
 use crate::proxy::Proxy;
-use crate::wire::{self, Answer, Ask, Config, Line};
+use crate::wire::{self, Answer, Ask, Config, Line, Note, What};
 
 /// So much after it was due, a client does not wait for an answer any more.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -225,6 +225,15 @@ impl Worker {
         let notes = std::fs::read_to_string(&dead.notes).unwrap_or_default();
         let notes = notes.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         self.book.note_process(dead.place, |process| process.notes = notes);
+    }
+
+    /// How often the process that lives has started user code so far.
+    pub(crate) async fn starts(&self) -> usize {
+        let Some(Life { notes, .. }) = &*self.life.lock().await else { return 0 };
+        let notes = std::fs::read_to_string(notes).unwrap_or_default();
+        // The last line may be on its way.
+        let notes = notes.lines().filter_map(|line| serde_json::from_str::<Note>(line).ok());
+        notes.filter(|note| note.what == What::Start).count()
     }
 
     /// Whether nobody is doing something to the process as a whole.

@@ -69,6 +69,15 @@ async fn all_are_in_attempt(crew: &Crew, attempt: i32, runs: usize) -> Duration 
     begun.elapsed()
 }
 
+/// Waits until these workers have called so much user code, which begins only after `RUNNING` is stored.
+async fn user_code_has_begun(workers: &[Worker], runs: usize) {
+    let begun = Instant::now();
+    while join_all(workers.iter().map(Worker::starts)).await.iter().sum::<usize>() < runs {
+        assert!(begun.elapsed() < LONG, "not all user code has begun");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 async fn all_settle(crew: &Crew) {
     let client = tables::connect(crew.server.url()).await;
     while tables::unsettled(&client).await > 0 {
@@ -82,11 +91,13 @@ async fn a_worker_that_is_killed_with_500_running_runs_loses_none() {
     let logs = Logs::new();
     let Some(crew) = Crew::start(3, RUNS, logs.path()).await else { return };
     let submits = run_at_the_first(&crew, Kind::Parked, RUNS).await;
+    user_code_has_begun(&crew.workers[..1], RUNS).await;
 
     crew.workers[0].kill_for_good().await;
 
     let took = all_are_in_attempt(&crew, 2, RUNS).await;
     say(&format!("{RUNS} runs of a killed worker taken over and started {took:.2?} later, with a lease of {LEASE:?}"));
+    user_code_has_begun(&crew.workers[1..], RUNS).await;
     let cancels = submits.iter().map(|submit| Ask::Cancel { run_id: submit.run_id });
     stream::iter(cancels)
         .for_each_concurrent(50, async |cancel| {
