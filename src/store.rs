@@ -138,7 +138,7 @@ impl std::fmt::Display for NodeId {
 ///
 /// Each method may be called from any thread and any runtime. A future that is dropped does not stop what it has begun.
 pub(crate) trait RunStore: Send + Sync + 'static {
-    /// How many batches can be written at the same time; a run always goes through the same lane.
+    /// How many batches can be written at the same time, each on a lane of its own.
     fn lanes(&self) -> usize;
 
     /// Writes a batch, in which no run occurs twice but by cancels, and says what became of each write, in the same order.

@@ -1,11 +1,8 @@
 //! The persister: every change of a run passes through it into the store, in batches.
 //!
 //! Batches form by themselves: whatever arrives while the last one is being written is the next one. There is no timer.
-//! Writes are spread over the store's lanes by run id, so the order of each run's writes is kept.
+//! The store's lanes write one batch each; no run is in two of them, so the order of each run's writes is kept.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -13,32 +10,22 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub(crate) use self::batch::Retry;
-use crate::run::RunId;
+use self::lanes::Lanes;
 use crate::store::protocol::pause::{Continue, ContinueRefusal};
 use crate::store::protocol::{Advance, Cancel, CancelWritten, InsertRun, Inserted, Refusal, Write, Written};
 use crate::store::{Claim, RunStore, StoreError, StoreResult, TakenRun};
 
 mod batch;
+mod lanes;
 #[cfg(test)]
 mod tests;
 
-/// The most writes in one batch. Measured: throughput has stopped growing by then, and a batch takes some 20 ms.
-const MAX_BATCH: usize = 1000;
-
-/// A batch that weighs more than this, in bytes, takes no further write: it has to fit into a message of the database.
-const MAX_WEIGHT: usize = 8 * 1024 * 1024;
-
 pub(crate) struct Persister {
     store: Arc<dyn RunStore>,
-    lanes: Vec<Lane>,
+    lanes: Lanes,
+    /// The next batches are about to be put together.
+    flush_due: bool,
     retry: Retry,
-}
-
-#[derive(Default)]
-struct Lane {
-    queue: VecDeque<WriteRun>,
-    /// A batch is being written, or is about to be put together.
-    busy: bool,
 }
 
 /// Asks for one write.
@@ -63,60 +50,22 @@ impl Caller {
     }
 }
 
+/// Puts batches together for the lanes that are free.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Flush(usize);
+struct Flush;
 
 impl Persister {
     pub(crate) fn new(store: Arc<dyn RunStore>, retry: Retry) -> Self {
-        let lanes = (0..store.lanes()).map(|_| Lane::default()).collect();
-        Self { store, lanes, retry }
+        let lanes = Lanes::new(store.lanes());
+        Self { store, lanes, flush_due: false, retry }
     }
 
-    fn lane_of(&self, run_id: RunId) -> usize {
-        let mut hasher = DefaultHasher::new();
-        run_id.hash(&mut hasher);
-        usize::try_from(hasher.finish() % self.lanes.len() as u64).unwrap_or_default()
-    }
-}
-
-impl Lane {
-    /// Takes the next batch: what is queued, but of each run only the first write, or its first cancels.
-    fn next_batch(&mut self) -> Vec<WriteRun> {
-        // Which runs are in the batch, and whether another cancel of theirs may join it.
-        let mut runs: HashMap<RunId, bool> = HashMap::new();
-        let mut batch = Vec::new();
-        let mut later = Vec::new();
-        let mut weight = 0;
-        while batch.len() < MAX_BATCH
-            && weight < MAX_WEIGHT
-            && let Some(write) = self.queue.pop_front()
-        {
-            let cancels = matches!(write.write, Write::Cancel(_));
-            let joins = match runs.entry(write.write.run_id()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(cancels);
-                    true
-                }
-                Entry::Occupied(mut entry) => {
-                    let joins = *entry.get() && cancels;
-                    // What comes after a write that has to wait waits as well.
-                    entry.insert(joins);
-                    joins
-                }
-            };
-            if joins {
-                weight += write.write.weight();
-                batch.push(write);
-            } else {
-                later.push(write);
-            }
+    /// By way of the mailbox, so that what is already in it joins the batch.
+    fn flush_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.flush_due, true) {
+            ctx.notify(Flush);
         }
-        // Put back, so that the queue keeps the room that it has.
-        for write in later.into_iter().rev() {
-            self.queue.push_front(write);
-        }
-        batch
     }
 }
 
@@ -128,13 +77,9 @@ impl Handler<WriteRun> for Persister {
     type Result = ();
 
     fn handle(&mut self, message: WriteRun, ctx: &mut Self::Context) {
-        let number = self.lane_of(message.write.run_id());
-        let lane = &mut self.lanes[number];
-        lane.queue.push_back(message);
-        if !lane.busy {
-            lane.busy = true;
-            // By way of the mailbox, so that what is already in it joins the batch.
-            ctx.notify(Flush(number));
+        self.lanes.push(message);
+        if self.lanes.any_is_free() {
+            self.flush_soon(ctx);
         }
     }
 }
@@ -142,15 +87,15 @@ impl Handler<WriteRun> for Persister {
 impl Handler<Flush> for Persister {
     type Result = ();
 
-    fn handle(&mut self, Flush(number): Flush, ctx: &mut Self::Context) {
-        let lane = &mut self.lanes[number];
-        let batch = lane.next_batch();
-        if batch.is_empty() {
-            lane.busy = false;
-            return;
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
+        self.flush_due = false;
+        while let Some((lane, batch)) = self.lanes.next_batch() {
+            let written = batch::write(Arc::clone(&self.store), lane, batch.into_iter().collect(), self.retry);
+            ctx.spawn(written.into_actor(self).map(move |(), persister, ctx| {
+                persister.lanes.free(lane);
+                persister.flush_soon(ctx);
+            }));
         }
-        let written = batch::write(Arc::clone(&self.store), number, batch.into_iter().collect(), self.retry);
-        ctx.spawn(written.into_actor(self).map(move |(), _, ctx| ctx.notify(Flush(number))));
     }
 }
 

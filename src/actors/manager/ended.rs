@@ -123,7 +123,7 @@ impl RunManager {
 }
 
 /// Settles the run as `ERROR` at the place where its log stands. A write of its actor may still be on its way: it comes
-/// first, since the lane keeps the order, so this one is tried again at the new place.
+/// first, since a run's writes keep their order, so this one is tried again at the new place.
 async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId, why: &str) -> StoreResult<Ending> {
     let error = RunFailure::new(FailureKind::Internal, why);
     loop {
