@@ -80,7 +80,7 @@ async fn what_a_runtime_leaves_that_was_dropped_is_taken_over() {
 #[tokio::test]
 async fn a_runtime_takes_over_what_was_left_before_it_started() {
     let database = fresh_database().await;
-    let witness = Witness::new();
+    let witness = Witness::with_leases_of(LONG * 2);
     let dying = witness.runtime(database.url(), "dying").await;
     let run_id = witness.start(&dying, "restarts").await;
     drop(dying);
@@ -196,7 +196,7 @@ async fn a_cancel_of_a_run_whose_lease_was_lost_is_not_forgotten() {
 #[tokio::test]
 async fn a_runtime_that_ends_in_good_order_leaves_no_lease() {
     let database = fresh_database().await;
-    let witness = Witness::new();
+    let witness = Witness::with_leases_of(LONG * 2);
     let ending = witness.runtime(database.url(), "ending").await;
     let run_id = witness.start(&ending, "restarts").await;
     let count = "SELECT count(*) FROM greenroom.nodes";

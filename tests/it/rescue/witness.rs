@@ -1,7 +1,7 @@
 //! What user code did, when, and in which runtime.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use greenroom::{Agent, AgentBuilder, AgentError, CrashPolicy, NewRun, RunContext, RunId, Runtime, Store};
 use tokio::sync::{Semaphore, watch};
@@ -28,6 +28,7 @@ pub(super) struct Seen {
 pub(super) struct Witness {
     pub(super) seen: watch::Sender<Vec<Seen>>,
     pub(super) gate: Arc<Semaphore>,
+    lease_ttl: Duration,
 }
 
 struct NoteStop(Witness, Seen);
@@ -40,7 +41,12 @@ impl Drop for NoteStop {
 
 impl Witness {
     pub(super) fn new() -> Self {
-        Self { seen: watch::Sender::new(Vec::new()), gate: Arc::new(Semaphore::new(0)) }
+        Self::with_leases_of(TTL)
+    }
+
+    /// For tests in which no lease ends by itself: not on a slow machine either.
+    pub(super) fn with_leases_of(lease_ttl: Duration) -> Self {
+        Self { seen: watch::Sender::new(Vec::new()), gate: Arc::new(Semaphore::new(0)), lease_ttl }
     }
 
     fn note(&self, seen: Seen) {
@@ -77,7 +83,7 @@ impl Witness {
             .agent(self.agent("restarts", place).on_crash(CrashPolicy::Restart))
             .agent(self.agent("fails", place).on_crash(CrashPolicy::Fail))
             .agent(self.agent(place, place).on_crash(CrashPolicy::Restart))
-            .lease_ttl(TTL)
+            .lease_ttl(self.lease_ttl)
             // Nothing here happens because somebody looked by chance.
             .poll_interval(LONG * 100)
             .start()
