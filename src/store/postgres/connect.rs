@@ -156,10 +156,12 @@ impl Connector {
         if purpose != Purpose::Migrate {
             settings.push(("idle_in_transaction_session_timeout", milliseconds(statement)));
         }
-        if purpose == Purpose::Write {
+        // A read whose plan is not kept gains nothing by settings that are made anew for each.
+        if purpose == Purpose::Write || purpose == Purpose::Read && !self.poll_only {
             let off = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
             settings.extend(off.map(|name| (name, "off".to_owned())));
-            // Whatever is in the arrays, the plan is the same: making it anew costs a tenth of the throughput.
+            // Whatever the values are, the plan is the same: making it anew costs a tenth of the throughput of writes, and is nine
+            // tenths of what a poll takes.
             settings.push(("plan_cache_mode", "force_generic_plan".to_owned()));
         }
         settings
