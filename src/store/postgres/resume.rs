@@ -143,7 +143,7 @@ impl ResumeRuns {
     }
 }
 
-statement!(ResumeRuns -> SqlUuid);
+statement!(of_parts ResumeRuns -> SqlUuid);
 
 impl QueryFragment<Pg> for ResumeRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

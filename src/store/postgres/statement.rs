@@ -37,20 +37,32 @@ macro_rules! push {
     };
 }
 
-/// Pushes a query for rows of which each column comes as an array: `rows!(out, run_id: &self.run_ids => Uuid, …)`.
+/// Pushes a query for rows of which each column comes as an array: `rows!(out, run_id: &self.run_ids => Uuid, …)`. Only for
+/// statements that are `of_parts`: a single row comes as plain values, which takes a lone write a tenth less.
 ///
 /// The arrays are unnested in the select list, where they go side by side. As functions in a `FROM`, each would be copied to a
 /// store of its own first. Source: <https://www.postgresql.org/docs/current/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
 macro_rules! rows {
     ($out:ident, $first:ident: $values:expr => $kind:ty $(, $name:ident: $others:expr => $other:ty)* $(,)?) => {
-        $out.push_sql("SELECT unnest(");
-        $out.push_bind_param::<diesel::sql_types::Array<$kind>, _>($values)?;
-        $out.push_sql(concat!(") AS ", stringify!($first)));
-        $(
-            $out.push_sql(", unnest(");
-            $out.push_bind_param::<diesel::sql_types::Array<$other>, _>($others)?;
-            $out.push_sql(concat!(") AS ", stringify!($name)));
-        )*
+        if $values.len() == 1 {
+            $out.push_sql("SELECT ");
+            $out.push_bind_param::<$kind, _>(&$values[0])?;
+            $out.push_sql(concat!(" AS ", stringify!($first)));
+            $(
+                $out.push_sql(", ");
+                $out.push_bind_param::<$other, _>(&$others[0])?;
+                $out.push_sql(concat!(" AS ", stringify!($name)));
+            )*
+        } else {
+            $out.push_sql("SELECT unnest(");
+            $out.push_bind_param::<diesel::sql_types::Array<$kind>, _>($values)?;
+            $out.push_sql(concat!(") AS ", stringify!($first)));
+            $(
+                $out.push_sql(", unnest(");
+                $out.push_bind_param::<diesel::sql_types::Array<$other>, _>($others)?;
+                $out.push_sql(concat!(") AS ", stringify!($name)));
+            )*
+        }
     };
 }
 
