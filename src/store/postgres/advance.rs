@@ -12,7 +12,7 @@ pub(super) use self::steps::RememberSteps;
 use super::cancel::is_awaited_by_cancel;
 use super::children::is_below_cancelled;
 use super::row::signed;
-use super::statement::{rows, statement};
+use super::statement::{Width, rows, statement};
 use crate::run::RunStatus;
 use crate::store::protocol::{Advance, Change};
 use crate::store::{StoreError, StoreResult};
@@ -123,7 +123,8 @@ statement!(of_parts AdvanceRuns -> SqlUuid);
 impl QueryFragment<Pg> for AdvanceRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH ");
-        self.walk_parts(out.reborrow())?;
+        let width = if self.run_ids.len() == 1 { Width::Lone } else { Width::Any };
+        self.walk_parts(width, out.reborrow())?;
         out.push_sql(" SELECT run_id FROM done");
         Ok(())
     }
@@ -131,10 +132,10 @@ impl QueryFragment<Pg> for AdvanceRuns {
 
 impl AdvanceRuns {
     /// The parts of a `WITH` that do the work; `done` has the runs that were advanced.
-    pub(super) fn walk_parts<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    pub(super) fn walk_parts<'b>(&'b self, width: Width, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making joins, which would compare each row with each.
         out.push_sql("changes AS (");
-        rows!(out,
+        rows!(out, width,
             run_id: &self.run_ids => SqlUuid,
             attempt: &self.attempts => Integer,
             first_seq: &self.first_seqs => BigInt,
@@ -179,7 +180,7 @@ impl AdvanceRuns {
                 INSERT INTO run_events (run_id, seq, created_at, event) \
                 SELECT e.run_id, e.seq, e.created_at, e.event::json FROM (",
         );
-        rows!(out,
+        rows!(out, width,
             run_id: &self.event_runs => SqlUuid,
             seq: &self.event_seqs => BigInt,
             created_at: &self.event_times => Timestamptz,
@@ -188,11 +189,11 @@ impl AdvanceRuns {
         out.push_sql(") AS e WHERE (e.run_id IN (SELECT run_id FROM done)) IS TRUE)");
         if !self.steps.is_empty() {
             out.push_sql(", ");
-            self.steps.walk_ast(out.reborrow())?;
+            self.steps.walk_ast(width, out.reborrow())?;
         }
         if !self.outputs.is_empty() {
             out.push_sql(", ");
-            self.outputs.walk_ast(out)?;
+            self.outputs.walk_ast(width, out)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::advance::AdvanceRuns;
 use super::connection::Connection;
 use super::insert::{InsertRuns, NewRow, SELECT_NEW};
-use super::statement::statement;
+use super::statement::{Width, statement};
 use crate::run::RunId;
 
 /// Either part may be empty.
@@ -81,9 +81,9 @@ statement!(of_parts WriteBatch -> (SqlUuid, Nullable<Timestamptz>, Nullable<Time
 impl QueryFragment<Pg> for WriteBatch {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH ");
-        self.insert.walk_parts(out.reborrow())?;
+        self.insert.walk_parts(Width::Any, out.reborrow())?;
         out.push_sql(", ");
-        self.advance.walk_parts(out.reborrow())?;
+        self.advance.walk_parts(Width::Any, out.reborrow())?;
         out.push_sql(" ");
         out.push_sql(SELECT_NEW);
         out.push_sql(" UNION ALL SELECT run_id, NULL, NULL, NULL, false FROM done");

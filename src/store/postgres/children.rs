@@ -17,12 +17,12 @@ use crate::store::StoreResult;
 /// only a grandchild at more than one.
 macro_rules! is_below_cancelled {
     () => {
-        "EXISTS (SELECT FROM runs p WHERE p.run_id = r.parent_run_id AND (p.status = 'CANCELLED' OR p.parent_run_id IS NOT NULL AND EXISTS ( \
+        "(r.parent_run_id IS NOT NULL AND EXISTS (SELECT FROM runs p WHERE p.run_id = r.parent_run_id AND (p.status = 'CANCELLED' OR p.parent_run_id IS NOT NULL AND EXISTS ( \
             WITH RECURSIVE above (parent_run_id, status) AS ( \
                 SELECT a.parent_run_id, a.status FROM runs a WHERE a.run_id = p.parent_run_id \
                 UNION ALL \
                 SELECT a.parent_run_id, a.status FROM above b JOIN runs a ON a.run_id = b.parent_run_id) \
-            SELECT FROM above WHERE status = 'CANCELLED')))"
+            SELECT FROM above WHERE status = 'CANCELLED'))))"
     };
 }
 pub(super) use is_below_cancelled;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use self::inputs::WriteInputs;
 use super::cancel::is_awaited_by_cancel;
 use super::row::signed;
-use super::statement::{push, rows, statement};
+use super::statement::{Width, push, rows, statement};
 use crate::run::{RunId, RunOutput, Turn};
 use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
@@ -106,7 +106,8 @@ statement!(of_parts InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<T
 impl QueryFragment<Pg> for InsertRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH ");
-        self.walk_parts(out.reborrow())?;
+        let width = if self.asked_by.run_ids.len() == 1 { Width::Lone } else { Width::Any };
+        self.walk_parts(width, out.reborrow())?;
         out.push_sql(" ");
         out.push_sql(SELECT_NEW);
         Ok(())
@@ -119,9 +120,9 @@ pub(super) const SELECT_NEW: &str =
 
 impl InsertRuns {
     /// The parts of a `WITH` that do the work; `new` has what came of it.
-    pub(super) fn walk_parts<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    pub(super) fn walk_parts<'b>(&'b self, width: Width, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("asked AS (");
-        rows!(out,
+        rows!(out, width,
             run_id: &self.asked_by.run_ids => SqlUuid,
             session_id: &self.asked_by.session_ids => Text,
             agent: &self.asked_by.agents => Text,
@@ -159,6 +160,6 @@ impl InsertRuns {
             );
         }
         out.push_sql(" ON CONFLICT DO NOTHING RETURNING run_id, user_id, created_at, run_at, start_by), ");
-        self.inputs.walk_ast(&self.asked_by, out)
+        self.inputs.walk_ast(&self.asked_by, width, out)
     }
 }

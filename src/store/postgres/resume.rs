@@ -16,7 +16,7 @@ use super::error::from_diesel;
 use super::read::{FACTS, Facts, FactsRow};
 use super::row::json;
 use super::settle::SettleRuns;
-use super::statement::{push, statement};
+use super::statement::{Width, push, statement};
 use crate::run::{FailureKind, RunEventKind, RunId, RunStatus, StepRecord};
 use crate::store::StoreResult;
 use crate::store::protocol::Takeover;
@@ -143,7 +143,7 @@ impl ResumeRuns {
     }
 }
 
-statement!(of_parts ResumeRuns -> SqlUuid);
+statement!(ResumeRuns -> SqlUuid);
 
 impl QueryFragment<Pg> for ResumeRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -159,7 +159,7 @@ impl QueryFragment<Pg> for ResumeRuns {
              outputs AS (DELETE FROM run_outputs o USING done d WHERE o.run_id = d.run_id), \
              "
         );
-        self.steps.walk_ast(out.reborrow())?;
+        self.steps.walk_ast(Width::Any, out.reborrow())?;
         out.push_sql(" SELECT run_id FROM done");
         Ok(())
     }

@@ -37,14 +37,22 @@ macro_rules! push {
     };
 }
 
-/// Pushes a query for rows of which each column comes as an array: `rows!(out, run_id: &self.run_ids => Uuid, …)`. Only for
-/// statements that are `of_parts`: a single row comes as plain values, which takes a lone write a tenth less.
+/// How the values of a part of a statement come to the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    /// The statement is for one write: where there is a single row, it comes as plain values, which takes a tenth less.
+    Lone,
+    /// Always as arrays, so that the number of rows does not make other statements of it: each keeps a plan in each session.
+    Any,
+}
+
+/// Pushes a query for rows of which each column comes as an array: `rows!(out, width, run_id: &self.run_ids => Uuid, …)`.
 ///
 /// The arrays are unnested in the select list, where they go side by side. As functions in a `FROM`, each would be copied to a
 /// store of its own first. Source: <https://www.postgresql.org/docs/current/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
 macro_rules! rows {
-    ($out:ident, $first:ident: $values:expr => $kind:ty $(, $name:ident: $others:expr => $other:ty)* $(,)?) => {
-        if $values.len() == 1 {
+    ($out:ident, $width:expr, $first:ident: $values:expr => $kind:ty $(, $name:ident: $others:expr => $other:ty)* $(,)?) => {
+        if $width == $crate::store::postgres::statement::Width::Lone && $values.len() == 1 {
             $out.push_sql("SELECT ");
             $out.push_bind_param::<$kind, _>(&$values[0])?;
             $out.push_sql(concat!(" AS ", stringify!($first)));

@@ -2,13 +2,13 @@
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::query_builder::AstPass;
 use diesel::sql_types::{Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::to_json;
 use crate::store::StoreResult;
-use crate::store::postgres::statement::rows;
+use crate::store::postgres::statement::{Width, rows};
 use crate::store::protocol::{Change, Pause, Settlement};
 
 /// A part of a `WITH`, named `outputs`: writes the outputs of those runs that are in `done`. Apart from the rows that are
@@ -56,8 +56,8 @@ impl WriteOutputs {
     }
 }
 
-impl QueryFragment<Pg> for WriteOutputs {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+impl WriteOutputs {
+    pub(super) fn walk_ast<'b>(&'b self, width: Width, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
         out.push_sql(
             "outputs AS ( \
@@ -66,7 +66,7 @@ impl QueryFragment<Pg> for WriteOutputs {
                        o.requirements::json \
                 FROM (",
         );
-        rows!(out,
+        rows!(out, width,
             run_id: &self.run_ids => SqlUuid,
             content: &self.contents => Nullable<Text>,
             error_kind: &self.error_kinds => Nullable<Text>,

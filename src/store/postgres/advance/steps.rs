@@ -2,14 +2,14 @@
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::query_builder::AstPass;
 use diesel::sql_types::{Integer, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use crate::run::{RunId, StepRecord};
 use crate::store::StoreResult;
 use crate::store::postgres::row::signed;
-use crate::store::postgres::statement::rows;
+use crate::store::postgres::statement::{Width, rows};
 
 /// A part of a `WITH`, named `steps`: remembers the steps of those runs that are in `done`. One that an earlier beginning of the
 /// run has left at the same place is written over.
@@ -37,14 +37,18 @@ impl RememberSteps {
     }
 }
 
-impl QueryFragment<Pg> for RememberSteps {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+impl RememberSteps {
+    pub(in crate::store::postgres) fn walk_ast<'b>(
+        &'b self,
+        width: Width,
+        mut out: AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
         out.push_sql(
             "steps AS ( \
                 INSERT INTO run_steps (run_id, position, first_attempt, name, result, created_at) \
                 SELECT s.run_id, s.position, s.first_attempt, s.name, s.result::json, now() FROM (",
         );
-        rows!(out,
+        rows!(out, width,
             run_id: &self.run_ids => SqlUuid,
             position: &self.positions => Integer,
             first_attempt: &self.first_attempts => Integer,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::AskedBy;
 use crate::store::StoreResult;
 use crate::store::postgres::advance::to_json;
-use crate::store::postgres::statement::rows;
+use crate::store::postgres::statement::{Width, rows};
 use crate::store::protocol::InsertRun;
 
 /// A part of a `WITH`, named `inputs`: writes the inputs of those runs that are in `new`. Apart from the rows of the runs,
@@ -44,7 +44,12 @@ impl WriteInputs {
 
 impl WriteInputs {
     /// `asked_by` has a slot for each input.
-    pub(super) fn walk_ast<'b>(&'b self, asked_by: &'b AskedBy, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    pub(super) fn walk_ast<'b>(
+        &'b self,
+        asked_by: &'b AskedBy,
+        width: Width,
+        mut out: AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
         out.push_sql(
             "inputs AS ( \
@@ -53,7 +58,7 @@ impl WriteInputs {
                        i.origin, i.traceparent \
                 FROM (",
         );
-        rows!(out,
+        rows!(out, width,
             run_id: &asked_by.run_ids => SqlUuid,
             session_id: &asked_by.session_ids => Text,
             agent: &asked_by.agents => Text,
