@@ -26,10 +26,11 @@ const SETTINGS: [&str; 5] = [
 ];
 
 /// By what is in its text: what a statement does. The first that fits is it.
-const NAMES: [(&str, &str); 28] = [
+const NAMES: [(&str, &str); 29] = [
     ("UNION ALL SELECT run_id, NULL", "Insert new runs and advance others"),
     ("INSERT INTO runs", "Insert new runs"),
-    ("ON CONFLICT (run_id, position) DO UPDATE", "Advance runs: start, append to the log, end"),
+    ("SET status = COALESCE(a.status, r.status)", "Advance runs: start, append to the log, end"),
+    ("continued_by = a.continued_by", "Let paused runs go on"),
     ("ON CONFLICT (run_id) DO UPDATE SET error_kind", "Settle runs that no live process has"),
     ("WITH lease AS MATERIALIZED", "Claim runs that wait"),
     ("cancel_requested_at = ", "Request cancels"),
@@ -44,8 +45,8 @@ const NAMES: [(&str, &str); 28] = [
     ("SELECT count(*) FROM (", "Count the runs that wait"),
     ("SELECT a.name, counted.waiting", "Tell how many wait of each agent"),
     ("start_by <= now()", "Look for runs that waited for too long"),
+    ("AS t (run_id, seq), LATERAL", "Read the latest events of several runs"),
     ("FROM run_events WHERE run_id", "Read the events of a run"),
-    ("SELECT e.run_id, e.seq", "Read the latest events of several runs"),
     ("SELECT run_id, next_seq, settled_at", "Look how far runs have come"),
     ("FROM run_steps WHERE run_id", "Read the steps of a run"),
     ("SELECT input, content, tools FROM (", "Read the history of a session"),
