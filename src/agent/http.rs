@@ -3,6 +3,14 @@
 //! A client says what is sent, and a [`Listener`] of its own understands what comes back. One subject per file below: what can
 //! be set ([`settings`], [`setters`]), what is sent ([`call`]), how it is asked and asked again ([`turn`], [`retry`]), how bytes are read
 //! ([`body`]), and how all of this fails ([`failure`]).
+#![cfg_attr(
+    not(feature = "openai"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "only `OpenAI` has answers that go on in the background, and keeps conversations"
+    )
+)]
 
 pub(super) use self::body::{LARGEST, too_large};
 pub(super) use self::call::{Call, Rest};

@@ -38,7 +38,7 @@ impl Span {
 
     pub(crate) fn content(&self, _: &'static str, _: impl FnOnce() -> Value) {}
 
-    pub(crate) const fn answered(&self, _: &Usage, _: Option<&str>) {}
+    pub(crate) const fn answered(self, _: &Usage, _: Option<&str>) {}
 
     pub(crate) const fn succeed(&self) {}
 

@@ -183,8 +183,8 @@ impl Span {
         }
     }
 
-    /// What a request to a model has cost.
-    pub(crate) fn answered(&self, usage: &Usage, response_id: Option<&str>) {
+    /// What a request to a model has cost; it is over.
+    pub(crate) fn answered(self, usage: &Usage, response_id: Option<&str>) {
         let count = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
         let tokens =
             [("input", names::INPUT_TOKENS, usage.input_tokens), ("output", names::OUTPUT_TOKENS, usage.output_tokens)];

@@ -107,7 +107,6 @@ async fn take(
     notes.close();
     span.content(names::OUTPUT, || json!([shown(&turn.to_message())]));
     span.answered(&turn.usage, turn.response_id.as_deref());
-    drop(span);
     if first_piece.is_none() && !turn.text.is_empty() {
         first_piece = Some(asked.elapsed());
         turn = Box::pin(say_at_once(turn, cx)).await;
