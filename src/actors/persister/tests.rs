@@ -7,6 +7,7 @@ use actix::prelude::*;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use super::lanes::MAX_BATCH;
 use super::{Persister, Retry, Writer};
 use crate::actors::testing::{Gated, run_of};
 use crate::run::{RunId, RunStatus};
@@ -279,4 +280,20 @@ async fn an_answer_lost_after_the_commit_is_made_up_for() {
     assert_eq!(samples::facts(store.inner(), id(&run)).await.starts, 1);
     let events = samples::events(store.inner(), id(&run)).await;
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[actix::test]
+async fn a_batch_has_a_bound() {
+    let (store, writer) = open().await;
+    store.hold_all();
+    let block = writer.insert(owned(), far());
+    store.batches_have_come(1).await;
+
+    let inserted: Vec<_> = (0..2 * MAX_BATCH + 500).map(|_| writer.insert(owned(), far())).collect();
+    all_taken_in(&writer).await;
+    store.let_go();
+
+    assert!(is_new(&block.await) && join_all(inserted).await.iter().all(is_new));
+    let sizes: Vec<usize> = store.batches().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [1, MAX_BATCH, MAX_BATCH, 500]);
 }

@@ -31,7 +31,6 @@ pub(super) struct AdvanceRuns {
     changes: Vec<&'static str>,
     delays_ms: Vec<Option<i64>>,
     statuses: Vec<Option<&'static str>>,
-    settles: Vec<bool>,
     /// From which statuses each change may come, by the one table of transitions; from a terminal one none does.
     from_pending: Vec<bool>,
     from_running: Vec<bool>,
@@ -48,12 +47,12 @@ pub(super) struct AdvanceRuns {
     pub(super) cancelled: Vec<Uuid>,
 }
 
-/// The word for a change in the statement: ends are told apart by how the run ends, since not every status may end so.
+/// The word for a change in the statement.
 const fn change_word(change: &Change) -> &'static str {
     match change {
         Change::Start => "start",
         Change::Append => "append",
-        Change::Settle(settlement) => settlement.status.as_str(),
+        Change::Settle(_) => "settle",
         Change::Pause(_) => "pause",
         Change::HandBack => "hand_back",
         Change::Retry { .. } => "retry",
@@ -86,7 +85,6 @@ impl AdvanceRuns {
         self.changes.push(change_word(&advance.change));
         self.delays_ms.push(advance.change.delay().map(|delay| signed(delay.as_millis(), "delay")).transpose()?);
         self.statuses.push(advance.change.to().map(RunStatus::as_str));
-        self.settles.push(matches!(advance.change, Change::Settle(_)));
         self.from_pending.push(advance.change.may_come_from(RunStatus::Pending));
         self.from_running.push(advance.change.may_come_from(RunStatus::Running));
         self.from_paused.push(advance.change.may_come_from(RunStatus::Paused));
@@ -123,8 +121,7 @@ statement!(of_parts AdvanceRuns -> SqlUuid);
 impl QueryFragment<Pg> for AdvanceRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH ");
-        let width = if self.run_ids.len() == 1 { Width::Lone } else { Width::Any };
-        self.walk_parts(width, out.reborrow())?;
+        self.walk_parts(Width::of(self.run_ids.len()), out.reborrow())?;
         out.push_sql(" SELECT run_id FROM done");
         Ok(())
     }
@@ -143,7 +140,6 @@ impl AdvanceRuns {
             change: &self.changes => Text,
             delay_ms: &self.delays_ms => Nullable<BigInt>,
             status: &self.statuses => Nullable<Text>,
-            settles: &self.settles => Bool,
             from_pending: &self.from_pending => Bool,
             from_running: &self.from_running => Bool,
             from_paused: &self.from_paused => Bool,
@@ -164,7 +160,7 @@ impl AdvanceRuns {
                     started_at = CASE a.change WHEN 'start' THEN now() WHEN 'hand_back' THEN NULL WHEN 'retry' THEN NULL \
                                                ELSE r.started_at END, \
                     paused_at = CASE WHEN a.change = 'pause' THEN now() END, \
-                    settled_at = CASE WHEN a.settles THEN now() END \
+                    settled_at = CASE WHEN a.change = 'settle' THEN now() END \
                 FROM changes a \
                 WHERE r.run_id = a.run_id AND r.attempt = a.attempt AND r.next_seq = a.first_seq \
                   AND r.node_id IS NOT NULL \

@@ -106,8 +106,7 @@ statement!(of_parts InsertRuns -> (SqlUuid, Timestamptz, Timestamptz, Nullable<T
 impl QueryFragment<Pg> for InsertRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH ");
-        let width = if self.asked_by.run_ids.len() == 1 { Width::Lone } else { Width::Any };
-        self.walk_parts(width, out.reborrow())?;
+        self.walk_parts(Width::of(self.asked_by.run_ids.len()), out.reborrow())?;
         out.push_sql(" ");
         out.push_sql(SELECT_NEW);
         Ok(())

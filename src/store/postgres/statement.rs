@@ -46,31 +46,36 @@ pub(super) enum Width {
     Any,
 }
 
+impl Width {
+    /// Of a statement for nothing but so many writes.
+    pub(super) const fn of(writes: usize) -> Self {
+        if writes == 1 { Self::Lone } else { Self::Any }
+    }
+}
+
 /// Pushes a query for rows of which each column comes as an array: `rows!(out, width, run_id: &self.run_ids => Uuid, …)`.
 ///
 /// The arrays are unnested in the select list, where they go side by side. As functions in a `FROM`, each would be copied to a
 /// store of its own first. Source: <https://www.postgresql.org/docs/current/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET>.
 macro_rules! rows {
     ($out:ident, $width:expr, $first:ident: $values:expr => $kind:ty $(, $name:ident: $others:expr => $other:ty)* $(,)?) => {
-        if $width == $crate::store::postgres::statement::Width::Lone && $values.len() == 1 {
-            $out.push_sql("SELECT ");
+        let is_plain = $width == $crate::store::postgres::statement::Width::Lone && $values.len() == 1;
+        $out.push_sql("SELECT ");
+        rows!(@column $out, is_plain, $first: $values => $kind);
+        $(
+            $out.push_sql(", ");
+            rows!(@column $out, is_plain, $name: $others => $other);
+        )*
+    };
+    (@column $out:ident, $is_plain:ident, $name:ident: $values:expr => $kind:ty) => {
+        if $is_plain {
             $out.push_bind_param::<$kind, _>(&$values[0])?;
-            $out.push_sql(concat!(" AS ", stringify!($first)));
-            $(
-                $out.push_sql(", ");
-                $out.push_bind_param::<$other, _>(&$others[0])?;
-                $out.push_sql(concat!(" AS ", stringify!($name)));
-            )*
         } else {
-            $out.push_sql("SELECT unnest(");
+            $out.push_sql("unnest(");
             $out.push_bind_param::<diesel::sql_types::Array<$kind>, _>($values)?;
-            $out.push_sql(concat!(") AS ", stringify!($first)));
-            $(
-                $out.push_sql(", unnest(");
-                $out.push_bind_param::<diesel::sql_types::Array<$other>, _>($others)?;
-                $out.push_sql(concat!(") AS ", stringify!($name)));
-            )*
+            $out.push_sql(")");
         }
+        $out.push_sql(concat!(" AS ", stringify!($name)));
     };
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Lanes, MAX_BATCH, MIN_SHARE};
+use super::{Lanes, MIN_SHARE};
 use crate::actors::persister::{Caller, WriteRun};
 use crate::actors::testing::run_of;
 use crate::run::RunId;
@@ -75,15 +75,6 @@ fn lanes_that_had_batches_of_unequal_lengths_come_to_equal_ones() {
     lanes.free(0);
     (0..200).for_each(|_| lanes.push(asked(insert())));
     assert_eq!(next(&mut lanes), Some((0, 250)), "half of 500");
-}
-
-#[test]
-fn a_batch_has_at_most_so_many_writes() {
-    let mut lanes = lanes(1, MAX_BATCH + 1);
-
-    assert_eq!(next(&mut lanes), Some((0, MAX_BATCH)));
-    lanes.free(0);
-    assert_eq!(next(&mut lanes), Some((0, 1)));
 }
 
 #[test]

@@ -54,9 +54,7 @@ impl WriteOutputs {
     pub(super) fn documents(&self) -> impl Iterator<Item = &String> {
         self.contents.iter().chain(&self.tools).chain(&self.requirements).flatten()
     }
-}
 
-impl WriteOutputs {
     pub(super) fn walk_ast<'b>(&'b self, width: Width, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // `IS TRUE` keeps the planner from making a join of it, which would compare each row with each.
         out.push_sql(

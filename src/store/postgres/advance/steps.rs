@@ -35,9 +35,7 @@ impl RememberSteps {
         self.results.push(step.result.clone());
         Ok(())
     }
-}
 
-impl RememberSteps {
     pub(in crate::store::postgres) fn walk_ast<'b>(
         &'b self,
         width: Width,

@@ -40,9 +40,7 @@ impl WriteInputs {
     pub(super) fn documents(&self) -> impl Iterator<Item = &String> {
         self.inputs.iter().chain(&self.metadata)
     }
-}
 
-impl WriteInputs {
     /// `asked_by` has a slot for each input.
     pub(super) fn walk_ast<'b>(
         &'b self,
