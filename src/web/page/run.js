@@ -1,7 +1,8 @@
 // One run: its state, its output as it grows, and what has happened in it.
 
 import { get, poll, post } from './api.js';
-import { badge, contentText, cut, duration, el, setStatus, setText, time } from './dom.js';
+import { badge, contentText, cut, el, setStatus } from './dom.js';
+import { factsOf } from './facts.js';
 import { follow } from './follow.js';
 import { outputOf, timelineOf } from './log.js';
 import { needsOf } from './needs.js';
@@ -19,7 +20,7 @@ const OUTCOMES = {
 export function runView(runId, notice) {
   const status = badge('PENDING');
   const line = el('span', { class: 'line', hidden: true }, 'Not connected. Trying again.');
-  const facts = el('dl', { class: 'facts' });
+  const facts = factsOf();
   const failure = el('div', { class: 'card failure', hidden: true });
   const output = outputOf();
   const timeline = timelineOf();
@@ -39,7 +40,7 @@ export function runView(runId, notice) {
     resume.hidden = run.status !== 'ERROR';
     again.hidden = false;
     again.href = `#/new?${new URLSearchParams({ agent: run.agent, session: run.session_id })}`;
-    facts.replaceChildren(...factsOf(run, children));
+    facts.draw(run, children);
     if (!asked.hasChildNodes()) asked.append(...askedOf(run));
     needs.draw(run.requirements);
     failure.hidden = !run.error;
@@ -106,7 +107,7 @@ export function runView(runId, notice) {
     el('p', { class: 'back' }, el('a', { href: '#/runs' }, '← All runs')),
     el('div', { class: 'title' }, el('h1', {}, 'Run'), el('span', { role: 'status' }, status), line),
     el('p', { class: 'id' }, el('code', {}, runId)),
-    facts,
+    facts.node,
     el('div', { class: 'actions' }, cancel, resume, again), said,
     failure, needs.node, output.node, timeline.node, asked);
   return {
@@ -120,29 +121,7 @@ export function runView(runId, notice) {
   };
 }
 
-function factsOf(run, children) {
-  const session = el('a', { href: `#/runs?${new URLSearchParams({ session: run.session_id })}` }, run.session_id);
-  const facts = [['Agent', run.agent], ['Session', session], ['Submitted', time(run.created_at)]];
-  if (run.origin) facts.push(['Goes on from', el('a', { href: `#/runs/${run.origin}` }, run.origin)]);
-  if (run.user_id) facts.push(['User', run.user_id]);
-  if (run.parent_run_id) facts.push(['Parent', el('a', { href: `#/runs/${run.parent_run_id}` }, run.parent_run_id)]);
-  if (children.runs.length > 0) {
-    const number = `${children.runs.length}${children.next ? ' and more' : ''}`;
-    facts.push(['Children', el('a', { href: `#/runs?${new URLSearchParams({ parent: run.run_id })}` }, number)]);
-  }
-  if (run.started_at) facts.push(['Started', time(run.started_at)]);
-  else if (new Date(run.run_at) > new Date()) facts.push(['Waits until', time(run.run_at)]);
-  if (run.paused_at) facts.push(['Paused', time(run.paused_at)]);
-  if (run.settled_at) facts.push(['Settled', time(run.settled_at)]);
-  if (run.started_at && run.settled_at) {
-    facts.push(['Took', duration((new Date(run.settled_at) - new Date(run.started_at)) / 1000)]);
-  }
-  facts.push(['Attempts', `${run.attempt}; started ${run.starts} of ${run.max_attempts} times`]);
-  const long = new Set(['Session', 'Goes on from', 'Parent', 'Attempts']);
-  return facts.map(([name, value]) => el('div', { class: long.has(name) && 'long' }, el('dt', {}, name), el('dd', {}, value)));
-}
-
-// What was asked for, and what it cost, for those who want to see it.
+// What was asked for, for those who want to see it.
 function askedOf(run) {
   const shown = [['Input', run.input]];
   if (Object.keys(run.metadata ?? {}).length > 0) shown.push(['Metadata', run.metadata]);

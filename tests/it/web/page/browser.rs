@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -124,10 +125,11 @@ impl Browser {
         soon(self.find(css).await.send_keys(text)).await.unwrap();
     }
 
-    /// Presses a key where the focus is.
+    /// Presses a key, wherever the focus is.
     pub(super) async fn press(&self, key: char) {
-        let focused = soon(self.client.active_element()).await.unwrap();
-        soon(focused.send_keys(&key.to_string())).await.unwrap();
+        let keyboard = KeyActions::new("keyboard".to_owned());
+        let stroke = keyboard.then(KeyAction::Down { value: key }).then(KeyAction::Up { value: key });
+        soon(self.client.perform_actions(stroke)).await.unwrap();
     }
 
     pub(super) async fn eval(&self, expression: &str) -> Value {
