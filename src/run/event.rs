@@ -27,7 +27,8 @@ pub struct RunEvent {
     pub kind: RunEventKind,
 }
 
-/// What happened; the names on the wire (`"event": "RunStarted"`) are agno's where agno has the event.
+/// What happened. The names on the wire (`"event": "RunStarted"`) are those of the Python framework
+/// [agno](https://docs.agno.com), for all events that it has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a run is in its life. The words are agno's, on every wire.
+/// Where a run is in its life. The words on the wire are those of the Python framework [agno](https://docs.agno.com).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -31,8 +31,8 @@ impl RunStatus {
 
     /// Whether a run may go from this status to `next`.
     ///
-    /// `RUNNING → PENDING` is a run that is handed back or taken over, `PAUSED → PENDING` one that is continued; nothing leaves a
-    /// terminal status.
+    /// `RUNNING → PENDING` is a run that is handed back, taken over, or to be tried again, `PAUSED → PENDING` one that is
+    /// continued; nothing leaves a terminal status.
     #[must_use]
     pub const fn can_become(self, next: Self) -> bool {
         match self {

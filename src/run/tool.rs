@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Content;
 
-/// A call of a tool; the field names are agno's.
+/// A call of a tool. The field names are those of the Python framework [agno](https://docs.agno.com).
 ///
 /// `Debug` shows neither the arguments nor the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
