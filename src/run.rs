@@ -1,9 +1,9 @@
 //! What a run is: plain data, no I/O.
 //!
-//! A run is one execution of an agent. It is accepted as `PENDING`, taken up by a node, and settles exactly once:
+//! A run is one execution of an agent. It is accepted as `PENDING`, taken up by a process, and settles exactly once:
 //!
 //! ```text
-//!            ┌────────────── handed back, or its process died ─────────────┐
+//!            ┌────── handed back, tried again, or its process died ────────┐
 //!            ▼                                                             │
 //! submit ─▶ PENDING ── taken up, and the start is durable ──▶ RUNNING ─────┤
 //!            │  ▲                                                │         │
@@ -108,7 +108,8 @@ pub struct Run {
     pub max_attempts: u32,
     /// How many times user code was started for this run so far, attempts that were handed back not counted.
     pub starts: u32,
-    /// How many times the run was taken up by a node so far; the fencing token on every write.
+    /// How many times the run was taken up by a process so far; the fencing token on every write. Those that were handed back or
+    /// paused count here, and not among the `starts`.
     pub attempt: u32,
 }
 

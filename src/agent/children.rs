@@ -23,7 +23,7 @@ impl RunContext {
     /// use greenroom::{Agent, CrashPolicy, NewRun, RunContext};
     ///
     /// let editor = Agent::builder("editor").on_crash(CrashPolicy::Resume).code(|cx: RunContext| async move {
-    ///     // Both go on at the same time, on whichever node has room.
+    ///     // Both go on at the same time, in whichever process has room.
     ///     let (facts, style) = tokio::join!(
     ///         cx.sub_run("facts", NewRun::new("fact-checker", cx.input().to_string())),
     ///         cx.sub_run("style", NewRun::new("stylist", cx.input().to_string())),
@@ -53,13 +53,14 @@ impl RunContext {
     /// however many steps, for as many runs of itself. Children may wait in the store where other runs are refused already,
     /// up to twice [`max_waiting`](crate::RuntimeBuilder::max_waiting).
     ///
-    /// **Ends.** When the parent ends as `CANCELLED`, so do its children that have not settled, and theirs, on whichever node
+    /// **Ends.** When the parent ends as `CANCELLED`, so do its children that have not settled, and theirs, in whichever process
     /// they are, those of children that have settled before among them; one that had not been started never is. When the parent
     /// ends in any other way, or is tried again, children that it does not wait for go on. So does the child of a call whose
     /// future is dropped. A run that
     /// [resumes](crate::Runtime::resume_failed) one that has failed takes over its children.
     ///
-    /// A run has at most 1,000 children, and at most 16 runs above it.
+    /// An attempt submits at most 1,000 children; those of steps that it remembers do not count. A run has at most 16 runs above
+    /// it.
     ///
     /// # Errors
     ///

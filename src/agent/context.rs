@@ -139,7 +139,8 @@ impl RunContext {
         self.0.run.output.user_id.as_ref()
     }
 
-    /// Which taking-up of the run this is: 1 unless a process died or was shut down, or the run had to wait for room.
+    /// Which taking-up of the run this is, from 1. Higher after the death or a shutdown of a process that had the run, after an
+    /// attempt that is followed by [another](crate::AgentBuilder::retry), and after a pause.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.0.run.attempt

@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use super::RunId;
 
-/// What a step is called in the outside world: the same in every attempt and on every node, and no other step's.
+/// What a step is called in the outside world: the same in every attempt and in every process, and no other
+/// step's.
 ///
 /// Given to a service that drops what it has seen before (an `Idempotency-Key` header, a unique column), it turns a step
 /// that is run again into one effect. It is a UUID of version 5, of the run's id as namespace and `name#number` as name,
-/// the number being that of the step among those of its name, from 1. In a run that goes on
-/// from another one ([`Run::origin`](crate::Run::origin)) it is the id of that one: a step keeps its key. As text it has 36 characters: digits, `a` to `f`
-/// and hyphens.
+/// the number being that of the step among those of its name, from 1. In a run that goes on from another one
+/// ([`Run::origin`](crate::Run::origin)) it is the id of that one: a step keeps its key. As text it has 36 characters: digits,
+/// `a` to `f` and hyphens.
 ///
 /// ```
 /// # use greenroom::{Agent, RunContext};
