@@ -13,8 +13,8 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// The run waits in the store, as `PENDING` and with nothing of it in memory, until its next attempt is due; then any process
 /// takes it up. So it is tried again also when its process is gone by then. How often is for
 /// [`max_attempts`](crate::AgentBuilder::max_attempts) to say. An attempt begins from the run's input, what the failed one
-/// said is void, and the [steps](crate::RunContext::step) that were finished are not done again where the agent's
-/// [`CrashPolicy`](crate::CrashPolicy) is `Resume`.
+/// said is void, and the [steps](crate::RunContext::step) that were finished are not done again, unless the agent's
+/// [`CrashPolicy`](crate::CrashPolicy) is `Restart`. Code outside of steps is run again, whatever the policy.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,7 +36,8 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Tries again after `delay`, and after twice the time each time, up to 5 min, each less up to a quarter at random.
+    /// Tries again after `delay`, at most 366 days, and after twice the time each time, up to 5 min, each less up to a quarter at
+    /// random.
     pub const fn new(delay: Duration) -> Self {
         Self { initial: delay, factor: 2.0, max_delay: Duration::from_secs(5 * 60), jitter: 0.25 }
     }
@@ -47,7 +48,7 @@ impl RetryPolicy {
         self
     }
 
-    /// The longest delay; 5 min when left out.
+    /// The longest delay; 5 min when left out, at most 366 days.
     pub const fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self

@@ -34,8 +34,11 @@ impl RunContext {
     /// *result* is used exactly once: whatever went on from it, goes on from the same one in every attempt. To make one
     /// effect of several, give the outside world the step's key, see [`step_with_key`](Self::step_with_key).
     ///
-    /// Which attempts remember is for the agent's [`CrashPolicy`](crate::CrashPolicy) to say: with `Resume`, an attempt
-    /// goes on from the steps that earlier ones have finished; with `Restart` it begins without any.
+    /// An attempt goes on from the steps that earlier ones have finished, unless the agent's
+    /// [`CrashPolicy`](crate::CrashPolicy) is `Restart`: then it begins without any, but for a run that people have
+    /// [continued](crate::Runtime::continue_run) or that [resumes](crate::Runtime::resume_failed) a failed one. With `Fail`,
+    /// which allows no attempt after the death of a process, that is of use to [retries](crate::AgentBuilder::retry) and pauses.
+    /// Code outside of steps is run again by each attempt.
     ///
     /// **Order.** A step is known by the place at which it was called, the first one, the second one, and by its name. A
     /// name can be used again; its steps are numbered. So each attempt must call the same steps in the same order, as far

@@ -9,13 +9,16 @@ pub enum CrashPolicy {
     ///
     /// Right for agents whose effects are in steps; the default of model agents, whose turns and tool calls are steps.
     Resume,
-    /// The run is started again from its input, as long as it has attempts left; no step is remembered.
+    /// The run is started again from its input, as long as it has attempts left; no step is remembered, but by a run that people
+    /// have [continued](crate::Runtime::continue_run) or that [resumes](crate::Runtime::resume_failed) a failed one.
     ///
     /// Right for agents whose work may be done twice.
     Restart,
-    /// The run settles as `ERROR`, and the kind says that its process died; nothing is done twice.
+    /// The run settles as `ERROR`, and the kind says that its process died, or was shut down before the run had ended; so
+    /// neither makes anything be done twice.
     ///
-    /// The default of agents made of the user's own code.
+    /// The default of agents made of the user's own code. [Retries](crate::AgentBuilder::retry) and pauses are followed by
+    /// another attempt all the same, which remembers the finished steps and runs the code outside of them again.
     Fail,
 }
 
