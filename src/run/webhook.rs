@@ -1,4 +1,4 @@
-//! Where somebody is told that a run has settled.
+//! Where somebody is told that a run has settled, or waits for people.
 
 use std::fmt;
 

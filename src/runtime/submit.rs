@@ -67,7 +67,7 @@ impl Inner {
         Ok(answered.unwrap_or_else(|unknown| Err(SubmitRefusal::Store(unknown))))
     }
 
-    /// Who is told when the run settles.
+    /// Who is told when the run settles or waits for people.
     #[cfg(feature = "webhooks")]
     pub(super) fn webhook_of(&self, run: &NewRun, agent: &Agent) -> Result<Option<WebhookUrl>, InvalidRun> {
         webhook_of(run, agent, self.tells_webhooks)

@@ -37,13 +37,15 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// The type is `run.completed`, `run.cancelled`, `run.error`, with `data.error.kind`, or `run.paused`, with `data.paused_at`:
 /// then the run waits for people, and what they are asked is in its output. A pause of which nobody has been told yet is not
 /// told any more when the run has gone on. What is to be told is written by the very transaction that settles or pauses the
-/// run, whichever process does so, and delivered by any process that has these options: **at least once**, each time with the same body and the same `webhook-id`, by which a receiver can tell what it
-/// has had already. Events of different runs come in any order.
+/// run, whichever process does so, and delivered by any process that has these options: **at least once**, each time with the
+/// same body and the same `webhook-id`, by which a receiver can tell what it has had already. Events of different runs come in
+/// any order.
 ///
-/// Any status from 200 to 299 is a success. Everything else, redirects among it, is tried again, later and later, and when it is 429
-/// or 503 with `Retry-After`, not before that, up to a day. A URL that
-/// answers 410 is told nothing more for 30 days, for no run. A run that is [deleted](crate::RuntimeBuilder::retention) is not
-/// told of any more. All processes on one database that have these options should have the same.
+/// Any status from 200 to 299 is a success. Everything else, redirects among it, is tried again, later and later, and when it is
+/// 429 or 503 with `Retry-After`, not before that, up to a day; after [three days](Self::give_up_after) it is given up. A URL
+/// that answers 410 is told nothing more for 30 days, of whichever run; of more than 10,000 such URLs the oldest are forgotten
+/// earlier. A run that is [deleted](crate::RuntimeBuilder::retention) is not told of any more. All processes on one database that
+/// have these options should have the same.
 ///
 /// Addresses that are not public are refused, unless they are [allowed](Self::allow_private_addresses). Proxies that the
 /// environment names are not used, as they could not be held to that.
@@ -112,8 +114,8 @@ impl WebhookOptions {
         self
     }
 
-    /// When a delivery that goes on failing is given up, counted from when the run settled; 3 days when left out, at most
-    /// 30 days.
+    /// When a delivery that goes on failing is given up, counted from when the run settled or was paused; 3 days when left out,
+    /// at most 30 days.
     pub const fn give_up_after(mut self, time: Duration) -> Self {
         self.give_up_after = time;
         self
