@@ -51,7 +51,8 @@ pub enum Error {
     /// As many runs wait as may wait. Nothing was stored; later there may be room.
     #[error("runtime is full: {0} runs wait already")]
     Full(usize),
-    /// As many calls wait for their answers as may wait, or their inputs are too much together (256 MiB). Nothing was stored; later there may be room.
+    /// As many calls wait for their answers as may wait, or their inputs are too much together (256 MiB). Nothing was stored; later
+    /// there may be room.
     #[error("runtime is overloaded: {0} calls wait for their answers already")]
     Overloaded(usize),
     /// As many cancels of unknown runs are kept as may be kept. Nothing was stored; later there may be room.
@@ -95,7 +96,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether asking again later may succeed (a 429 or 503 on HTTP).
+    /// Whether asking this runtime again later may succeed (a 429 or 503 on HTTP).
+    ///
+    /// [`ShuttingDown`](Self::ShuttingDown) is not retryable, though it is a 503 on HTTP: this runtime takes nothing more, another
+    /// process may.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {

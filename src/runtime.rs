@@ -155,6 +155,8 @@ impl Runtime {
     /// - [`Error::SessionBusy`]: the agent refuses a second run of the session for now;
     /// - [`Error::Full`], [`Error::Overloaded`]: there is no room, nothing was stored;
     /// - [`Error::Unconfirmed`]: the database did not answer in time;
+    /// - [`Error::Store`]: the database refuses the run for good, or did not answer when a run was looked for that was there
+    ///   already;
     /// - [`Error::ShuttingDown`].
     ///
     /// # Cancel safety

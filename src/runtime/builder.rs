@@ -102,16 +102,20 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How many runs may wait in the store for room; 10,000 when left out. Past it, submits are refused with
-    /// [`Error::Full`]. The count is renewed once in each poll interval, so several processes together may exceed it a
-    /// little.
+    /// How many runs may wait in the store; 10,000 when left out. Past it, submits that would have to wait are refused with
+    /// [`Error::Full`]. Children may wait up to twice that number.
+    ///
+    /// It counts every `PENDING` run that no process has, of all agents, whatever the run waits for: room, its
+    /// [`run_at`](crate::NewRun::run_at), another attempt, its session's turn, a process with its agent. The count is renewed
+    /// once in each poll interval, so several processes together may exceed it a little.
     pub const fn max_waiting(mut self, runs: usize) -> Self {
         self.max_waiting = runs;
         self
     }
 
-    /// How many submits and cancels may wait for their answers at the same time; 10,000 when left out, at least 1. Past
-    /// it, they are refused with [`Error::Overloaded`].
+    /// How many submits, resumptions, continues and cancels may wait for their answers at the same time; 10,000 when left out,
+    /// at least 1. Past it, they are refused with [`Error::Overloaded`], and so are those whose inputs would be more than 256 MiB
+    /// together.
     pub const fn max_calls(mut self, calls: usize) -> Self {
         self.max_calls = calls;
         self
@@ -136,26 +140,29 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How long a cancel of an unknown run is kept; 24 h when left out.
+    /// How long a cancel of an unknown run is kept; 24 h when left out, between 1 ms and 366 days.
     pub const fn intent_ttl(mut self, ttl: Duration) -> Self {
         self.intent_ttl = ttl;
         self
     }
 
-    /// How long user code that heeds a cancel may take to return before it is abandoned; 5 s when left out.
+    /// How long user code that heeds a cancel may take to return before it is abandoned; 5 s when left out, at most 366 days. At
+    /// a [shutdown](Runtime::shutdown) it has no more than twice the [call timeout](Self::call_timeout).
     pub const fn cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = grace;
         self
     }
 
-    /// How long a submit or a cancel waits for the database; 5 s when left out. A cancel of a live run waits for the
-    /// [cancel grace](Self::cancel_grace) before that, when the run's code uses it.
+    /// How long a submit, a resumption, a continue or a cancel waits for the database; 5 s when left out, between 1 ms and
+    /// 366 days. A cancel of a live run waits for the [cancel grace](Self::cancel_grace) before that, when the run's code uses it.
+    /// Reads have the times of the store, see [`PostgresOptions`](crate::PostgresOptions).
     pub const fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// How long the outcome of a run is kept in memory and written again while the database is away; 10 min when left out.
+    /// How long the outcome of a run is kept in memory and written again while the database is away; 10 min when left out, at
+    /// most 366 days.
     /// After that the run is lost to this process, and stays in the store as it was written last. On Postgres the run is
     /// lost to this process already when its [lease](Self::lease_ttl) is.
     pub const fn write_retry_limit(mut self, limit: Duration) -> Self {
@@ -164,7 +171,7 @@ impl RuntimeBuilder {
     }
 
     /// How often the store is looked at for what nobody told this process: runs that wait, cancels by others, and, when
-    /// somebody here follows them or waits for them, runs that others have; 1 s when left out, at least 10 ms.
+    /// somebody here follows them or waits for them, runs that others have; 1 s when left out, between 10 ms and 366 days.
     ///
     /// On Postgres, other processes are told of all that by hints, within a few hundredths of a second; then this is only
     /// the floor under them, for when a hint was lost. With [`poll_only`](crate::PostgresOptions::poll_only) it is how long
@@ -199,8 +206,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Tells receivers of webhooks when runs settle; when left out, this process tells nobody, and refuses runs and agents that
-    /// have a webhook.
+    /// Tells receivers of webhooks when runs settle or wait for people; when left out, this process tells nobody, and refuses
+    /// runs and agents that have a webhook.
     #[cfg(feature = "webhooks")]
     pub fn webhooks(mut self, options: WebhookOptions) -> Self {
         self.webhooks = Some(options);

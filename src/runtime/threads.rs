@@ -5,7 +5,10 @@ use tokio::runtime::Handle;
 use super::RuntimeBuilder;
 
 impl RuntimeBuilder {
-    /// How many threads drive user code; the number of processors, but at least 2, when left out.
+    /// How many threads drive user code, 1 to 1,024; the number of processors, but at least 2, when left out.
+    ///
+    /// All runs of the process share them. Code that blocks a thread, or computes for long, belongs into
+    /// [`tokio::task::spawn_blocking`] or a [`Tool::blocking`](crate::Tool::blocking).
     pub const fn agent_threads(mut self, threads: usize) -> Self {
         self.agent_threads = Some(threads);
         self

@@ -35,7 +35,10 @@ pub struct UserRuntime {
 }
 
 impl Runtime {
-    /// The runtime as this user sees it. Calls with an impossible user id are refused as [`Error::Invalid`].
+    /// The runtime as this user sees it.
+    ///
+    /// A user id is 1 to 255 bytes without control characters. With an impossible one, submits, resumptions, continues, cancels,
+    /// lists, counts and session states are refused as [`Error::Invalid`]; reads, waits and subscriptions find no run.
     pub fn for_user(&self, user_id: impl Into<UserId>) -> UserRuntime {
         let user_id = user_id.into();
         UserRuntime { runtime: self.scoped(user_id.clone()), user_id }
