@@ -74,7 +74,10 @@ impl AgentBuilder {
     }
 
     /// The model that answers. A run is one turn of it, or as many as it takes when there are [tools](Self::tool). Each turn is a
-    /// [step](RunContext::step).
+    /// [step](RunContext::step), `model turn`.
+    ///
+    /// A deploy may put another model, another description and other instructions in the place of these: runs that are under way
+    /// keep the turns that they remember, and the new model is asked for those that follow.
     pub fn model(mut self, model: impl Model) -> Self {
         self.model = Some(Arc::new(model));
         self
@@ -113,7 +116,8 @@ impl AgentBuilder {
     }
 
     /// How many earlier runs of the session the agent gets to see, the latest completed ones of the same user; 0 when left
-    /// out, at most 100.
+    /// out, at most 100. Those of all agents are among them, children are not. Each attempt looks anew; turns of the model that it
+    /// remembers stay as they are.
     ///
     /// A model is told of each what was asked, which tools were called and what came of it, and what was answered. A call is told
     /// together with its output, or not at all: not when the agent does not have the tool. What the model said before
@@ -132,34 +136,38 @@ impl AgentBuilder {
         self
     }
 
-    /// What happens to a started run whose process died; when left out, [`CrashPolicy::Resume`] for an agent with a model
-    /// and [`CrashPolicy::Fail`] for one with code.
+    /// What happens to a started run whose process died, or was shut down before the run had ended; when left out,
+    /// [`CrashPolicy::Resume`] for an agent with a model and [`CrashPolicy::Fail`] for one with code.
     pub const fn on_crash(mut self, policy: CrashPolicy) -> Self {
         self.crash_policy = Some(policy);
         self
     }
 
     /// How many times user code may be started for one run, 1 to 1,000; 3 when left out. A run can say otherwise.
+    ///
+    /// It bounds starts. One that was handed back at a shutdown, or that ended in a pause, does not count, so
+    /// [`RunContext::attempt`], which counts how often the run was taken up, may be higher.
     pub const fn max_attempts(mut self, max_attempts: u32) -> Self {
         self.max_attempts = max_attempts;
         self
     }
 
-    /// How long an attempt may run before the run settles as `ERROR`; no limit when left out. A run can say otherwise.
+    /// How long an attempt may run before the run settles as `ERROR`, 1 ms to 366 days; no limit when left out. A run can say
+    /// otherwise.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// How long a run may wait to be started for the first time before it settles as `ERROR`; for ever when left out. A run can
-    /// say otherwise; see [`NewRun::queue_timeout`](crate::NewRun::queue_timeout).
+    /// How long a run may wait to be started for the first time before it settles as `ERROR`, 1 ms to 366 days; for ever when left
+    /// out. A run can say otherwise; see [`NewRun::queue_timeout`](crate::NewRun::queue_timeout).
     pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
         self.queue_timeout = Some(timeout);
         self
     }
 
     /// How long a `PAUSED` run may wait for [people to decide](RunContext::confirm) before it settles as `ERROR`, each time it
-    /// pauses; for ever when left out.
+    /// pauses, 1 ms to 366 days; for ever when left out.
     pub const fn pause_timeout(mut self, timeout: Duration) -> Self {
         self.pause_timeout = Some(timeout);
         self
@@ -203,7 +211,8 @@ impl AgentBuilder {
     }
 
     /// A URL that is told when a run of the agent settles or waits for people, unless the run
-    /// [says another one](crate::NewRun::webhook); nobody is told when left out. The runtime has to have [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks).
+    /// [says another one](crate::NewRun::webhook); nobody is told when left out. The runtime has to have
+    /// [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks).
     #[cfg(feature = "webhooks")]
     pub fn webhook(mut self, url: impl Into<String>) -> Self {
         self.webhook = Some(url.into());

@@ -88,6 +88,13 @@ impl AgentBuilder {
     /// [`FailureKind::Panic`](crate::FailureKind::Panic), and harms no other run; the other calls of its turn end as they do by a
     /// cancel.
     ///
+    /// **Deploys.** A call is the step `tool NAME`, in the order in which the turns want them; what people say about it is the step
+    /// `NAME` before that. So tools that need nobody may be added, changed and taken away while runs are under way: calls that a
+    /// run remembers keep their outputs, others are made by the tools that there are by then, and one whose tool is gone is told to
+    /// the model as `unknown tool`. A tool that [needs people](crate::Tool::requires_confirmation) has to stay, and to need the
+    /// same, and one that needs nobody must not begin to: else runs that have called it fail as
+    /// [`StepsChanged`](crate::FailureKind::StepsChanged).
+    ///
     /// **When the run is cancelled**, times out, or is handed back at a shutdown, the futures of its tools are dropped at their
     /// next `await`, no other call begins, and the model is not asked again. A tool that has asked for
     /// [`ToolContext::cancelled`](crate::ToolContext::cancelled) is given the runtime's cancel grace to clean up.

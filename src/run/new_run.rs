@@ -111,19 +111,19 @@ impl NewRun {
         self
     }
 
-    /// The run does not start before this time; at once when left out.
+    /// The run does not start before this time, at most 366 days ahead; at once when left out, or when it has passed.
     pub const fn run_at(mut self, run_at: DateTime<Utc>) -> Self {
         self.run_at = Some(run_at);
         self
     }
 
-    /// How long an attempt may run before the run settles as `ERROR`; the agent's timeout when left out.
+    /// How long an attempt may run before the run settles as `ERROR`, 1 ms to 366 days; the agent's timeout when left out.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// How long the run may wait to be started for the first time, counted from its submit, or from
+    /// How long the run may wait to be started for the first time, 1 ms to 366 days, counted from its submit, or from
     /// [`run_at`](Self::run_at) when that is later; the agent's time when left out. A run that was not started by then settles
     /// as `ERROR`.
     pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
@@ -131,14 +131,15 @@ impl NewRun {
         self
     }
 
-    /// How many times user code may be started for this run; the agent's number when left out.
+    /// How many times user code may be started for this run, 1 to 1,000; the agent's number when left out. See
+    /// [`AgentBuilder::max_attempts`](crate::AgentBuilder::max_attempts).
     pub const fn max_attempts(mut self, max_attempts: u32) -> Self {
         self.max_attempts = Some(max_attempts);
         self
     }
 
-    /// A URL that is told, by a signed `POST`, when the run settles or waits for people; the agent's when left out. The runtime has to have
-    /// [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks), which says what is sent and how.
+    /// A URL that is told, by a signed `POST`, when the run settles or waits for people; the agent's when left out. The runtime
+    /// has to have [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks), which says what is sent and how.
     ///
     /// It has to be `http` or `https`, with at most 2,048 bytes, and must not contain a user or a password.
     #[cfg(feature = "webhooks")]
@@ -186,7 +187,7 @@ impl NewRun {
 
 #[cfg(feature = "webhooks")]
 impl NewRun {
-    /// The URL that is told when the run settles, when the caller gave one.
+    /// The URL that is told when the run settles or waits for people, when the caller gave one.
     pub(crate) fn webhook_url(&self) -> Result<Option<super::WebhookUrl>, InvalidRun> {
         use secrecy::ExposeSecret;
 
