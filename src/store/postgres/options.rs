@@ -19,6 +19,21 @@ use crate::store::{StoreError, StoreResult};
 ///     .into();
 /// ```
 ///
+/// # Connections
+///
+/// Each process makes them when it needs them, and holds up to [`write_lanes`](Self::write_lanes) +
+/// [`read_connections`](Self::read_connections) + 3 of them, 9 by default: one is for claims and for the runs of dead processes,
+/// one for the lease, and one to listen, which there is not with [`poll_only`](Self::poll_only). One more is made while the
+/// tables are brought up to date, and while [retention](crate::RuntimeBuilder::retention) deletes runs.
+///
+/// # When the database does not answer
+///
+/// A read waits for a connection for the [`connect_timeout`](Self::connect_timeout), and for its answer for the
+/// [`statement_timeout`](Self::statement_timeout) and 2 s; then it is tried once more. So it fails after 34 s at the latest by
+/// default, and at once where connections are refused. Runs that are read at the same time are read together: one that is asked
+/// for while others are may wait for that statement first, for as long again. Submits, continues and cancels have the
+/// [`call_timeout`](crate::RuntimeBuilder::call_timeout) of the runtime, whatever these options say.
+///
 /// `Debug` does not show the URL.
 #[derive(Clone)]
 #[must_use = "options do nothing until they are given to a runtime"]
@@ -55,8 +70,8 @@ impl PostgresOptions {
         }
     }
 
-    /// The schema that holds all of Greenroom's tables; `greenroom` when left out. Two Greenrooms with two schemas share a
-    /// database without knowing of each other.
+    /// The schema that holds all of Greenroom's tables, 1 to 63 bytes; `greenroom` when left out. Two Greenrooms with two schemas
+    /// share a database without knowing of each other.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = schema.into();
         self
@@ -64,6 +79,23 @@ impl PostgresOptions {
 
     /// Whether the runtime makes the schema and brings its tables up to date when it starts; yes when left out. Safe when
     /// several processes start at once.
+    ///
+    /// A runtime that does not do it refuses to start while something is pending. The SQL is in the crate, in
+    /// [`migrations/postgres`](https://docs.rs/crate/greenroom/latest/source/migrations/postgres/), for the
+    /// [`diesel`](https://docs.rs/crate/diesel_cli/latest) command, which notes what it has applied in the same schema. The files
+    /// name no schema: make it first, and let it be the `search_path` of the session, and nothing else:
+    ///
+    /// ```sh
+    /// psql "$DATABASE_URL" -c 'CREATE SCHEMA IF NOT EXISTS greenroom'
+    /// PGOPTIONS='-c search_path=greenroom' diesel migration run --migration-dir migrations/postgres
+    /// ```
+    ///
+    /// A runtime that migrates has to own the tables, and to be allowed to make the schema where there is none. One that does not
+    /// needs `USAGE` and `CREATE` on the schema (the look for what is pending asks for the latter), and `SELECT`, `INSERT`,
+    /// `UPDATE` and `DELETE` on its tables.
+    ///
+    /// A release works with the tables of the release before it, and that one with the tables of this one. So a deploy migrates
+    /// first, by the first process of the new release or by hand, and both releases may be at work meanwhile.
     pub const fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
         self
@@ -81,19 +113,19 @@ impl PostgresOptions {
         self
     }
 
-    /// How long making a connection, or waiting for a free one, may take; 5 s when left out.
+    /// How long making a connection, or waiting for a free one, may take, 1 ms to 24 h; 5 s when left out.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long a statement may take (`statement_timeout` of Postgres); 10 s when left out.
+    /// How long a statement may take (`statement_timeout` of Postgres), 1 ms to 24 h; 10 s when left out.
     pub const fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
         self
     }
 
-    /// How long a statement may wait for a lock (`lock_timeout` of Postgres); 5 s when left out.
+    /// How long a statement may wait for a lock (`lock_timeout` of Postgres), 1 ms to 24 h; 5 s when left out.
     pub const fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
