@@ -38,21 +38,23 @@
 //! | `GET /runs/{run_id}/events` | its events, as they happen |
 //! | `POST /runs/{run_id}/cancel` | cancels it |
 //! | `POST /runs/{run_id}/continue` | decides what a paused run waits for: 202, and the run |
+//! | `POST /runs/{run_id}/resume` | resumes a failed run by a new one: 202, `Location`, and the new run |
 //! | `GET /metrics` | what the process has recorded, for Prometheus, where the door has [metrics](Door::metrics) (feature `prometheus`) |
-//! | `GET /` | a [page to look at](#a-page-to-look-at), with the feature `dashboard`; open to everybody |
+//! | `GET /`, `GET /page/{file}` | a [page to look at](#a-page-to-look-at), with the feature `dashboard`; open to everybody |
 //! | `GET /healthz` | 200 while the process is alive; open to everybody |
 //! | `GET /readyz` | 200 while the runtime accepts and takes up runs, else 503; open to everybody |
 //! | `GET /openapi.json` | all of this as an OpenAPI 3.1 document (feature `openapi`); open to everybody, but it names the agents only to those who may ask for them |
 //!
 //! **Submit.** The body has `input` (a text or any JSON) and, if wanted, `session_id`, `run_id`, `user_id`, `metadata`,
-//! `priority`, `run_at`, `timeout` and `webhook`, as [`NewRun`](crate::NewRun) has them. The answer comes when the run is durable. With
-//! `Prefer: wait=N` it comes when the run has settled, and is 200 then, but after `N` seconds at the latest.
+//! `priority`, `run_at`, `timeout` and `webhook`, as [`NewRun`](crate::NewRun) has them. The answer comes when the run is durable.
+//! With `Prefer: wait=N` it comes when the run has settled, and is 200 then, but after `N` seconds at the latest.
 //! `Idempotency-Key` makes a submit that can be repeated, and so does a `run_id` of the caller's own.
 //!
 //! **Get.** `?wait=N` waits up to `N` seconds for the run to settle. `?session_id=` finds the run only in that session.
 //!
-//! **Lists.** `?session_id=`, `user_id`, `agent`, `parent_run_id`, `status`, `created_from` and `created_until` choose, all together; `limit`
-//! is 50 unless told otherwise, and at most 100. A page that is not the last has `next`: `?after=` that is the next page.
+//! **Lists.** `?session_id=`, `user_id`, `agent`, `parent_run_id`, `status`, `created_from` and `created_until` choose, all
+//! together; `limit` is 50 unless told otherwise, and at most 100. A page that is not the last has `next`: `?after=` that is the
+//! next page.
 //! Inputs and contents are left out of lists, unless `?include=` names `input`, `content`, or both with a comma.
 //!
 //! **Sessions.** `state` is left out, and `version` 0, while no run has ever changed it. `?user_id=` says whose session it is,
@@ -68,6 +70,9 @@
 //! **Continue.** A `PAUSED` run has `requirements`, and the body of a continue has `decisions`, one for each of them: its
 //! `requirement_id`, and either `confirmed` (`true` or `false`) with a `note` if wanted, or the `value` that answers it.
 //! `Prefer: wait=N` is as for a submit. Of two people who decide at the same time one is answered `not-paused`.
+//!
+//! **Resume.** The body is empty or `{}`. The run stays as it is, and the new one begins with its steps. However often it is asked
+//! for, it is one new run. `Prefer: wait=N` is as for a submit.
 //!
 //! **Events** are an [event stream](https://html.spec.whatwg.org/multipage/server-sent-events.html): `id` is the event's
 //! seq, and `data` the [event](crate::RunEvent) as one line of JSON. `Last-Event-ID`, or `?after=`, is the seq after which to
@@ -100,14 +105,18 @@
 //! | `not-found`, `unknown-agent`, `unknown-run` | 404 | |
 //! | `method-not-allowed` | 405 | `Allow` says which are |
 //! | `conflict` | 409 | another run has this id |
+//! | `session-busy` | 409 | the agent refuses a second run of the session while `run_id` has not settled |
 //! | `not-paused` | 409 | the run does not wait for people, or not any more |
+//! | `not-failed` | 409 | the run has not failed, so there is nothing to resume |
 //! | `body-too-large` | 413 | |
 //! | `unsupported-media-type` | 415 | the body is not said to be JSON |
 //! | `invalid-field` | 422 | a field is missing, unknown, of another type, or impossible |
+//! | `idempotency-key-reused` | 422 | the key belongs to `run_id`, which was asked for something else or has another id |
 //! | `full`, `overloaded`, `too-many-intents` | 429 | no room just now; `Retry-After` |
 //! | `internal` | 500 | |
 //! | `unavailable` | 503 | the database does not answer; `Retry-After`. With a `run_id`: submit the same again with it |
-//! | `shutting-down`, `not-ready` | 503 | |
+//! | `shutting-down` | 503 | another process may take it; `Retry-After` |
+//! | `not-ready` | 503 | only at `/readyz`; `Retry-After` |
 //!
 //! # Other sites
 //!

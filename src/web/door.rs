@@ -87,9 +87,10 @@ impl Door {
         self
     }
 
-    /// Asks for `Authorization: Bearer` with this token, at every route but `/healthz`, `/readyz` and `/openapi.json`.
-    /// Called several times, any of the tokens will do, so that one can be replaced by another. Only a digest of it is kept,
-    /// and the comparison takes the same time wherever two tokens differ. An empty token admits nobody.
+    /// Asks for `Authorization: Bearer` with this token, at every route but `/healthz`, `/readyz`, `/openapi.json`, and those of
+    /// the page of the feature `dashboard`, the root of the scope and `/page/{file}`, which hold no run. Called several times, any
+    /// of the tokens will do, so that one can be replaced by another. Only a digest of it is kept, and the comparison takes the
+    /// same time wherever two tokens differ. An empty token admits nobody.
     ///
     /// Whoever has the token sees everything, unless there is a [user hook](Self::user) as well.
     pub fn bearer_token(mut self, token: impl Into<SecretString>) -> Self {
