@@ -28,7 +28,7 @@ pub enum CancelOutcome {
 }
 
 impl CancelOutcome {
-    /// Whether the run was known and had not settled: what agno's `cancel_run` answers.
+    /// Whether the run was known and had not settled.
     #[must_use]
     pub const fn was_live(self) -> bool {
         matches!(self, Self::Cancelled | Self::Requested)
