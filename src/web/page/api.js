@@ -77,24 +77,39 @@ function ask(wasWrong) {
   });
 }
 
-// Calls `work` again and again, `pause` after it has ended; while nobody looks, not at all. Returns what ends it.
+// Calls `work` again and again, `pause` after it has ended, while somebody looks; and `now`, or as soon as it has ended.
+//
+// Never twice at a time: an answer that comes late would be drawn over a newer one.
 export function poll(work, pause) {
   let timer = null;
-  let busy = false;
+  let busy = null;
+  let next = null;
   let over = false;
   const turn = async () => {
     clearTimeout(timer);
-    if (busy || over || document.hidden) return;
-    busy = true;
     await work();
-    busy = false;
-    if (!over) timer = setTimeout(turn, pause);
+    busy = null;
+    if (!over) timer = setTimeout(look, pause);
   };
-  document.addEventListener('visibilitychange', turn);
-  turn();
-  return () => {
-    over = true;
-    clearTimeout(timer);
-    document.removeEventListener('visibilitychange', turn);
+  const now = () => {
+    if (over) return null;
+    if (!busy) return busy = turn();
+    return next ??= busy.then(() => {
+      next = null;
+      return now();
+    });
+  };
+  const look = () => {
+    if (!busy && !document.hidden) now();
+  };
+  document.addEventListener('visibilitychange', look);
+  look();
+  return {
+    now,
+    stop() {
+      over = true;
+      clearTimeout(timer);
+      document.removeEventListener('visibilitychange', look);
+    },
   };
 }

@@ -10,6 +10,9 @@ import { needsOf } from './needs.js';
 const SETTLED = new Set(['COMPLETED', 'CANCELLED', 'ERROR']);
 const PAUSE = 5000;
 
+// After these, a run is not what it was. A model and its tools say far more than that.
+const CHANGES = new Set(['RunStarted', 'RunRetrying', 'RunPaused', 'RunContinued', 'RunCompleted', 'RunCancelled', 'RunError']);
+
 const OUTCOMES = {
   cancelled: () => 'the run has ended here, and does nothing more.',
   requested: () => 'another process has the run, and has been told.',
@@ -25,7 +28,7 @@ export function runView(runId, notice) {
   const output = outputOf();
   const timeline = timelineOf();
   const asked = el('div', {});
-  const needs = needsOf(runId, () => refresh());
+  const needs = needsOf(runId, () => polling.now());
   const cancel = el('button', { type: 'button', class: 'danger', hidden: true }, 'Cancel');
   const resume = el('button', { type: 'button', hidden: true }, 'Resume from its steps');
   const said = el('p', { class: 'said', role: 'status' });
@@ -61,13 +64,7 @@ export function runView(runId, notice) {
     }
   };
 
-  // A log that is read from its beginning brings many events at once.
-  let soon = null;
-  const refreshSoon = () => {
-    clearTimeout(soon);
-    soon = setTimeout(refresh, 50);
-  };
-  const stopPolling = poll(async () => {
+  const polling = poll(async () => {
     if (!settled) await refresh();
   }, PAUSE);
   const stopFollowing = follow(runId, (event) => {
@@ -75,7 +72,7 @@ export function runView(runId, notice) {
     timeline.add(event);
     if (event.event === 'RunStarted') output.begin(event.attempt);
     if (event.event === 'RunContent') output.add(contentText(event.content));
-    else refreshSoon();
+    if (CHANGES.has(event.event)) polling.now();
   }, (connected) => { line.hidden = connected; });
 
   cancel.addEventListener('click', async () => {
@@ -84,7 +81,7 @@ export function runView(runId, notice) {
       const answer = await post(`runs/${runId}/cancel`, {});
       const what = OUTCOMES[answer.outcome]?.(answer) ?? '';
       said.replaceChildren(el('strong', {}, answer.outcome), `: ${what}`);
-      await refresh();
+      await polling.now();
     } catch (error) {
       said.textContent = error.message;
     }
@@ -114,8 +111,7 @@ export function runView(runId, notice) {
     node,
     stop() {
       over = true;
-      clearTimeout(soon);
-      stopPolling();
+      polling.stop();
       stopFollowing();
     },
   };

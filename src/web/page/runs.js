@@ -54,7 +54,7 @@ export function runsView(parameters, notice) {
   if (parent) query.set('parent_run_id', parent);
   if (after) query.set('after', after);
   let over = false;
-  const stop = poll(async () => {
+  const polling = poll(async () => {
     try {
       const [page, counted] = await Promise.all([get(`runs?${query}`), get('runs/counts')]);
       if (over) return;
@@ -72,7 +72,7 @@ export function runsView(parameters, notice) {
     node,
     stop() {
       over = true;
-      stop();
+      polling.stop();
     },
   };
 }

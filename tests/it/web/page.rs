@@ -12,6 +12,7 @@ use crate::support::{Gate, gated, soon, start};
 mod browser;
 mod keyboard;
 mod looks;
+mod order;
 mod use_of;
 mod users;
 
