@@ -47,7 +47,8 @@
 //!
 //! **Submit.** The body has `input` (a text or any JSON) and, if wanted, `session_id`, `run_id`, `user_id`, `metadata`,
 //! `priority`, `run_at`, `timeout` and `webhook`, as [`NewRun`](crate::NewRun) has them. The answer comes when the run is durable.
-//! With `Prefer: wait=N` it comes when the run has settled, and is 200 then, but after `N` seconds at the latest.
+//! With `Prefer: wait=N` it comes when the run has settled, and is 200 then, but after `N` seconds at the latest; a run that was accepted and
+//! cannot be waited for is answered at once.
 //! `Idempotency-Key` makes a submit that can be repeated, and so does a `run_id` of the caller's own.
 //!
 //! **Get.** `?wait=N` waits up to `N` seconds for the run to settle. `?session_id=` finds the run only in that session.
@@ -78,8 +79,9 @@
 //! seq, and `data` the [event](crate::RunEvent) as one line of JSON. `Last-Event-ID`, or `?after=`, is the seq after which to
 //! go on. The stream closes after the last event of the run; 204 says that there is nothing after that seq and never will
 //! be, on which an `EventSource` gives up. A comment comes every 15 s, so that nobody between takes the line for dead. A
-//! reader that is slow, or gone, slows nobody down. With `?cancel_on_disconnect=true` the run is cancelled when the reader
-//! goes before its end; as long as nothing is said, actix-web notices that at the second comment, or at once with
+//! reader that is slow, or gone, slows nobody down. With `?cancel_on_disconnect=true` the run is cancelled a second
+//! after the reader has gone before its end, unless the runtime is being shut down by then: it was the server that went. As
+//! long as nothing is said, actix-web notices at the second comment that a reader has gone, or at once with
 //! [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed).
 //!
 //! # A page to look at
@@ -120,8 +122,8 @@
 //!
 //! # Other sites
 //!
-//! A request that changes something is refused when a browser sends it on behalf of another site: by `Sec-Fetch-Site` where
-//! the browser sends it, else when `Origin` names another host than `Host`
+//! A request that changes something, at once or when its reader goes, is refused when a browser sends it on behalf of another
+//! site: by `Sec-Fetch-Site` where the browser sends it, else when `Origin` names another host than `Host`
 //! ([the reasons](https://words.filippo.io/csrf/)). What is not a browser sends neither and is not concerned.
 
 use actix_web::Scope;

@@ -6,6 +6,8 @@ use tokio::sync::oneshot;
 
 use super::Runtime;
 use crate::actors::manager::Reply;
+#[cfg(feature = "web")]
+use crate::actors::manager::cancel::CancelDeserted;
 use crate::actors::manager::cancel::{CancelAnswer, CancelReply, CancelRun};
 use crate::error::Error;
 use crate::run::{RunId, RunStatus};
@@ -69,6 +71,17 @@ impl Runtime {
             CancelAnswer::IntentStored => Ok(CancelOutcome::IntentStored),
             CancelAnswer::TooManyIntents => Err(Error::TooManyIntents(run_id)),
         }
+    }
+}
+
+#[cfg(feature = "web")]
+impl Runtime {
+    /// Cancels a run whose reader has gone, when that was not because this process is about to stop. Nobody is told.
+    pub(crate) fn cancel_deserted(&self, run_id: RunId) {
+        let Ok(user_id) = self.caller() else { return };
+        let (to, _) = oneshot::channel();
+        let reply = CancelReply { user_id, reply: Reply { to, admission: None } };
+        self.inner.manager.do_send(CancelDeserted(CancelRun { run_id, reply }));
     }
 }
 

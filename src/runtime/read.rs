@@ -73,25 +73,30 @@ impl Runtime {
     ///
     /// The future can be dropped at any time.
     pub async fn wait(&self, run_id: RunId, timeout: Duration) -> Result<RunOutput, Error> {
+        Ok(self.wait_for_run(run_id, timeout).await?.output)
+    }
+
+    /// As [`wait`](Self::wait), with all that is known of the run.
+    pub(crate) async fn wait_for_run(&self, run_id: RunId, timeout: Duration) -> Result<Run, Error> {
         // Follow first, then look: what settles in between is told.
         let mut follower = self.inner.hub.follow(run_id);
-        let look = async || Ok(self.get(run_id).await?.ok_or(Error::NotFound(run_id))?.output);
+        let look = async || self.get(run_id).await?.ok_or(Error::NotFound(run_id));
         let settled = async {
             // Where nobody else's runs are hidden, one that is live here is there, and has not settled.
             if self.user.is_none() && self.inner.hub.is_live(run_id) {
                 follower.until_end().await?;
             }
             loop {
-                let output: RunOutput = look().await?;
-                if output.status.is_terminal() {
-                    return Ok(output);
+                let run = look().await?;
+                if run.output.status.is_terminal() {
+                    return Ok(run);
                 }
                 follower.until_end().await?;
             }
         };
         let settled = async { tokio::time::timeout(timeout, settled).await };
         match context::anywhere(&self.inner.timers, settled).await {
-            Ok(output) => output,
+            Ok(run) => run,
             Err(_) => look().await,
         }
     }

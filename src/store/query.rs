@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::run::{InvalidRun, Run, RunId, RunStatus, SessionId, UserId};
@@ -68,13 +68,13 @@ impl RunQuery {
         self
     }
 
-    /// Only runs created at this time or later.
+    /// Only runs created at this time or later, between the years 1 and 9999.
     pub const fn created_from(mut self, from: DateTime<Utc>) -> Self {
         self.created_from = Some(from);
         self
     }
 
-    /// Only runs created before this time.
+    /// Only runs created before this time, between the years 1 and 9999.
     pub const fn created_until(mut self, until: DateTime<Utc>) -> Self {
         self.created_until = Some(until);
         self
@@ -108,12 +108,26 @@ impl RunQuery {
         if let Some(agent) = &self.agent {
             check_name("agent", agent)?;
         }
+        check_time("created_from", self.created_from)?;
+        check_time("created_until", self.created_until)?;
         if !(1..=MAX_PAGE).contains(&self.page_size()) {
             let problem = format!("must be between 1 and {MAX_PAGE}, found {}", self.page_size());
             return Err(InvalidRun { field: "limit", problem });
         }
         Ok(())
     }
+}
+
+/// Whether a time is one that both databases know, and that RFC 3339 can say.
+fn is_plausible(time: DateTime<Utc>) -> bool {
+    (1..=9999).contains(&time.year())
+}
+
+fn check_time(field: &'static str, time: Option<DateTime<Utc>>) -> Result<(), InvalidRun> {
+    if time.is_none_or(is_plausible) {
+        return Ok(());
+    }
+    Err(InvalidRun { field, problem: "must be between the years 1 and 9999".to_owned() })
 }
 
 /// One page of a list.
@@ -167,7 +181,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (micros, run_id) = text.split_once('.').ok_or(InvalidCursor)?;
         let micros = micros.parse().map_err(|_| InvalidCursor)?;
-        let created_at = DateTime::from_timestamp_micros(micros).ok_or(InvalidCursor)?;
+        let created_at = DateTime::from_timestamp_micros(micros).filter(|at| is_plausible(*at)).ok_or(InvalidCursor)?;
         let run_id = run_id.parse().map_err(|_| InvalidCursor)?;
         Ok(Self { created_at, run_id })
     }
@@ -187,12 +201,14 @@ impl<'de> Deserialize<'de> for Cursor {
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, TimeZone, Utc};
+
     use super::{Cursor, InvalidCursor, RunQuery};
     use crate::run::RunId;
 
     #[test]
     fn a_cursor_survives_its_text_and_anything_else_is_refused() {
-        let created_at = chrono::DateTime::from_timestamp_micros(1_795_338_068_123_456).unwrap();
+        let created_at = DateTime::from_timestamp_micros(1_795_338_068_123_456).unwrap();
         let cursor = Cursor { created_at, run_id: RunId::new() };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         for text in [
@@ -203,9 +219,14 @@ mod tests {
             "1.2",
             "99999999999999999999.0",
             "9223372036854775807.00000000-0000-0000-0000-000000000000",
+            "-300000000000000000.00000000-0000-0000-0000-000000000000",
         ] {
             assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
         }
+    }
+
+    fn at(year: i32) -> DateTime<Utc> {
+        Utc.with_ymd_and_hms(year, 7, 1, 0, 0, 0).unwrap()
     }
 
     #[test]
@@ -216,6 +237,9 @@ mod tests {
             ("session_id", RunQuery::new().session_id("a\0")),
             ("user_id", RunQuery::new().user_id("")),
             ("agent", RunQuery::new().agent("\n")),
+            ("created_from", RunQuery::new().created_from(at(0))),
+            ("created_from", RunQuery::new().created_from(DateTime::<Utc>::MIN_UTC)),
+            ("created_until", RunQuery::new().created_until(at(10_000))),
         ];
         for (field, query) in cases {
             assert_eq!(query.check().unwrap_err().field(), field, "{query:?}");

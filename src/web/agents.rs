@@ -4,16 +4,18 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::access::Access;
 use super::body::{AgentBody, AgentsBody};
-use super::decode::PathParts;
+use super::decode::{self, PathParts};
 use super::problem::Problem;
 
-pub(super) async fn list(access: Access) -> HttpResponse {
+pub(super) async fn list(access: Access, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    decode::no_query(&request)?;
     let mut agents: Vec<AgentBody> = bodies(&access).collect();
     agents.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    HttpResponse::Ok().json(AgentsBody { agents })
+    Ok(HttpResponse::Ok().json(AgentsBody { agents }))
 }
 
 pub(super) async fn get(access: Access, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    decode::no_query(&request)?;
     let name = PathParts::of(&request).await?.agent;
     let agent = bodies(&access).find(|agent| agent.name == name);
     Ok(HttpResponse::Ok().json(agent.ok_or_else(|| Problem::unknown_agent(name))?))

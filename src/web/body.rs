@@ -34,7 +34,7 @@ pub(super) struct SubmitBody {
     /// How long one attempt may run, in seconds.
     #[cfg_attr(feature = "openapi", schema(minimum = 0.001, maximum = 31_622_400))]
     pub(super) timeout: Option<f64>,
-    /// A URL that is told when the run settles, by `http` or `https`; at most 2,048 bytes.
+    /// A URL that is told when the run settles or waits for people, by `http` or `https`; at most 2,048 bytes.
     #[cfg(feature = "webhooks")]
     #[cfg_attr(feature = "openapi", schema(format = "uri", max_length = 2048))]
     pub(super) webhook: Option<String>,
@@ -92,11 +92,6 @@ pub(super) struct ListParameters {
     pub(super) include: Include,
 }
 
-/// The counts of runs have no parameters.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CountsParameters {}
-
 /// The parameters of an event stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,7 +101,7 @@ pub(super) struct EventsParameters {
     /// The seq after which to go on.
     #[cfg_attr(feature = "openapi", param(format = "uint64", minimum = 0))]
     pub(super) after: Option<u64>,
-    /// Whether the run is cancelled when the reader goes before its end.
+    /// Whether the run is cancelled when the reader goes before its end, and the service stays.
     pub(super) cancel_on_disconnect: Option<bool>,
 }
 

@@ -52,6 +52,15 @@ pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Pro
     })
 }
 
+/// Refuses a query where there is nothing to choose.
+pub(super) fn no_query(request: &HttpRequest) -> Result<(), Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    query(request).map(|Nothing {}| ())
+}
+
 /// The body as JSON.
 pub(super) async fn json<T: DeserializeOwned>(
     request: &HttpRequest,
@@ -150,7 +159,8 @@ impl Body {
 fn name_and_problem<E>(error: &serde_path_to_error::Error<E>, inner: &dyn fmt::Display) -> (String, String) {
     let said = inner.to_string();
     let said = said.split(" at line ").next().unwrap_or_default();
-    let quoted = || said.split('`').nth(1).unwrap_or_default().to_owned();
+    let path = error.path().to_string();
+    let quoted = || within(&path, said.split('`').nth(1).unwrap_or_default());
     let (name, problem) = if said.starts_with("missing field") {
         (quoted(), "is missing".to_owned())
     } else if said.starts_with("unknown field") {
@@ -163,9 +173,18 @@ fn name_and_problem<E>(error: &serde_path_to_error::Error<E>, inner: &dyn fmt::D
             None if said.starts_with("must ") => said.to_owned(),
             None => format!("cannot be read: {said}"),
         };
-        (error.path().to_string(), problem)
+        (path, problem)
     };
     (cut(name), cut(problem))
+}
+
+/// A field of what is at `path`, which may name that field already.
+fn within(path: &str, field: &str) -> String {
+    match path.rsplit_once('.') {
+        Some((_, last)) if last == field => path.to_owned(),
+        _ if path == "." || path == field => field.to_owned(),
+        _ => format!("{path}.{field}"),
+    }
 }
 
 /// What serde calls by Rust's names.

@@ -10,7 +10,7 @@ use super::access::Access;
 use super::body::EventsParameters;
 use super::problem::Problem;
 use super::sse::{CancelOnDrop, Feed};
-use super::{decode, header};
+use super::{decode, header, site};
 
 /// How often something is said when nothing happens: well below the minute after which proxies give up on a silent line.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -18,6 +18,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn follow(access: Access, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let run_id = decode::run_id(&request).await?;
     let parameters: EventsParameters = decode::query(&request)?;
+    let cancels = parameters.cancel_on_disconnect.unwrap_or_default();
+    if cancels && site::is_foreign(&request, access.door.origins()) {
+        return Err(Problem::cross_site());
+    }
     // An `EventSource` that comes back asks the same address again, and says by the header how far it has come.
     let after = header::last_event_id(&request)?.or(parameters.after);
     let mut events = access.runtime.subscribe(run_id, after).await?;
@@ -29,7 +33,7 @@ pub(super) async fn follow(access: Access, request: HttpRequest) -> Result<HttpR
     } else {
         Feed::new(events, None, KEEP_ALIVE)
     };
-    if parameters.cancel_on_disconnect.unwrap_or_default() {
+    if cancels {
         feed = feed.cancel_on_drop(CancelOnDrop::new(access.runtime, run_id));
     }
     Ok(HttpResponse::Ok()

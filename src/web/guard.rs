@@ -39,9 +39,8 @@ fn refusal(door: &Door, request: &HttpRequest) -> Option<Problem> {
     if !door.tokens().admit(request) {
         return Some(Problem::new(Kind::Unauthorized, "a bearer token is needed, and has to be right"));
     }
-    if site::is_foreign(request, door.origins()) {
-        let detail = "a browser asks for a change on behalf of another site";
-        return Some(Problem::new(Kind::CrossSite, detail));
+    if !request.method().is_safe() && site::is_foreign(request, door.origins()) {
+        return Some(Problem::cross_site());
     }
     None
 }

@@ -23,7 +23,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// What there is beside the page itself: under `page/`, the name, the type, and the text.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("icon.svg", IMAGE, include_str!("page/icon.svg")),
     ("page.css", CSS, include_str!("page/page.css")),
     ("page.js", SCRIPT, include_str!("page/page.js")),
@@ -31,6 +31,7 @@ const FILES: [(&str, &str, &str); 12] = [
     ("dom.js", SCRIPT, include_str!("page/dom.js")),
     ("facts.js", SCRIPT, include_str!("page/facts.js")),
     ("follow.js", SCRIPT, include_str!("page/follow.js")),
+    ("form.js", SCRIPT, include_str!("page/form.js")),
     ("log.js", SCRIPT, include_str!("page/log.js")),
     ("needs.js", SCRIPT, include_str!("page/needs.js")),
     ("new.js", SCRIPT, include_str!("page/new.js")),

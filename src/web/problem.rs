@@ -144,6 +144,10 @@ impl Problem {
         refusal
     }
 
+    pub(super) fn cross_site() -> Self {
+        Self::new(Kind::CrossSite, "a browser asks for a change on behalf of another site")
+    }
+
     pub(super) fn unknown_agent(agent: String) -> Self {
         let mut refusal = Self::new(Kind::UnknownAgent, format!("agent `{agent}` does not exist"));
         refusal.body.agent = Some(agent);

@@ -62,17 +62,17 @@ impl DecisionBody {
 }
 
 pub(super) async fn resume(access: Access, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+    decode::no_query(&request)?;
     let run_id: RunId = decode::run_id(&request).await?;
     let body: ContinueBody = decode::json(&request, payload, &access.door).await?;
     let decisions = body.decisions.into_iter().enumerate().map(|(place, one)| one.read(place));
     let decisions: Vec<Decision> = decisions.collect::<Result<_, _>>()?;
     access.runtime.continue_run(run_id, decisions).await?;
-    let run = access.runtime.get(run_id).await?.ok_or_else(|| Problem::unknown_run(run_id))?;
+    let mut run = access.runtime.get(run_id).await?.ok_or_else(|| Problem::unknown_run(run_id))?;
     let mut response = HttpResponse::Accepted();
-    let run = match header::preferred_wait(request.headers()) {
-        Some(seconds) => runs::wait_as_preferred(&access, run, seconds, &mut response).await?,
-        None => run,
-    };
+    if let Some(seconds) = header::preferred_wait(request.headers()) {
+        runs::wait_as_preferred(&access, &mut run, seconds, &mut response).await;
+    }
     Ok(response.json(RunBody::from(run)))
 }
 
@@ -87,6 +87,7 @@ pub(super) async fn resume_failed(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
+    decode::no_query(&request)?;
     let run_id: RunId = decode::run_id(&request).await?;
     let ResumeBody {} = decode::json_or_nothing(&request, payload, &access.door).await?;
     let run = access.runtime.accept_again(run_id).await?;

@@ -9,12 +9,12 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::access::Access;
 use super::body::{
-    CancelBody, CancelledBody, CountsBody, CountsParameters, ListParameters, PageBody, RunBody, RunParameters,
-    SubmitBody,
+    CancelBody, CancelledBody, CountsBody, ListParameters, PageBody, RunBody, RunParameters, SubmitBody,
 };
 use super::decode::PathParts;
 use super::problem::Problem;
 use super::{decode, header};
+use crate::error::Error;
 use crate::run::{NewRun, Run, RunId, SessionId};
 use crate::runtime::{CancelOutcome, RunQuery, Runtime};
 
@@ -22,6 +22,7 @@ use crate::runtime::{CancelOutcome, RunQuery, Runtime};
 const LONGEST_PAGE: usize = 100;
 
 pub(super) async fn submit(access: Access, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+    decode::no_query(&request)?;
     let agent = PathParts::of(&request).await?.agent;
     let body: SubmitBody = decode::json(&request, payload, &access.door).await?;
     let mut new = new_run(agent, body)?;
@@ -41,7 +42,7 @@ pub(super) async fn accepted(access: &Access, request: &HttpRequest, run: Arc<Ru
     let location = format!("{}/runs/{}", prefix(request), run.output.run_id);
     let mut response = HttpResponse::Accepted();
     if let Some(seconds) = header::preferred_wait(request.headers()) {
-        run = wait_as_preferred(access, run, seconds, &mut response).await?;
+        wait_as_preferred(access, &mut run, seconds, &mut response).await;
         if run.output.status.is_terminal() {
             response.insert_header((CONTENT_LOCATION, location.as_str()));
         }
@@ -49,20 +50,23 @@ pub(super) async fn accepted(access: &Access, request: &HttpRequest, run: Arc<Ru
     Ok(response.insert_header((LOCATION, location)).json(RunBody::from(run)))
 }
 
-/// The run when it has settled, which `response` is told, or as it is after so many seconds.
+/// Makes `run`, which is accepted, what it is when it has settled, which `response` is told, or after so many seconds.
 pub(super) async fn wait_as_preferred(
     access: &Access,
-    run: Run,
+    run: &mut Run,
     seconds: u32,
     response: &mut HttpResponseBuilder,
-) -> Result<Run, Problem> {
+) {
     let wait = access.door.wait(seconds);
-    let run = settled(&access.runtime, run, wait).await?;
+    if let Err(error) = wait_for(&access.runtime, run, wait).await {
+        // A refusal would say that it was not accepted, and have it submitted again.
+        tracing::warn!(run.id = %run.output.run_id, %error, "an accepted run cannot be waited for");
+        return;
+    }
     response.insert_header(("preference-applied", format!("wait={}", wait.as_secs())));
     if run.output.status.is_terminal() {
         response.status(actix_web::http::StatusCode::OK);
     }
-    Ok(run)
 }
 
 fn new_run(agent: String, body: SubmitBody) -> Result<NewRun, Problem> {
@@ -99,24 +103,20 @@ fn prefix(request: &HttpRequest) -> &str {
     request.path().rsplitn(4, '/').nth(3).unwrap_or_default()
 }
 
-/// The run when it has settled, or as it is after `wait`.
-async fn settled(runtime: &Runtime, run: Run, wait: Duration) -> Result<Run, Problem> {
-    if run.output.status.is_terminal() || wait.is_zero() {
-        return Ok(run);
+/// Makes `run` what it is when it has settled, or after `wait`.
+async fn wait_for(runtime: &Runtime, run: &mut Run, wait: Duration) -> Result<(), Error> {
+    if !run.output.status.is_terminal() && !wait.is_zero() {
+        *run = runtime.wait_for_run(run.output.run_id, wait).await?;
     }
-    let output = runtime.wait(run.output.run_id, wait).await?;
-    // Everything but the output is as it was, except how often the run was taken up.
-    let again = if output.status == run.output.status { None } else { runtime.get(output.run_id).await? };
-    Ok(again.unwrap_or(run))
+    Ok(())
 }
 
 pub(super) async fn get(access: Access, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let run_id = decode::run_id(&request).await?;
     let parameters: RunParameters = decode::query(&request)?;
     let in_session = |run: &Run| parameters.session_id.as_ref().is_none_or(|asked| *asked == run.output.session_id);
-    let run = access.runtime.get(run_id).await?.filter(in_session).ok_or_else(|| Problem::unknown_run(run_id))?;
-    let wait = access.door.wait(parameters.wait.unwrap_or_default());
-    let run = settled(&access.runtime, run, wait).await?;
+    let mut run = access.runtime.get(run_id).await?.filter(in_session).ok_or_else(|| Problem::unknown_run(run_id))?;
+    wait_for(&access.runtime, &mut run, access.door.wait(parameters.wait.unwrap_or_default())).await?;
     Ok(HttpResponse::Ok().json(RunBody::from(run)))
 }
 
@@ -135,7 +135,7 @@ pub(super) async fn list_of_session(access: Access, request: HttpRequest) -> Res
 }
 
 pub(super) async fn counts(access: Access, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let CountsParameters {} = decode::query(&request)?;
+    decode::no_query(&request)?;
     Ok(HttpResponse::Ok().json(CountsBody::from(access.runtime.counts().await?)))
 }
 
@@ -179,6 +179,7 @@ fn query(parameters: ListParameters) -> Result<RunQuery, Problem> {
 }
 
 pub(super) async fn cancel(access: Access, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+    decode::no_query(&request)?;
     let run_id: RunId = decode::run_id(&request).await?;
     let CancelBody {} = decode::json_or_nothing(&request, payload, &access.door).await?;
     let outcome = access.runtime.cancel(run_id).await?;

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use futures_util::{FutureExt, Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::Error;
@@ -115,9 +115,8 @@ impl CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if let Some((runtime, run_id)) = self.0.take() {
-            tracing::info!(run.id = %run_id, "the reader has gone, the run is cancelled");
-            // The first poll is what sends the cancel on its way. Nobody is left to be told its answer.
-            drop(runtime.cancel(run_id).now_or_never());
+            tracing::info!(run.id = %run_id, "the reader that the run was for has gone");
+            runtime.cancel_deserted(run_id);
         }
     }
 }

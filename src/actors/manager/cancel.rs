@@ -1,5 +1,8 @@
 //! Cancels: a message to the run's actor when the run is live here, else a write.
 
+#[cfg(feature = "web")]
+use std::time::Duration;
+
 use actix::prelude::*;
 use tokio::time::Instant;
 
@@ -17,6 +20,16 @@ pub(crate) struct CancelRun {
     pub(crate) run_id: RunId,
     pub(crate) reply: CancelReply,
 }
+
+/// Cancels a run whose reader has gone, when that was not because the process is about to stop.
+#[cfg(feature = "web")]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CancelDeserted(pub(crate) CancelRun);
+
+/// How long after its connections a server's runtime may begin its shutdown.
+#[cfg(feature = "web")]
+const BEFORE_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Who waits for the answer to a cancel, and whose run it may hit: anybody's when it is on nobody's behalf.
 pub(crate) struct CancelReply {
@@ -55,6 +68,19 @@ impl Handler<CancelRun> for RunManager {
         } else {
             self.cancel_in_store(run_id, Some(reply), ctx);
         }
+    }
+}
+
+#[cfg(feature = "web")]
+impl Handler<CancelDeserted> for RunManager {
+    type Result = ();
+
+    fn handle(&mut self, CancelDeserted(cancel): CancelDeserted, ctx: &mut Self::Context) {
+        ctx.run_later(BEFORE_SHUTDOWN, move |manager, ctx| {
+            if manager.draining.is_none() {
+                manager.handle(cancel, ctx);
+            }
+        });
     }
 }
 

@@ -218,6 +218,14 @@ impl Scene {
         answer
     }
 
+    /// The reader of a run goes that has said that the run is for it alone.
+    #[cfg(feature = "web")]
+    fn desert(&self, run_id: RunId) {
+        let (reply, _) = self.reply();
+        let cancel = CancelRun { run_id, reply: CancelReply { user_id: None, reply } };
+        self.crew.manager.do_send(super::cancel::CancelDeserted(cancel));
+    }
+
     fn drain(&self, deadline: Duration) -> oneshot::Receiver<Drained> {
         let (reply, drained) = oneshot::channel();
         self.crew.manager.do_send(Drain { deadline, patience: Duration::from_secs(60), reply });

@@ -49,14 +49,14 @@ pub(super) fn all(agents: &[String]) -> Vec<(&'static str, HttpMethod, Operation
 
 fn list_agents() -> Operation {
     let agents = operation("list_agents", "The agents, by name").response("200", json::<AgentsBody>("The agents."));
-    refused(agents, &[&[Kind::Unauthorized]])
+    refused(agents, &[&[Kind::InvalidParameter, Kind::Unauthorized]])
 }
 
 fn get_agent(agents: &[String]) -> Operation {
     let agent = operation("get_agent", "One agent")
         .parameter(agent_of(agents))
         .response("200", json::<AgentBody>("The agent."));
-    refused(agent, &[&[Kind::Unauthorized, Kind::UnknownAgent]])
+    refused(agent, &[&[Kind::InvalidParameter, Kind::Unauthorized, Kind::UnknownAgent]])
 }
 
 fn submit_run(agents: &[String]) -> Operation {
@@ -205,7 +205,7 @@ fn follow_run() -> Operation {
             ResponseBuilder::new().description(stream).content("text/event-stream", Content::new(Some(frames))),
         )
         .response("204", ResponseBuilder::new().description("There is nothing after that seq, and never will be."));
-    refused(follow, &[ASKS, &[Kind::UnknownRun]])
+    refused(follow, &[ASKS, &[Kind::UnknownRun, Kind::CrossSite]])
 }
 
 #[cfg(feature = "prometheus")]

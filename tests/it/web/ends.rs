@@ -1,14 +1,19 @@
 //! The door while its runtime comes and goes.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
-use greenroom::{NewRun, Store};
+use greenroom::{CrashPolicy, NewRun, Store};
 use reqwest::Method;
 use serde_json::json;
 
 use super::{Answer, Service, submitted};
 use crate::support::{Gate, LONG, gated, on_each_store, soon, start};
 
-on_each_store!(a_drain_refuses_new_runs_and_answers_those_who_ask_for_old_ones);
+on_each_store!(
+    a_drain_refuses_new_runs_and_answers_those_who_ask_for_old_ones,
+    a_run_that_was_accepted_is_answered_as_one_though_nobody_can_wait_for_it,
+);
 
 async fn a_drain_refuses_new_runs_and_answers_those_who_ask_for_old_ones(store: Store) {
     let gate = Gate::new();
@@ -47,12 +52,28 @@ async fn a_drain_refuses_new_runs_and_answers_those_who_ask_for_old_ones(store: 
     service.post(&format!("{path}/cancel"), &json!({})).await.assert_problem(503, "shutting-down");
 }
 
+async fn a_run_that_was_accepted_is_answered_as_one_though_nobody_can_wait_for_it(store: Store) {
+    let gate = Gate::new();
+    let runtime = start(store, gated(&gate).on_crash(CrashPolicy::Restart)).await;
+    let service = Service::of(&runtime);
+    let submit = service.ask(Method::POST, "/agents/gated/runs").header("Prefer", "wait=60");
+    let submit = tokio::spawn(submit.json(&json!({"input": "hi"})).send());
+    gate.arrivals(1).await;
+
+    assert_eq!(soon(runtime.shutdown(Duration::ZERO)).await.handed_back, 1);
+
+    let answer = Answer::read(soon(submit).await.unwrap().unwrap()).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["status"]), (202, &json!("PENDING")), "{answer:?}");
+    assert_eq!(answer.header("location"), format!("/api/runs/{}", answer.run_id()));
+    assert_eq!(answer.header("preference-applied"), "");
+}
+
 #[tokio::test]
 async fn what_the_database_says_of_its_absence_is_not_repeated() {
     let database = crate::postgres::fresh_database().await;
     let gate = Gate::new();
     let builder = greenroom::Runtime::builder().store(Store::postgres(database.url())).agent(gated(&gate));
-    let runtime = builder.call_timeout(std::time::Duration::from_millis(300)).start().await.unwrap();
+    let runtime = builder.call_timeout(Duration::from_millis(300)).start().await.unwrap();
     let service = Service::of(&runtime);
     // No table is there any more: every statement fails, and says by what name it missed it.
     let (client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.unwrap();

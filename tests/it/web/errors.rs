@@ -72,6 +72,20 @@ async fn a_field_that_is_not_as_it_should_be_is_refused_by_its_name() {
     for body in [json!([]), json!(["hi"]), json!("hi"), json!(null), json!(1)] {
         service.post("/agents/gated/runs", &body).await.assert_problem(422, "invalid-field");
     }
+    let decision = |fields: &str| format!("{{\"decisions\": [{{{fields}}}]}}");
+    let id = format!("\"requirement_id\": \"{}\"", RunId::new());
+    for (field, fields) in [
+        ("decisions[0].requirement_id", "\"confirmed\": true".to_owned()),
+        ("decisions[0].confirm", format!("{id}, \"confirm\": true")),
+        ("decisions[0].confirmed", format!("{id}, \"confirmed\": 1")),
+        ("decisions[0].confirmed", format!("{id}, \"confirmed\": true, \"confirmed\": true")),
+        ("decisions[0].note", format!("{id}, \"note\": \"no\"")),
+    ] {
+        let path = format!("/runs/{}/continue", RunId::new());
+        let answer = Answer::to(service.ask(Method::POST, &path).body(decision(&fields))).await;
+        answer.assert_problem(422, "invalid-field");
+        assert_eq!(answer.body["field"], field, "{answer:?}");
+    }
     let twice = service.ask(Method::POST, "/agents/gated/runs").body("{\"input\": 1, \"input\": 2}");
     let twice = Answer::to(twice).await;
     twice.assert_problem(422, "invalid-field");
@@ -96,12 +110,16 @@ async fn a_parameter_that_cannot_be_read_is_refused_by_its_name() {
         ("starting_after", format!("/runs/{run_id}/events?starting_after=1")),
         ("after", "/runs?after=nowhere".to_owned()),
         ("after", format!("/runs?after=99999999999999999999.{run_id}")),
+        ("after", format!("/runs?after=-300000000000000000.{run_id}")),
         ("status", "/runs?status=DONE".to_owned()),
         ("limit", "/runs?limit=many".to_owned()),
         ("limit", "/runs?limit=-1".to_owned()),
         ("created_from", "/runs?created_from=yesterday".to_owned()),
         ("include", "/runs?include=everything".to_owned()),
         ("page", "/runs?page=2".to_owned()),
+        ("status", "/runs/counts?status=RUNNING".to_owned()),
+        ("page", "/agents?page=2".to_owned()),
+        ("version", "/agents/gated?version=2".to_owned()),
         ("session_id", "/sessions/s/runs?session_id=t".to_owned()),
     ] {
         let answer = service.get(&path).await;
@@ -113,10 +131,17 @@ async fn a_parameter_that_cannot_be_read_is_refused_by_its_name() {
         ("limit", "/runs?limit=101"),
         ("user_id", "/runs?user_id="),
         ("agent", "/runs?agent=%00"),
+        ("created_from", "/runs?created_from=-9999-01-01T00:00:00Z"),
+        ("created_until", "/runs?created_until=%2B10000-01-01T00:00:00Z"),
     ] {
         let answer = service.get(path).await;
         answer.assert_problem(422, "invalid-field");
         assert_eq!(answer.body["field"], field);
+    }
+    for path in ["/agents/gated/runs".to_owned(), format!("/runs/{run_id}/cancel"), format!("/runs/{run_id}/resume")] {
+        let answer = service.post(&format!("{path}?wait=30"), &json!({"input": "hi"})).await;
+        answer.assert_problem(400, "invalid-parameter");
+        assert_eq!(answer.body["parameter"], "wait", "{path}: {answer:?}");
     }
     let header = service.ask(Method::GET, &format!("/runs/{run_id}/events")).header("Last-Event-ID", "x");
     let header = Answer::to(header).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use greenroom::{Run, RunId, RunStatus, Runtime, Store, web::Door};
+use greenroom::{Agent, Run, RunContext, RunId, RunStatus, Runtime, Store, web::Door};
 use reqwest::Method;
 use serde_json::json;
 
@@ -124,6 +124,47 @@ async fn nobody_waits_longer_than_the_door_lets_them() {
 }
 
 #[tokio::test]
+async fn a_wait_that_is_over_shows_what_the_run_has_come_to_by_then() {
+    let asking = Agent::builder("asking").code(|cx: RunContext| async move {
+        for number in 0.. {
+            cx.confirm("again", number).await?;
+        }
+        Ok(())
+    });
+    let service = Service::of(&start(Store::sqlite_in_memory(), asking).await);
+    let run = service.post("/agents/asking/runs", &json!({"input": "hi"})).await;
+    let path = format!("/runs/{}", run.run_id());
+    let asked_for = async |number: usize| {
+        soon(async {
+            loop {
+                let read = service.get(&path).await;
+                if read.body["requirements"][0]["details"] == number {
+                    return read.body["requirements"][0]["requirement_id"].clone();
+                }
+            }
+        })
+        .await
+    };
+    // A wait that is over before the run has gone on says nothing: then it is tried with a longer one.
+    for (number, seconds) in [1, 4, 16, 64].into_iter().enumerate() {
+        let decided = asked_for(number).await;
+        let waiting = tokio::spawn(service.ask(Method::GET, &format!("{path}?wait={seconds}")).send());
+        let decision = json!({"decisions": [{"requirement_id": decided, "confirmed": true}]});
+        assert_eq!(service.post(&format!("{path}/continue"), &decision).await.status, 202);
+        let next = asked_for(number + 1).await;
+        if !waiting.is_finished() {
+            let waited = Answer::read(soon(waiting).await.unwrap().unwrap()).await;
+            assert_eq!(
+                (&waited.body["status"], &waited.body["requirements"][0]["requirement_id"]),
+                (&json!("PAUSED"), &next)
+            );
+            return;
+        }
+    }
+    panic!("the run has not gone on within any wait");
+}
+
+#[tokio::test]
 async fn a_run_is_found_only_in_its_session() {
     let gate = Gate::new();
     let service = Service::of(&start(Store::sqlite_in_memory(), gated(&gate)).await);
@@ -143,7 +184,7 @@ async fn the_agents_are_told() {
     let builder = Runtime::builder().store(Store::sqlite_in_memory());
     let builder = builder
         .agent(gated(&gate))
-        .agent(greenroom::Agent::builder("a/b %").description("odd").model(greenroom::ScriptedModel::echo()));
+        .agent(Agent::builder("a/b %").description("odd").model(greenroom::ScriptedModel::echo()));
     let service = Service::of(&builder.start().await.unwrap());
 
     let (odd, plain) = (json!({"name": "a/b %", "description": "odd"}), json!({"name": "gated"}));

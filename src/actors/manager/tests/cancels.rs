@@ -164,6 +164,21 @@ async fn a_cancel_on_behalf_of_a_user_meets_runs_of_that_user_only() {
     assert_eq!(scene.tally.starts(), 1, "only ann's");
 }
 
+#[cfg(feature = "web")]
+#[tokio::test]
+async fn a_run_whose_reader_has_gone_is_cancelled_unless_a_shutdown_begins() {
+    let scene = Scene::new().await;
+    let deserted = scene.running("endless", 1).await;
+    scene.desert(deserted);
+    assert_eq!(scene.settled(deserted).await.output.status, RunStatus::Cancelled);
+
+    let cut_off = scene.running("endless", 1).await;
+    scene.desert(cut_off);
+    let drained = answer(scene.drain(Duration::from_millis(1500))).await;
+
+    assert_eq!((drained.handed_back, scene.status(cut_off).await), (1, RunStatus::Pending));
+}
+
 fn of_user(user_id: &str) -> InsertRun {
     let mut run = run_of("endless");
     run.run.output.user_id = Some(user_id.into());

@@ -159,6 +159,8 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
 
     // What can be wrong with a request.
     for path in [
+        "/agents?page=1",
+        "/agents/echo?version=1",
         "/runs/counts?by=day",
         "/runs?limit=x",
         "/runs?limit=0",
@@ -181,6 +183,8 @@ async fn every_answer_that_the_document_knows_of_is_given_as_it_says(store: Stor
     asker.post(&format!("/runs/{unknown}/continue"), json!({"decisions": []})).await;
     asker.post("/runs/x/resume", json!({})).await;
     asker.post(&format!("/runs/{unknown}/resume"), json!({})).await;
+    let deserter = format!("/runs/{unknown}/events?cancel_on_disconnect=true");
+    asker.ask(Method::GET, &deserter, |request| request.header("sec-fetch-site", "cross-site")).await;
     let tiny = Asker::new(&small, &seen).await;
     let of_unknown = ["cancel", "continue", "resume"].map(|what| format!("/runs/{unknown}/{what}"));
     for path in ["/agents/echo/runs".to_owned()].into_iter().chain(of_unknown) {
