@@ -6,7 +6,7 @@ const LONGEST_OUTPUT = 200000;
 const MOST_ENTRIES = 500;
 const LONGEST_DATA = 2000;
 
-// The output of the attempt that counts.
+// What was said and may count.
 export function outputOf() {
   const text = document.createTextNode('');
   const pane = el('pre', { class: 'output', tabindex: '0', 'aria-label': 'Output' }, text);
@@ -17,6 +17,7 @@ export function outputOf() {
   let timer = null;
   let final = false;
   let dropped = 0;
+  let finished = 0;
 
   const flush = () => {
     clearTimeout(timer);
@@ -35,22 +36,20 @@ export function outputOf() {
     // Whoever has scrolled up to read is left there.
     if (atEnd) pane.scrollTop = pane.scrollHeight;
   };
-  const clear = () => {
-    waiting = '';
-    dropped = 0;
-    note.hidden = true;
-    text.data = '';
-  };
   return {
     node,
+    // A turn of the model that has ended is remembered by later attempts, which do not say it again.
+    finish() {
+      finished = dropped + text.length + waiting.length;
+    },
     begin(attempt) {
-      if (final) return;
-      clear();
       flush();
-      if (attempt > 1) {
-        note.hidden = false;
-        setText(note, `Of attempt ${attempt}; what earlier ones said is void.`);
-      }
+      if (final || text.length === 0) return;
+      const kept = Math.max(finished - dropped, 0);
+      text.deleteData(kept, text.length - kept);
+      flush();
+      note.hidden = false;
+      setText(note, `Attempt ${attempt} goes on from what it remembers; what else was said is void.`);
     },
     add(piece) {
       if (final) return;
@@ -63,7 +62,9 @@ export function outputOf() {
       setText(empty, 'The run ended without a word.');
       if (final || content == null) return;
       final = true;
-      clear();
+      dropped = 0;
+      note.hidden = true;
+      text.data = '';
       waiting = contentText(content);
       flush();
     },
@@ -109,22 +110,21 @@ export function timelineOf() {
 
 // The name of an event and what there is to say about it.
 function wordsOf(event) {
+  const short = (content) => cut(contentText(content), LONGEST_DATA);
   switch (event.event) {
     case 'RunStarted': return [event.event, `attempt ${event.attempt}`];
-    case 'RunRetrying': {
-      const why = `${event.error_type}: ${event.content}`;
-      return [event.event, `after attempt ${event.attempt}, in ${duration(event.delay)}; ${cut(why, LONGEST_DATA)}`];
-    }
+    case 'RunRetrying':
+      return [event.event, `after attempt ${event.attempt}, in ${duration(event.delay)}; ${event.error_type}: ${short(event.content)}`];
     case 'RunPaused': return [event.event, `for ${event.requirements.map(({ name }) => name).join(', ')}`];
     case 'ModelRequestStarted': return [event.event, `${event.model_provider} ${event.model}`];
     case 'ModelRequestCompleted': return [event.event, tokens(event)];
-    case 'ToolCallStarted': return [event.event, `${event.tool.tool_name} ${cut(contentText(event.tool.tool_args), LONGEST_DATA)}`];
-    case 'ToolCallCompleted': return [event.event, `${event.tool.tool_name} ${cut(contentText(event.tool.result ?? ''), LONGEST_DATA)}`];
-    case 'ToolCallError': return [event.event, cut(event.error, LONGEST_DATA)];
-    case 'CustomEvent': return [event.name, cut(contentText(event.data), LONGEST_DATA)];
+    case 'ToolCallStarted': return [event.event, `${event.tool.tool_name} ${short(event.tool.tool_args)}`];
+    case 'ToolCallCompleted': return [event.event, `${event.tool.tool_name} ${short(event.tool.result ?? '')}`];
+    case 'ToolCallError': return [event.event, short(event.error)];
+    case 'CustomEvent': return [event.name, short(event.data)];
     case 'RunCompleted': return [event.event, tokens(event.metrics ?? {})];
     case 'RunCancelled': return [event.event, event.reason];
-    case 'RunError': return [event.event, `${event.error_type}: ${cut(event.content, LONGEST_DATA)}`];
+    case 'RunError': return [event.event, `${event.error_type}: ${short(event.content)}`];
     default: return [String(event.event), ''];
   }
 }

@@ -71,6 +71,7 @@ export function runView(runId, notice) {
     if (over) return;
     timeline.add(event);
     if (event.event === 'RunStarted') output.begin(event.attempt);
+    if (event.event === 'ModelRequestCompleted') output.finish();
     if (event.event === 'RunContent') output.add(contentText(event.content));
     if (CHANGES.has(event.event)) polling.now();
   }, (connected) => { line.hidden = connected; });
