@@ -59,6 +59,9 @@ function ask(wasWrong) {
   const input = document.getElementById('token');
   if (wasWrong) document.getElementById('ask-token-why').textContent = 'That token did not open the door. Another one?';
   input.value = '';
+  // Such a character cannot be sent at all.
+  input.oninput = () => input.setCustomValidity(/[^ -\xff]/.test(input.value)
+    ? 'There is a character in it that no token has, perhaps one that cannot be seen.' : '');
   dialog.returnValue = '';
   dialog.showModal();
   document.getElementById('token-later').onclick = () => dialog.close('');

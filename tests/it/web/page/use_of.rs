@@ -263,6 +263,13 @@ async fn a_token_is_asked_for_and_kept_in_memory() {
     browser.enter("#token", "wrong\u{E007}").await;
     browser.until("document.querySelector('#ask-token-why').innerText.includes('did not open')").await;
     browser.picture("token").await;
+    for unsendable in ["“right”", "right\u{200b}"] {
+        browser.enter("#token", &format!("{unsendable}\u{E007}")).await;
+        assert_eq!(browser.eval("document.querySelector('#ask-token').open").await, true);
+        let said = browser.eval("document.querySelector('#token').validationMessage").await;
+        assert!(said.as_str().unwrap().contains("no token has"), "{said}");
+        browser.find("#token").await.clear().await.unwrap();
+    }
     browser.enter("#token", "right\u{E007}").await;
     browser.click(".runs a").await;
     browser.until(&format!("location.hash === '#/runs/{}'", run.run_id())).await;
