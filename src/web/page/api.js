@@ -80,17 +80,25 @@ function ask(wasWrong) {
   });
 }
 
-// Calls `work` again and again, `pause` after it has ended, while somebody looks; and `now`, or as soon as it has ended.
+// Asks again and again while somebody looks, and also `now`, and draws what is answered.
 //
 // Never twice at a time: an answer that comes late would be drawn over a newer one.
-export function poll(work, pause) {
+export function poll(ask, draw, notice, pause) {
   let timer = null;
   let busy = null;
   let next = null;
   let over = false;
   const turn = async () => {
     clearTimeout(timer);
-    await work();
+    try {
+      const answers = await ask();
+      if (!over) {
+        draw(answers);
+        notice(null);
+      }
+    } catch (error) {
+      if (!over) notice(error);
+    }
     busy = null;
     if (!over) timer = setTimeout(look, pause);
   };

@@ -3,8 +3,7 @@
 export function el(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, '');
+    if (value === true) element.setAttribute(name, '');
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
   element.append(...children.flat().filter((child) => child != null));
@@ -14,6 +13,11 @@ export function el(tag, properties = {}, ...children) {
 // Leaves alone what is the same already, so that nothing flickers and nothing is announced twice.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+// Before something goes away: if the focus is in it, it goes to `heir`.
+export function leave(node, heir) {
+  if (node.contains(document.activeElement)) heir.focus();
 }
 
 export function badge(status) {
@@ -54,16 +58,4 @@ export function contentText(content) {
 
 export function cut(text, length) {
   return text.length > length ? `${text.slice(0, length)}…` : text;
-}
-
-const ids = new Map();
-
-// A label and its control, tied together.
-export function field(label, control, hint) {
-  const number = (ids.get(label) ?? 0) + 1;
-  ids.set(label, number);
-  control.id ||= `field-${label.replace(/\W+/g, '-').toLowerCase()}-${number}`;
-  const said = hint ? el('span', { class: 'hint', id: `${control.id}-hint` }, hint) : null;
-  if (said) control.setAttribute('aria-describedby', said.id);
-  return el('div', { class: 'field' }, el('label', { for: control.id }, label), control, said);
 }

@@ -1,7 +1,8 @@
 // What a paused run waits for, as a form in which it is decided.
 
 import { post } from './api.js';
-import { contentText, cut, el, field } from './dom.js';
+import { contentText, cut, el, leave } from './dom.js';
+import { field, once, parsed, wrong } from './form.js';
 
 const LONGEST_DETAILS = 100000;
 
@@ -11,16 +12,8 @@ const TITLES = {
   external_execution: 'To be executed elsewhere',
 };
 
-// Says what is wrong with a control.
-class Wrong extends Error {
-  constructor(control, text) {
-    super(text);
-    this.control = control;
-  }
-}
-
-// Calls `decided` when the run goes on, or does not wait any more.
-export function needsOf(runId, decided) {
+// Calls `decided` when the run goes on, or does not wait any more. The focus that was in the form then goes to `heir`.
+export function needsOf(runId, heir, decided) {
   const node = el('section', { class: 'card needs', hidden: true });
   let shown = '';
   return {
@@ -30,6 +23,7 @@ export function needsOf(runId, decided) {
       const asked = requirements.map(({ requirement_id: id }) => id).join();
       if (asked === shown) return;
       shown = asked;
+      leave(node, heir);
       node.hidden = asked === '';
       node.replaceChildren(...(asked === '' ? [] : [el('h2', {}, 'The run waits for you'), formOf(runId, requirements, decided)]));
     },
@@ -42,22 +36,16 @@ function formOf(runId, requirements, decided) {
   const said = el('p', { class: 'said error', role: 'alert' });
   const form = el('form', {}, parts.map(({ node }) => node), el('p', { class: 'actions' }, button), said);
   form.addEventListener('input', ({ target }) => target.removeAttribute('aria-invalid'));
-  form.addEventListener('submit', async (event) => {
-    event.preventDefault();
-    said.textContent = '';
-    button.disabled = true;
+  form.addEventListener('submit', once(button, said, async () => {
     try {
       await post(`runs/${runId}/continue`, { decisions: parts.map(({ read }) => read()) });
-      await decided();
     } catch (error) {
-      said.textContent = error.message;
-      error.control?.setAttribute('aria-invalid', 'true');
-      error.control?.focus();
       // Somebody else was faster, or it is too late.
       if (error.status === 409) await decided();
+      throw error;
     }
-    button.disabled = false;
-  });
+    await decided();
+  }));
   return form;
 }
 
@@ -118,19 +106,11 @@ function valueOf({ control, kind }) {
     case 'boolean': return control.checked;
     case 'integer': {
       const number = Number(control.value);
-      if (!Number.isSafeInteger(number)) throw new Wrong(control, `${control.name} must be a whole number, and not so large.`);
+      if (!Number.isSafeInteger(number)) throw wrong(control, `${control.name} must be a whole number, and not so large.`);
       return number;
     }
     case 'number': return Number(control.value);
     case 'json': return parsed(control);
     default: return control.value;
-  }
-}
-
-function parsed(control) {
-  try {
-    return JSON.parse(control.value);
-  } catch (error) {
-    throw new Wrong(control, `This is no JSON: ${error.message}`);
   }
 }

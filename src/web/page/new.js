@@ -1,7 +1,8 @@
 // The form for a new run.
 
 import { get, post } from './api.js';
-import { el, field } from './dom.js';
+import { el } from './dom.js';
+import { field, once, parsed } from './form.js';
 
 // A submit that is sent twice is one run.
 function newKey() {
@@ -29,53 +30,28 @@ export function newView(parameters) {
   const describe = () => {
     about.textContent = agents.find(({ name }) => name === agent.value)?.description ?? '';
   };
-  const fill = async () => {
-    try {
-      ({ agents } = await get('agents'));
-      agent.replaceChildren(...agents.map(({ name }) => el('option', { value: name }, name)));
-      const wanted = parameters.get('agent');
-      if (agents.some(({ name }) => name === wanted)) agent.value = wanted;
-      describe();
-    } catch (error) {
-      said.textContent = error.message;
-    }
-  };
+  get('agents').then((answer) => {
+    ({ agents } = answer);
+    agent.replaceChildren(...agents.map(({ name }) => el('option', { value: name }, name)));
+    const wanted = parameters.get('agent');
+    if (agents.some(({ name }) => name === wanted)) agent.value = wanted;
+    describe();
+  }).catch((error) => { said.textContent = error.message; });
   agent.addEventListener('change', describe);
-  form.addEventListener('input', () => {
+  form.addEventListener('input', ({ target }) => {
     key = newKey();
-    input.removeAttribute('aria-invalid');
-    session.removeAttribute('aria-invalid');
+    target.removeAttribute('aria-invalid');
   });
-
-  const refuse = (control, text) => {
-    said.textContent = text;
-    control?.setAttribute('aria-invalid', 'true');
-    control?.focus();
-  };
-  const submit = async () => {
-    let body;
-    try {
-      body = { input: json.checked ? JSON.parse(input.value) : input.value };
-    } catch (error) {
-      return refuse(input, `The input is no JSON: ${error.message}`);
-    }
+  form.addEventListener('submit', once(button, said, async () => {
+    const body = { input: json.checked ? parsed(input) : input.value };
     if (session.value !== '') body.session_id = session.value;
-    button.disabled = true;
-    said.textContent = '';
     try {
       const path = `agents/${encodeURIComponent(agent.value)}/runs`;
       const run = await post(path, body, { 'Idempotency-Key': `"${key}"` });
       location.hash = `#/runs/${run.run_id}`;
     } catch (error) {
-      refuse({ input, session_id: session }[error.field], error.message);
-    } finally {
-      button.disabled = false;
+      throw Object.assign(error, { control: { input, session_id: session }[error.field] });
     }
-  };
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    submit();
-  });
-  fill();
+  }));
   return { node: el('div', {}, el('h1', {}, 'New run'), form), stop() {} };
 }

@@ -9,7 +9,7 @@ import { runsView } from './runs.js';
 const RUN_ID = /^[0-9a-f-]{32,36}$/i;
 const main = document.getElementById('main');
 const noticeBox = document.getElementById('notice');
-let stop = () => {};
+let view = null;
 let shown = null;
 
 // Says what is wrong, until it is not; `null` takes it away.
@@ -22,20 +22,22 @@ function notice(error) {
   const text = error instanceof TypeError ? 'The service does not answer. Trying again.' : error.message;
   if (noticeBox.dataset.text === text && !noticeBox.hidden) return;
   noticeBox.dataset.text = text;
-  const button = isTokenWanted() ? el('button', { type: 'button', onclick: retry }, 'Give a token') : null;
-  noticeBox.replaceChildren(el('span', {}, text), ...(button ? [button] : []));
+  noticeBox.replaceChildren(el('span', {}, text));
+  if (isTokenWanted()) {
+    const button = el('button', { type: 'button' }, 'Give a token');
+    button.addEventListener('click', retry);
+    noticeBox.append(button);
+  }
   noticeBox.hidden = false;
 }
 
 function retry() {
   wantToken();
-  notice(null);
+  shown = '';
   show();
 }
 
-function viewAt(fragment) {
-  const [path, query] = fragment.replace(/^#/, '').split('?');
-  const parameters = new URLSearchParams(query);
+function viewAt(path, parameters) {
   const [, first, second] = path.split('/');
   if (first === 'new') return { title: 'New run', tab: '#/new', ...newView(parameters) };
   if (first === 'runs' && RUN_ID.test(second)) return { title: 'Run', tab: null, ...runView(second, notice) };
@@ -43,19 +45,23 @@ function viewAt(fragment) {
 }
 
 function show() {
-  stop();
+  const [path, query] = (location.hash || '#/runs').slice(1).split('?');
+  const parameters = new URLSearchParams(query);
   notice(null);
-  const view = viewAt(location.hash);
-  stop = view.stop;
+  if (path === shown && view.take) {
+    view.take(parameters);
+    return;
+  }
+  view?.stop();
+  view = viewAt(path, parameters);
   document.title = `${view.title} · Greenroom`;
   for (const link of document.querySelectorAll('header nav a')) {
-    if (link.getAttribute('href') === view.tab) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
+    link.ariaCurrent = link.getAttribute('href') === view.tab ? 'page' : null;
   }
   main.replaceChildren(view.node);
-  // Whoever reads by ear or by keyboard is taken along, but not when only a filter of the same view has changed.
-  if (shown !== null && shown !== view.title) main.focus();
-  shown = view.title;
+  // Whoever reads by ear or by keyboard is taken along.
+  if (shown !== null) main.focus();
+  shown = path;
 }
 
 document.querySelector('.skip').addEventListener('click', (event) => {

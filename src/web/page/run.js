@@ -1,17 +1,18 @@
 // One run: its state, its output as it grows, and what has happened in it.
 
 import { get, poll, post } from './api.js';
-import { badge, contentText, cut, el, setStatus } from './dom.js';
+import { badge, contentText, cut, el, leave, setStatus } from './dom.js';
 import { factsOf } from './facts.js';
 import { follow } from './follow.js';
+import { once } from './form.js';
 import { outputOf, timelineOf } from './log.js';
 import { needsOf } from './needs.js';
 
 const SETTLED = new Set(['COMPLETED', 'CANCELLED', 'ERROR']);
 const PAUSE = 5000;
 
-// After these, a run is not what it was. A model and its tools say far more than that.
-const CHANGES = new Set(['RunStarted', 'RunRetrying', 'RunPaused', 'RunContinued', 'RunCompleted', 'RunCancelled', 'RunError']);
+// What the runtime tells of a run changes it; what is said in it does not.
+const CHANGE = /^Run(?!Content)/;
 
 const OUTCOMES = {
   cancelled: () => 'the run has ended here, and does nothing more.',
@@ -22,23 +23,24 @@ const OUTCOMES = {
 
 export function runView(runId, notice) {
   const status = badge('PENDING');
+  const state = el('span', { role: 'status', tabindex: '-1' }, status);
   const line = el('span', { class: 'line', hidden: true }, 'Not connected. Trying again.');
   const facts = factsOf();
   const failure = el('div', { class: 'card failure', hidden: true });
   const output = outputOf();
   const timeline = timelineOf();
   const asked = el('div', {});
-  const needs = needsOf(runId, () => polling.now());
+  const needs = needsOf(runId, state, () => polling.now());
   const cancel = el('button', { type: 'button', class: 'danger', hidden: true }, 'Cancel');
   const resume = el('button', { type: 'button', hidden: true }, 'Resume from its steps');
   const said = el('p', { class: 'said', role: 'status' });
   const again = el('a', { class: 'button', hidden: true }, 'New run in this session');
   let over = false;
-  let settled = false;
 
-  const draw = (run, children) => {
-    settled = SETTLED.has(run.status);
+  const draw = ([run, children]) => {
+    const settled = SETTLED.has(run.status);
     setStatus(status, run.status);
+    if (settled) leave(cancel, state);
     cancel.hidden = settled;
     resume.hidden = run.status !== 'ERROR';
     again.hidden = false;
@@ -50,60 +52,38 @@ export function runView(runId, notice) {
     if (run.error) {
       failure.replaceChildren(el('h2', {}, `Error: ${run.error.kind}`), el('p', {}, run.error.message));
     }
-    if (settled) output.settle(run.content);
-  };
-  const refresh = async () => {
-    try {
-      const below = `runs?${new URLSearchParams({ parent_run_id: runId, limit: '100' })}`;
-      const [run, children] = await Promise.all([get(`runs/${runId}`), get(below)]);
-      if (over) return;
-      draw(run, children);
-      notice(null);
-    } catch (error) {
-      if (!over) notice(error);
+    if (settled) {
+      output.settle(run.content);
+      polling.stop();
     }
   };
-
-  const polling = poll(async () => {
-    if (!settled) await refresh();
-  }, PAUSE);
+  const ask = () => Promise.all([get(`runs/${runId}`), get(`runs?parent_run_id=${runId}&limit=100`)]);
+  const polling = poll(ask, draw, notice, PAUSE);
   const stopFollowing = follow(runId, (event) => {
     if (over) return;
     timeline.add(event);
     if (event.event === 'RunStarted') output.begin(event.attempt);
     if (event.event === 'ModelRequestCompleted') output.finish();
     if (event.event === 'RunContent') output.add(contentText(event.content));
-    if (CHANGES.has(event.event)) polling.now();
+    if (CHANGE.test(event.event)) polling.now();
   }, (connected) => { line.hidden = connected; });
 
-  cancel.addEventListener('click', async () => {
-    cancel.disabled = true;
-    try {
-      const answer = await post(`runs/${runId}/cancel`, {});
-      const what = OUTCOMES[answer.outcome]?.(answer) ?? '';
-      said.replaceChildren(el('strong', {}, answer.outcome), `: ${what}`);
-      await polling.now();
-    } catch (error) {
-      said.textContent = error.message;
-    }
-    cancel.disabled = false;
-  });
+  cancel.addEventListener('click', once(cancel, said, async () => {
+    const answer = await post(`runs/${runId}/cancel`, {});
+    const what = OUTCOMES[answer.outcome]?.(answer) ?? '';
+    said.replaceChildren(el('strong', {}, answer.outcome), `: ${what}`);
+    await polling.now();
+  }));
 
   // A run that has settled stays as it is: another one goes on.
-  resume.addEventListener('click', async () => {
-    resume.disabled = true;
-    try {
-      const { run_id: next } = await post(`runs/${runId}/resume`, {});
-      location.hash = `#/runs/${next}`;
-    } catch (error) {
-      said.textContent = error.message;
-    }
-    resume.disabled = false;
-  });
+  resume.addEventListener('click', once(resume, said, async () => {
+    const { run_id: next } = await post(`runs/${runId}/resume`, {});
+    location.hash = `#/runs/${next}`;
+  }));
 
   const node = el('article', { class: 'run' },
     el('p', { class: 'back' }, el('a', { href: '#/runs' }, '← All runs')),
-    el('div', { class: 'title' }, el('h1', {}, 'Run'), el('span', { role: 'status' }, status), line),
+    el('div', { class: 'title' }, el('h1', {}, 'Run'), state, line),
     el('p', { class: 'id' }, el('code', {}, runId)),
     facts.node,
     el('div', { class: 'actions' }, cancel, resume, again), said,

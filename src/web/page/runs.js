@@ -1,29 +1,40 @@
 // The runs, newest first: how many there are, and a page of those that are asked for.
 
 import { get, poll } from './api.js';
-import { badge, clock, duration, el, field, setStatus, setText } from './dom.js';
+import { badge, clock, duration, el, leave, setStatus, setText } from './dom.js';
+import { field } from './form.js';
 
 const STATUSES = ['PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR'];
 const PAUSE = 2000;
+
+// What a filter is made of, and what the service calls it.
+const NAMES = { status: 'status', agent: 'agent', session: 'session_id', parent: 'parent_run_id', after: 'after' };
 
 function address(filter) {
   const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value)).toString();
   return query ? `#/runs?${query}` : '#/runs';
 }
 
+function asked(filter) {
+  const query = new URLSearchParams({ limit: '50' });
+  for (const [name, value] of Object.entries(filter)) if (value) query.set(NAMES[name], value);
+  return `runs?${query}`;
+}
+
 export function runsView(parameters, notice) {
-  const filter = {};
-  for (const name of ['status', 'agent', 'session', 'parent', 'after']) filter[name] = parameters.get(name) ?? '';
-  const { status, agent, session, parent, after } = filter;
-
-  const counts = countsOf(filter);
+  const counts = countsOf();
+  const filters = filtersOf();
   const rows = new Map();
-  const list = el('ol', { class: 'runs', 'aria-label': 'Runs' });
-  const empty = el('p', { class: 'empty', hidden: true },
-    status || agent || session || parent ? 'No run is like that.' : 'There is no run yet.');
-  const newest = el('a', { href: address({ ...filter, after: '' }), hidden: !after }, '← Newest');
+  const list = el('ol', { class: 'runs', 'aria-label': 'Runs', tabindex: '-1' });
+  const empty = el('p', { class: 'empty', hidden: true });
+  const newest = el('a', {}, '← Newest');
   const older = el('a', { hidden: true }, 'Older →');
+  let filter = null;
 
+  const goOn = (link, there) => {
+    if (!there) leave(link, list);
+    link.hidden = !there;
+  };
   const draw = ({ runs, next }) => {
     const seen = new Set(runs.map((run) => run.run_id));
     for (const [id, row] of rows) {
@@ -33,90 +44,97 @@ export function runsView(parameters, notice) {
       }
     }
     runs.forEach((run, place) => {
-      let row = rows.get(run.run_id);
-      if (!row) {
-        row = rowOf(run);
-        rows.set(run.run_id, row);
-      }
+      const row = rows.get(run.run_id) ?? rowOf(run);
+      rows.set(run.run_id, row);
       row.update(run);
       // What is in its place already stays: a row that is moved loses the focus.
       if (list.children[place] !== row.node) list.insertBefore(row.node, list.children[place] ?? null);
     });
+    setText(empty, Object.values(filter).some(Boolean) ? 'No run is like that.' : 'There is no run yet.');
     empty.hidden = runs.length > 0;
-    older.hidden = !next;
+    goOn(older, next);
     if (next) older.href = address({ ...filter, after: next });
   };
+  const choose = (parameters) => {
+    const before = filter?.after ?? '';
+    filter = Object.fromEntries(Object.keys(NAMES).map((name) => [name, parameters.get(name) ?? '']));
+    counts.choose(filter);
+    filters.choose(filter);
+    newest.href = address({ ...filter, after: '' });
+    goOn(newest, filter.after);
+    if (filter.after !== before) scrollTo(0, 0);
+  };
 
-  const query = new URLSearchParams({ limit: '50' });
-  if (status) query.set('status', status);
-  if (agent) query.set('agent', agent);
-  if (session) query.set('session_id', session);
-  if (parent) query.set('parent_run_id', parent);
-  if (after) query.set('after', after);
-  let over = false;
-  const polling = poll(async () => {
-    try {
-      const [page, counted] = await Promise.all([get(`runs?${query}`), get('runs/counts')]);
-      if (over) return;
-      draw(page);
-      counts.update(counted.counts);
-      notice(null);
-    } catch (error) {
-      if (!over) notice(error);
-    }
-  }, PAUSE);
+  choose(parameters);
+  const ask = () => Promise.all([filter, get(asked(filter)), get('runs/counts')]);
+  const polling = poll(ask, ([wanted, page, counted]) => {
+    if (wanted !== filter) return;
+    draw(page);
+    counts.update(counted.counts);
+  }, notice, PAUSE);
 
-  const node = el('div', {}, el('h1', {}, 'Runs'), counts.node, filters(filter), list, empty,
+  const node = el('div', {}, el('h1', {}, 'Runs'), counts.node, filters.node, list, empty,
     el('nav', { class: 'pages', 'aria-label': 'Pages of runs' }, newest, older));
   return {
     node,
-    stop() {
-      over = true;
-      polling.stop();
+    // Shows other runs. All that can have the focus stays.
+    take(parameters) {
+      choose(parameters);
+      polling.now();
     },
+    stop: polling.stop,
   };
 }
 
 // A number for each status, which is also the filter by it.
-function countsOf(filter) {
-  const numbers = new Map();
-  const link = (status) => {
-    const chosen = filter.status === status;
+function countsOf() {
+  const links = STATUSES.map((status) => {
     const number = el('strong', {}, '–');
-    numbers.set(status, number);
-    const href = address({ ...filter, status: chosen ? '' : status, after: '' });
-    return el('li', {}, el('a', { href, 'aria-current': chosen && 'true' }, number, badge(status)));
-  };
-  const node = el('ul', { class: 'counts', 'aria-label': 'Runs by status' }, STATUSES.map(link));
+    return { status, number, link: el('a', {}, number, badge(status)) };
+  });
   return {
-    node,
+    node: el('ul', { class: 'counts', 'aria-label': 'Runs by status' }, links.map(({ link }) => el('li', {}, link))),
+    choose(filter) {
+      for (const { status, link } of links) {
+        const chosen = filter.status === status;
+        link.href = address({ ...filter, status: chosen ? '' : status, after: '' });
+        link.ariaCurrent = chosen ? 'true' : null;
+      }
+    },
     update(counts) {
-      for (const [status, number] of numbers) setText(number, (counts[status] ?? 0).toLocaleString('en'));
+      for (const { status, number } of links) setText(number, (counts[status] ?? 0).toLocaleString('en'));
     },
   };
 }
 
-function filters(filter) {
+function filtersOf() {
   const agent = el('select', { name: 'agent' }, el('option', { value: '' }, 'All agents'));
-  if (filter.agent) agent.append(el('option', { value: filter.agent, selected: true }, filter.agent));
   const session = el('input', { name: 'session', type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: 'All sessions' });
-  session.value = filter.session;
+  let status = '';
   const apply = () => {
-    location.hash = address({ status: filter.status, agent: agent.value, session: session.value.trim() });
+    location.hash = address({ status, agent: agent.value, session: session.value.trim() });
   };
-  get('agents').then(({ agents }) => {
-    const others = agents.filter(({ name }) => name !== filter.agent);
-    agent.append(...others.map(({ name }) => el('option', { value: name }, name)));
-  }).catch(() => {});
-  const form = el('form', { class: 'filters', role: 'search', 'aria-label': 'Which runs' },
+  const offer = (name) => {
+    if (![...agent.options].some(({ value }) => value === name)) agent.append(el('option', { value: name }, name));
+  };
+  get('agents').then(({ agents }) => agents.forEach(({ name }) => offer(name))).catch(() => {});
+  const node = el('form', { class: 'filters', role: 'search', 'aria-label': 'Which runs' },
     field('Agent', agent), field('Session', session),
     el('button', { type: 'submit' }, 'Filter'));
-  form.addEventListener('submit', (event) => {
+  node.addEventListener('submit', (event) => {
     event.preventDefault();
     apply();
   });
   agent.addEventListener('change', apply);
-  return form;
+  return {
+    node,
+    choose(filter) {
+      ({ status } = filter);
+      offer(filter.agent);
+      agent.value = filter.agent;
+      session.value = filter.session;
+    },
+  };
 }
 
 function rowOf(run) {

@@ -30,6 +30,7 @@ const SUPERVISOR: &str = "trap '' HUP INT TERM PIPE
 
 pub(super) const TAB: char = '\u{E004}';
 pub(super) const ENTER: char = '\u{E007}';
+pub(super) const ARROW_LEFT: char = '\u{E012}';
 pub(super) const ARROW_DOWN: char = '\u{E015}';
 
 struct Driver {

@@ -4,9 +4,12 @@ use greenroom::{Agent, InputKind, NewRun, Question, RunContext, RunStatus, Runti
 use serde_json::json;
 
 use super::super::{Service, submitted};
-use super::browser::{ARROW_DOWN, Browser, ENTER, TAB};
+use super::browser::{ARROW_DOWN, ARROW_LEFT, Browser, ENTER, TAB};
 use super::runtime;
 use crate::support::{Gate, gated, settled, start};
+
+/// Whether the focus is on what says how the run stands.
+const ON_STATUS: &str = "document.activeElement.matches('.title [role=status]')";
 
 #[tokio::test]
 async fn a_run_is_opened_and_cancelled_by_the_keyboard_alone() {
@@ -27,6 +30,8 @@ async fn a_run_is_opened_and_cancelled_by_the_keyboard_alone() {
     browser.press(ENTER).await;
 
     browser.until("document.querySelector('.title .status').innerText === 'CANCELLED'").await;
+    browser.until("document.querySelector('button.danger').hidden").await;
+    assert_eq!(browser.eval(ON_STATUS).await, true, "as the button is gone");
     assert_eq!(settled(&run).await.status, RunStatus::Cancelled);
     browser.close().await;
 }
@@ -77,6 +82,7 @@ async fn a_paused_run_is_decided_with_the_keyboard_alone() {
 
     browser.until("document.querySelector('.title .status').innerText === 'COMPLETED'").await;
     browser.until("document.querySelector('.needs').hidden").await;
+    assert_eq!(browser.eval(ON_STATUS).await, true, "as the form is gone");
     browser.until("document.querySelector('.timeline .RunContinued')").await;
     let content = settled(&run).await.content.unwrap().into_json();
     assert_eq!(content, json!([false, "no", {"number": 17}, "3"]));
@@ -109,6 +115,94 @@ async fn what_has_the_focus_keeps_it_while_the_run_goes_on() {
     browser.until("document.querySelector('.title .status').innerText === 'COMPLETED'").await;
 
     assert_eq!(browser.eval(&format!("document.activeElement === {children}")).await, true);
+    browser.assert_content(&[]).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn from_run_to_run_the_focus_comes_along() {
+    let Some(browser) = Browser::open().await else { return };
+    let parent = Agent::builder("parent")
+        .code(|cx: RunContext| async move { cx.sub_run("child", NewRun::new("gated", "hi")).await });
+    let builder = Runtime::builder().store(Store::sqlite_in_memory()).agent(parent).agent(gated(&Gate::new()));
+    let runtime = builder.start().await.unwrap();
+    let service = Service::of(&runtime);
+    let run = submitted(&runtime, NewRun::new("parent", "")).await;
+    browser.goto(&service.url("/api/#/runs?agent=gated")).await;
+    browser.click(".runs a").await;
+    let parent = format!("document.querySelector(\".facts a[href='#/runs/{}']\")", run.run_id());
+    browser.until(&parent).await;
+
+    browser.eval(&format!("{parent}.focus()")).await;
+    browser.press(ENTER).await;
+
+    browser.until(&format!("location.hash === '#/runs/{}'", run.run_id())).await;
+    browser.until("document.activeElement.id === 'main'").await;
+    browser.assert_content(&[]).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_runs_are_filtered_by_the_keyboard_without_losing_the_place() {
+    let Some(browser) = Browser::open().await else { return };
+    let gate = Gate::new();
+    let mut builder = Runtime::builder().store(Store::sqlite_in_memory()).agent(gated(&gate));
+    for name in ["ant", "bee", "cow"] {
+        builder = builder.agent(Agent::builder(name).code(|_: RunContext| async { Ok(()) }));
+    }
+    let runtime = builder.start().await.unwrap();
+    let service = Service::of(&runtime);
+    submitted(&runtime, NewRun::new("gated", "hi").session_id("two")).await;
+    browser.goto(&service.url("/api/")).await;
+    browser.until("document.querySelectorAll('select[name=agent] option').length === 5").await;
+    let focused = |css: &str| format!("document.activeElement.matches('{css}')");
+    // The address alone says what is to be shown.
+    let shown = |filter: &str| format!("document.querySelector('.counts a').hash.endsWith('&{filter}')");
+
+    tab_to(&browser, "select[name=agent]").await;
+    for agent in ["ant", "bee", "cow", "gated"] {
+        browser.press(ARROW_DOWN).await;
+        browser.until(&shown(&format!("agent={agent}"))).await;
+        assert_eq!(browser.eval(&focused("select[name=agent]")).await, true, "{agent}");
+    }
+    browser.until("document.querySelectorAll('.runs li').length === 1").await;
+
+    tab_to(&browser, "input[name=session]").await;
+    for key in ['t', 'w', 'o', ARROW_LEFT, ENTER] {
+        browser.press(key).await;
+    }
+    browser.until(&shown("agent=gated&session=two")).await;
+    browser.press('x').await;
+    assert_eq!(browser.eval("document.querySelector('input[name=session]').value").await, "twxo");
+
+    browser.eval("document.querySelector('.counts a:has(.running)').focus()").await;
+    browser.press(ENTER).await;
+    browser.until("document.querySelector('.counts a[aria-current=true] .running')").await;
+    assert_eq!(browser.eval(&focused(".counts a:has(.running)")).await, true);
+    browser.assert_content(&[]).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_pages_of_runs_are_turned_by_the_keyboard() {
+    let Some(browser) = Browser::open().await else { return };
+    let runtime = runtime().await;
+    let service = Service::of(&runtime);
+    for number in 0..102 {
+        submitted(&runtime, NewRun::new("gated", number).session_id(format!("s{number}"))).await;
+    }
+    let first = "document.querySelector('.runs .session')?.innerText";
+    browser.goto(&service.url("/api/")).await;
+    browser.until(&format!("{first} === 's101'")).await;
+
+    browser.eval("document.querySelector('.pages a:last-child').focus()").await;
+    browser.press(ENTER).await;
+    browser.until(&format!("{first} === 's51'")).await;
+    assert_eq!(browser.eval("scrollY").await, 0, "a page begins where it begins");
+    assert_eq!(browser.eval("document.activeElement.innerText").await, "Older →");
+    browser.press(ENTER).await;
+    browser.until(&format!("{first} === 's1'")).await;
+    assert_eq!(browser.eval("document.activeElement.matches('.runs')").await, true, "there is nothing older");
     browser.assert_content(&[]).await;
     browser.close().await;
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::{Service, submitted};
 use super::browser::Browser;
-use crate::support::{Gate, settled, start};
+use crate::support::{Gate, gated, settled, start};
 
 /// Keeps the first answer from now on for which `wanted` holds of `path` and `options` until `late.release()`. Counts in
 /// `late.more` what else is asked for like it meanwhile.
@@ -105,6 +105,33 @@ async fn a_run_is_not_asked_for_again_for_all_that_it_says() {
     let asked = browser.eval(&asked).await;
     assert!(asked.as_u64().unwrap() < SAID as u64, "{asked} times");
     assert_eq!(settled(&run).await.content.unwrap().into_json(), json!("done"));
+    browser.assert_content(&[]).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_filter_found_is_not_shown() {
+    let Some(browser) = Browser::open().await else { return };
+    let runtime = start(Store::sqlite_in_memory(), gated(&Gate::new())).await;
+    let service = Service::of(&runtime);
+    for session in ["one", "two", "two"] {
+        submitted(&runtime, NewRun::new("gated", "hi").session_id(session)).await;
+    }
+    browser.goto(&service.url("/api/#/new")).await;
+    browser.find("form.new").await;
+
+    hold(&browser, "path.startsWith('runs?')").await;
+    browser.eval("location.hash = '#/runs'").await;
+    browser.until("late.release").await;
+    browser.eval("location.hash = '#/runs?session=one'").await;
+    browser.until("document.querySelector('input[name=session]').value === 'one'").await;
+    let watch = "new MutationObserver(() => { late.most = Math.max(late.most ?? 0, document.querySelectorAll('.runs li').length); })
+        .observe(document.querySelector('.runs'), { childList: true })";
+    browser.eval(watch).await;
+    release(&browser).await;
+
+    browser.until("document.querySelector('.runs .session')?.innerText === 'one'").await;
+    assert_eq!(browser.eval("late.most").await, 1);
     browser.assert_content(&[]).await;
     browser.close().await;
 }
