@@ -10,6 +10,7 @@ function newKey() {
 }
 
 export function newView(parameters) {
+  let over = false;
   let key = newKey();
   const agent = el('select', { name: 'agent', required: true });
   const about = el('span', { class: 'hint' });
@@ -48,10 +49,10 @@ export function newView(parameters) {
     try {
       const path = `agents/${encodeURIComponent(agent.value)}/runs`;
       const run = await post(path, body, { 'Idempotency-Key': `"${key}"` });
-      location.hash = `#/runs/${run.run_id}`;
+      if (!over) location.hash = `#/runs/${run.run_id}`;
     } catch (error) {
       throw Object.assign(error, { control: { input, session_id: session }[error.field] });
     }
   }));
-  return { node: el('div', {}, el('h1', {}, 'New run'), form), stop() {} };
+  return { node: el('div', {}, el('h1', {}, 'New run'), form), stop() { over = true; } };
 }

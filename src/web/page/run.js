@@ -78,7 +78,7 @@ export function runView(runId, notice) {
   // A run that has settled stays as it is: another one goes on.
   resume.addEventListener('click', once(resume, said, async () => {
     const { run_id: next } = await post(`runs/${runId}/resume`, {});
-    location.hash = `#/runs/${next}`;
+    if (!over) location.hash = `#/runs/${next}`;
   }));
 
   const node = el('article', { class: 'run' },

@@ -1,6 +1,6 @@
 //! The page beside a service that is slow: what comes late does no harm.
 
-use greenroom::{Agent, NewRun, RunContext, Store};
+use greenroom::{Agent, AgentError, NewRun, RunContext, RunQuery, Store};
 use serde_json::json;
 
 use super::super::{Service, submitted};
@@ -132,6 +132,42 @@ async fn what_an_earlier_filter_found_is_not_shown() {
 
     browser.until("document.querySelector('.runs .session')?.innerText === 'one'").await;
     assert_eq!(browser.eval("late.most").await, 1);
+    browser.assert_content(&[]).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn whoever_has_gone_elsewhere_stays_there_when_an_answer_comes() {
+    let Some(browser) = Browser::open().await else { return };
+    let failing = Agent::builder("failing").code(|_: RunContext| async { Err::<(), _>(AgentError::new("no")) });
+    let runtime = start(Store::sqlite_in_memory(), failing).await;
+    let service = Service::of(&runtime);
+    let run = submitted(&runtime, NewRun::new("failing", "hi")).await;
+    settled(&run).await;
+    let elsewhere = "document.querySelectorAll('.runs li').length > 0";
+
+    browser.goto(&service.url("/api/#/new")).await;
+    browser.until("document.querySelector('select[name=agent]').value === 'failing'").await;
+    browser.enter("textarea[name=input]", "hi").await;
+    hold(&browser, "options.method === 'POST'").await;
+    browser.click("form.new button[type=submit]").await;
+    browser.until("late.release").await;
+    browser.click("header nav a[href='#/runs']").await;
+    browser.until(elsewhere).await;
+    release(&browser).await;
+    assert_eq!(browser.eval("location.hash").await, "#/runs");
+
+    browser.eval(&format!("location.hash = '#/runs/{}'", run.run_id())).await;
+    browser.until("document.querySelector('.title .status')?.innerText === 'ERROR'").await;
+    hold(&browser, "options.method === 'POST'").await;
+    browser.click(".run .actions button:not([hidden])").await;
+    browser.until("late.release").await;
+    browser.click("header nav a[href='#/runs']").await;
+    browser.until(elsewhere).await;
+    release(&browser).await;
+    assert_eq!(browser.eval("location.hash").await, "#/runs");
+
+    assert_eq!(runtime.list(RunQuery::new()).await.unwrap().runs.len(), 3, "both were done all the same");
     browser.assert_content(&[]).await;
     browser.close().await;
 }
