@@ -43,6 +43,15 @@ mod turn;
 
 pub(crate) type StoreResult<T> = Result<T, StoreError>;
 
+/// Those of the runs that a node has that can be read. Another one, of a later version for example, holds up nobody else.
+fn readable(found: impl Iterator<Item = (String, StoreResult<TakenRun>)>) -> Vec<TakenRun> {
+    let told = |(run_id, read): (String, StoreResult<TakenRun>)| {
+        read.inspect_err(|error| tracing::error!(run.id = run_id, %error, "the run cannot be read, and is not started"))
+            .ok()
+    };
+    found.filter_map(told).collect()
+}
+
 /// A database that does not answer in `patience`, which is longer than its own timeouts, is taken for gone.
 pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
     let late = |_| Err(StoreError::Unavailable(format!("no answer within {patience:?}")));

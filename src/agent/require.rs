@@ -166,7 +166,7 @@ impl RunContext {
             requirement_id: self.key_of(step),
             name: step.name().to_owned(),
             kind,
-            details: Content::from(details).without_nul(),
+            details: Content::from(details).storable(),
             fields,
         };
         let (position, first_attempt) = self.steps().place(step);

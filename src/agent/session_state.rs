@@ -145,6 +145,9 @@ where
     let mut state: T = state_of(state)?;
     let result = serde_json::to_string(&change(&mut state))?;
     let state = serde_json::to_string(&state)?;
+    // Nested too deeply, for example: then no run could read it any more.
+    serde_json::from_str::<T>(&state)
+        .map_err(|_| AgentError::new("the state of the session, as changed, cannot be read again").permanent())?;
     for (what, size) in [("state of the session", state.len()), ("result of its change", result.len())] {
         if size > most {
             let problem = format!("the {what} as JSON must be at most {most} bytes, found {size}");

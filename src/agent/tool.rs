@@ -244,7 +244,7 @@ impl Tool {
 }
 
 fn content(output: impl Serialize) -> Result<Content, AgentError> {
-    Ok(Content::from(serde_json::to_value(output)?).without_nul())
+    Ok(Content::from(serde_json::to_value(output)?).storable())
 }
 
 /// Shows neither the schema nor the function.

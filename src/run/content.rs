@@ -81,9 +81,10 @@ impl Content {
         }
     }
 
-    /// The content with every U+0000, which Postgres can hold in neither `text` nor `jsonb`, replaced by U+FFFD.
-    pub(crate) fn without_nul(mut self) -> Self {
-        text::replace_nul(&mut self.0);
+    /// The content as the stores can hold it and give it back: with U+FFFD for every U+0000, and with what is nested too deeply
+    /// written out as a text.
+    pub(crate) fn storable(mut self) -> Self {
+        text::make_storable(&mut self.0);
         self
     }
 }

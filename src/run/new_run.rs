@@ -164,9 +164,9 @@ impl NewRun {
             let problem = format!("must be at most {max_input} bytes, found {input}");
             return Err(InvalidRun { field: "input", problem });
         }
-        check_nul("input", self.input.as_json())?;
+        check_json("input", self.input.as_json())?;
         let metadata = Value::Object(self.metadata.clone());
-        check_nul("metadata", &metadata)?;
+        check_json("metadata", &metadata)?;
         let metadata = metadata.to_string().len();
         if metadata > max_input {
             let problem = format!("must be at most {max_input} bytes, found {metadata}");
@@ -221,12 +221,8 @@ pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), InvalidR
     text::name_problem(name).map_or(Ok(()), |problem| Err(InvalidRun { field, problem }))
 }
 
-fn check_nul(field: &'static str, value: &Value) -> Result<(), InvalidRun> {
-    if text::contains_nul(value) {
-        let problem = "must not contain the character U+0000, which Postgres cannot store".to_owned();
-        return Err(InvalidRun { field, problem });
-    }
-    Ok(())
+fn check_json(field: &'static str, value: &Value) -> Result<(), InvalidRun> {
+    text::storing_problem(value).map_or(Ok(()), |problem| Err(InvalidRun { field, problem }))
 }
 
 /// A run, a query or an agent that asks for something impossible. Nothing was stored.

@@ -64,7 +64,7 @@ impl ToolExecution {
             tool_call_id: clean(call_id),
             tool_name: clean(name),
             turn,
-            tool_args: Content::from(arguments).without_nul(),
+            tool_args: Content::from(arguments).storable(),
             tool_call_error: false,
             result: None,
             metrics: None,

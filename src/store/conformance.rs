@@ -107,6 +107,7 @@ macro_rules! suite {
                     a_claim_takes_only_runs_of_its_agents
                     a_claim_takes_no_more_of_an_agent_than_there_is_room_for
                     a_claim_leaves_what_is_owned_or_settled_or_for_later
+                    a_run_that_cannot_be_read_holds_up_no_other
                     a_claim_is_a_new_attempt_that_goes_on_with_the_log
                     claims_at_the_same_time_take_no_run_twice
                     a_node_finds_again_what_it_has_not_started

@@ -117,7 +117,7 @@ impl Journal {
                 self.push_piece(RunEventKind::ReasoningContentDelta { reasoning_content });
             }
             RunEventKind::CustomEvent { name, data } => {
-                let (name, data) = (name.replace('\0', "\u{fffd}"), data.without_nul());
+                let (name, data) = (name.replace('\0', "\u{fffd}"), data.storable());
                 let bytes = name.len() + data.size();
                 self.push(RunEventKind::CustomEvent { name, data }, bytes, Duration::ZERO);
             }

@@ -244,7 +244,7 @@ impl Outcome {
     }
 
     pub(super) fn failed(message: String) -> Self {
-        Self { output: Content::from(message).without_nul(), failed: true, seconds: None }
+        Self { output: Content::from(message).storable(), failed: true, seconds: None }
     }
 
     pub(super) fn bad_arguments(tool: &str, problem: &str) -> Self {

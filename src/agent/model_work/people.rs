@@ -57,7 +57,7 @@ impl<'a> Asked<'a> {
                 let confirmation_note = note.map(|note| note.replace('\0', "\u{fffd}"));
                 ToolExecution { confirmed: Some(confirmed), confirmation_note, ..call }
             }
-            Some(Said::Input(added)) => ToolExecution { user_input: Some(Content::from(added).without_nul()), ..call },
+            Some(Said::Input(added)) => ToolExecution { user_input: Some(Content::from(added).storable()), ..call },
             Some(Said::Result(_)) => ToolExecution { external_execution: true, ..call },
         })
     }
@@ -84,7 +84,7 @@ impl<'a> Asked<'a> {
                 Ok(arguments) => Verdict::Execute(Cow::Owned(arguments)),
                 Err(problem) => Verdict::Ended(Outcome::bad_arguments(&call.name, &problem)),
             },
-            Said::Result(result) => Verdict::Ended(Outcome::returned(result.without_nul())),
+            Said::Result(result) => Verdict::Ended(Outcome::returned(result.storable())),
         })
     }
 

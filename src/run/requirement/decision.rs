@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::question::misfit;
 use super::{OpenRequirement, RequirementKind};
+use crate::run::text::nesting_problem;
 use crate::run::{Content, StepKey, StepRecord};
 
 /// What somebody says to one [`Requirement`](super::Requirement).
@@ -67,7 +68,8 @@ impl Decision {
         let json = match (&self.said, open.requirement.kind) {
             (Said::Confirmation(confirmation), RequirementKind::Confirmation) => serde_json::to_string(confirmation),
             (Said::Answer(value), RequirementKind::UserInput | RequirementKind::ExternalExecution) => {
-                if let Some(problem) = misfit(&open.requirement.fields, value.as_json()) {
+                let problem = nesting_problem(value.as_json());
+                if let Some(problem) = problem.or_else(|| misfit(&open.requirement.fields, value.as_json())) {
                     return Err(unfit(problem));
                 }
                 serde_json::to_string(value)

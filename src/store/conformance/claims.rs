@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::samples::*;
 use crate::run::RunStatus::{Completed, Pending};
 use crate::run::{RunEventKind, RunId};
 use crate::store::protocol::{Change, InsertRun};
-use crate::store::{AgentRoom, Claim, NodeId, RunStore};
+use crate::store::{AgentRoom, Claim, NodeId, RunStore, StoreError};
 
 async fn waiting(store: &dyn RunStore, priority: i16) -> RunId {
     submit(store, &with(unowned(), |run| run.priority = priority)).await.output.run_id
@@ -89,6 +90,19 @@ pub(super) async fn a_claim_takes_no_more_of_an_agent_than_there_is_room_for(sto
     assert_eq!(claim(&["b"], &[("a", 2), ("c", 0)], 4).await, [b[0], a[0], a[1], b[1]]);
     assert_eq!(claim(&[], &[("a", 100), ("c", 2)], 3).await, [c[0], c[1], a[2]]);
     assert_eq!(claim(&["c"], &[("a", 1), ("b", 1)], 100).await, [c[2], c[3], c[4], a[3], b[2]]);
+}
+
+pub(super) async fn a_run_that_cannot_be_read_holds_up_no_other(store: &dyn RunStore) {
+    let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
+    let unreadable = submit(store, &with(unowned(), |run| run.input = deep.into())).await.output.run_id;
+    let others = [waiting(store, 0).await, waiting(store, 0).await];
+    assert!(matches!(store.get(unreadable).await, Err(StoreError::Corrupt(_))));
+
+    let node = NodeId::new();
+    assert_eq!(taken_ids(&claim(store, node, 10).await), others);
+    let mut unstarted = taken_ids(&store.unstarted(node).await.unwrap());
+    unstarted.sort_unstable();
+    assert_eq!(unstarted, others);
 }
 
 pub(super) async fn a_claim_leaves_what_is_owned_or_settled_or_for_later(store: &dyn RunStore) {

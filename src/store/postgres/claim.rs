@@ -15,7 +15,7 @@ use super::row::{RUN_COLUMNS, RunColumns, RunRow, unsigned};
 use super::statement::{push, statement};
 use crate::run::RunId;
 use crate::store::turn::ITS_TURN;
-use crate::store::{Claim, NodeId, StoreError, StoreResult, TakenRun};
+use crate::store::{Claim, NodeId, StoreError, StoreResult, TakenRun, readable};
 
 /// Takes up waiting runs by priority, then age. Rows that another node is just taking are passed over.
 ///
@@ -51,7 +51,11 @@ pub(super) async fn claim(conn: &mut Connection, claim: Claim) -> StoreResult<Ve
             other => break other.map_err(|error| from_diesel(&error))?,
         }
     };
-    rows.into_iter().map(RunRow::into_taken).collect()
+    Ok(taken(rows))
+}
+
+fn taken(rows: Vec<RunRow>) -> Vec<TakenRun> {
+    readable(rows.into_iter().map(|row| (row.run_id.to_string(), row.into_taken())))
 }
 
 async fn take_up(conn: &mut Connection, claim: ClaimRuns) -> QueryResult<Vec<RunRow>> {
@@ -173,7 +177,7 @@ impl QueryFragment<Pg> for UnstartedRuns {
 
 pub(super) async fn unstarted(conn: &mut Connection, node: NodeId) -> StoreResult<Vec<TakenRun>> {
     let rows: QueryResult<Vec<RunRow>> = UnstartedRuns { node: node.as_uuid() }.get_results(conn).await;
-    rows.map_err(|error| from_diesel(&error))?.into_iter().map(RunRow::into_taken).collect()
+    Ok(taken(rows.map_err(|error| from_diesel(&error))?))
 }
 
 pub(super) async fn count_waiting(conn: &mut Connection, limit: usize) -> StoreResult<usize> {

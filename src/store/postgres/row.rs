@@ -163,8 +163,11 @@ impl RunRow {
 }
 
 pub(super) fn json<T: DeserializeOwned>(text: &str, column: &str) -> StoreResult<T> {
-    // The error of serde_json names a place, not the text.
-    serde_json::from_str(text).map_err(|error| corrupt(column, &error))
+    // Of serde's messages only the place is told: the rest may quote the text.
+    serde_json::from_str(text).map_err(|error| {
+        let (line, at) = (error.line(), error.column());
+        StoreError::Corrupt(format!("column `{column}`: line {line} column {at}"))
+    })
 }
 
 /// Reads a word that serde knows as a variant.

@@ -258,7 +258,7 @@ pub(super) fn unstarted(conn: &mut SqliteConnection, node: NodeId) -> StoreResul
         .filter(runs::node_id.eq(node.to_string()))
         .filter(runs::status.eq(RunStatus::Pending.as_str()))
         .load(conn)?;
-    stored.into_iter().map(row::taken).collect()
+    Ok(row::all_taken(stored))
 }
 
 pub(super) fn cancel_requests(conn: &mut SqliteConnection, node: NodeId) -> StoreResult<Vec<RunId>> {

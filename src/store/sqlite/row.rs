@@ -14,7 +14,7 @@ use crate::run::{
     Metrics, Run, RunEvent, RunFailure, RunId, RunOutput, RunStatus, StepRecord, ToolExecution, TraceParent, Turn,
 };
 use crate::store::protocol::{InsertRun, RowFacts};
-use crate::store::{NodeId, StoreError, StoreResult, TakenRun};
+use crate::store::{NodeId, StoreError, StoreResult, TakenRun, readable};
 
 /// All that makes up a [`Run`].
 pub(super) type StoredRun = (RunRow, InputRow, Option<OutputRow>);
@@ -189,8 +189,12 @@ impl RunRow {
     }
 }
 
-/// The run that `stored` tells of, as a node has it.
-pub(super) fn taken(stored: StoredRun) -> StoreResult<TakenRun> {
+/// The runs that `stored` tells of, as a node has them.
+pub(super) fn all_taken(stored: Vec<StoredRun>) -> Vec<TakenRun> {
+    readable(stored.into_iter().map(|stored| (stored.0.run_id().to_owned(), taken(stored))))
+}
+
+fn taken(stored: StoredRun) -> StoreResult<TakenRun> {
     let next_seq = unsigned("next_seq", stored.0.next_seq)?;
     let was_continued = stored.0.continued_by.is_some();
     Ok(TakenRun { run: Arc::new(run(stored)?), next_seq, was_continued })

@@ -28,9 +28,9 @@ pub(super) fn claim(conn: &mut SqliteConnection, claim: &Claim) -> StoreResult<V
                     runs::session_turn.eq(stored.0.turn_when_taken()),
                 ))
                 .execute(conn)?;
-            taken.push(row::taken(stored)?);
+            taken.push(stored);
         }
-        Ok(taken)
+        Ok(row::all_taken(taken))
     })
 }
 

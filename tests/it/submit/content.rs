@@ -1,14 +1,21 @@
 //! What the stores cannot hold, and what is too large.
 
+use greenroom::schemars::JsonSchema;
 use greenroom::{
-    Agent, AgentError, FailureKind, NewRun, RunContext, RunEventKind, RunOutput, RunStatus, Runtime, ScriptedModel,
-    ScriptedTurn, Store,
+    Agent, AgentError, Decision, Error, FailureKind, NewRun, RunContext, RunEventKind, RunOutput, RunQuery, RunStatus,
+    Runtime, ScriptedModel, ScriptedTurn, Store, Tool, ToolContext,
 };
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
+use crate::people::{id, paused};
 use crate::support::{log, on_each_store, settled, start, text};
 
-on_each_store!(a_nul_in_what_an_agent_says_is_replaced);
+on_each_store!(
+    a_nul_in_what_an_agent_says_is_replaced,
+    what_an_agent_says_can_be_read_however_deeply_it_is_nested,
+    what_is_submitted_is_not_nested_too_deeply,
+);
 
 async fn a_nul_in_what_an_agent_says_is_replaced(store: Store) {
     let talker = Agent::builder("talker").code(|cx: RunContext| async move {
@@ -35,6 +42,79 @@ async fn a_nul_in_what_an_agent_says_is_replaced(store: Store) {
     let message = |output: RunOutput| output.error.unwrap().message;
     assert_eq!(message(run("talker", "fail").await), "bad\u{fffd}");
     assert_eq!(message(run("talker", "panic").await), "worse\u{fffd}");
+}
+
+/// Around the most that is stored as it is, and around the most that could be read again.
+const DEPTHS: [usize; 8] = [100, 101, 124, 125, 126, 127, 128, 300];
+
+#[derive(Deserialize, JsonSchema)]
+struct Dig {
+    levels: usize,
+    #[serde(rename = "at")]
+    _at: Value,
+}
+
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!("core"), |inner, _| json!([inner]))
+}
+
+async fn what_an_agent_says_can_be_read_however_deeply_it_is_nested(store: Store) {
+    let talker = Agent::builder("talker").code(|cx: RunContext| async move {
+        let levels = cx.input_as::<usize>()?;
+        cx.emit("news", nested(levels)).await?;
+        Ok(nested(levels))
+    });
+    let asking = Agent::builder("asking").code(|cx: RunContext| async move {
+        let details = nested(cx.input_as()?);
+        cx.confirm("all this", details).await.map(|said| said.confirmed)
+    });
+    let model = ScriptedModel::answering(|request| match request.messages.last().unwrap().content.as_json().as_u64() {
+        Some(levels) => {
+            ScriptedTurn::text("").then_call("dig", json!({ "levels": levels, "at": nested(levels as usize - 1) }))
+        }
+        None => ScriptedTurn::text("done"),
+    });
+    let dig = Tool::new("dig", "Digs.", |_: ToolContext, args: Dig| async move { Ok(nested(args.levels)) });
+    let digging = Agent::builder("digging").model(model).tool(dig);
+    let runtime = Runtime::builder().store(store).agent(talker).agent(asking).agent(digging).start().await.unwrap();
+
+    for levels in DEPTHS {
+        for agent in ["talker", "digging"] {
+            let run = runtime.submit(NewRun::new(agent, levels).session_id("s")).await.unwrap();
+            let output = settled(&run).await;
+            assert_eq!(output.status, RunStatus::Completed, "{agent} {levels}: {output:?}");
+            let written = serde_json::to_string(&log(&runtime, run.run_id()).await).unwrap();
+            assert!(written.contains("core"), "{agent} {levels}");
+        }
+        let run = runtime.submit(NewRun::new("asking", levels)).await.unwrap();
+        let paused = paused(&run).await;
+        assert!(paused.requirements[0].details.to_string().contains("core"));
+        run.continue_run([Decision::confirm(id(&paused))]).await.unwrap();
+        assert_eq!(settled(&run).await.content, Some(true.into()));
+    }
+    assert_eq!(runtime.list(RunQuery::new().session_id("s")).await.unwrap().runs.len(), 2 * DEPTHS.len());
+}
+
+async fn what_is_submitted_is_not_nested_too_deeply(store: Store) {
+    let asking =
+        Agent::builder("asking").code(|cx: RunContext| async move { cx.execute_elsewhere::<Value, _>("x", 1).await });
+    let runtime = start(store, asking).await;
+    let run = runtime.submit(NewRun::new("asking", nested(100))).await.unwrap();
+    let paused = paused(&run).await;
+    let refused = |error: Option<Error>, field: &str| {
+        let Some(Error::Invalid(invalid)) = error else { panic!("{error:?}") };
+        assert_eq!(invalid.field(), field);
+        assert!(invalid.to_string().contains("at most 100 levels"), "{invalid}");
+    };
+    for levels in DEPTHS.into_iter().filter(|levels| *levels > 100) {
+        let deep = json!({ "k": nested(levels - 1) });
+        let metadata = deep.as_object().unwrap().clone();
+        refused(runtime.submit(NewRun::new("asking", deep.clone())).await.err(), "input");
+        refused(runtime.submit(NewRun::new("asking", 1).metadata(metadata)).await.err(), "metadata");
+        refused(run.continue_run([Decision::answer(id(&paused), deep)]).await.err(), "decisions");
+    }
+    run.continue_run([Decision::answer(id(&paused), nested(100))]).await.unwrap();
+    assert_eq!(settled(&run).await.content, Some(nested(100).into()));
 }
 
 #[tokio::test]

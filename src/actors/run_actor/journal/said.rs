@@ -36,7 +36,7 @@ impl Said {
 
     /// Adds a piece of text, as far as it may be said, and gives that.
     pub(super) fn add(&mut self, piece: Content) -> Content {
-        let mut piece = piece.without_nul();
+        let mut piece = piece.storable();
         let room = self.max_text - self.text.len();
         if piece.size() > room {
             self.overflowed = true;
@@ -48,7 +48,7 @@ impl Said {
 
     /// Counts a piece of reasoning, as far as it may be said, and gives that. The rest is left out: it is not what the run is for.
     pub(super) fn add_reasoning(&mut self, piece: Content) -> Content {
-        let piece = piece.without_nul();
+        let piece = piece.storable();
         let piece = Content::from(head(piece.as_text().unwrap_or_default(), self.max_text - self.reasoning));
         self.reasoning += piece.size();
         piece

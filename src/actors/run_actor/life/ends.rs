@@ -41,7 +41,7 @@ impl Life {
             Finish::Returned(Ok(content)) if content.size() > self.around.max_output => {
                 (RunStatus::Error, partial(), Some(too_large(self.around.max_output)))
             }
-            Finish::Returned(Ok(content)) => (RunStatus::Completed, Some(content.without_nul()), None),
+            Finish::Returned(Ok(content)) => (RunStatus::Completed, Some(content.storable()), None),
             Finish::Returned(Err(error)) => (RunStatus::Error, partial(), Some(error.into_failure())),
             Finish::Panicked(message) => failed(FailureKind::Panic, message),
             Finish::TimedOut(after) => failed(FailureKind::Timeout, format!("the run took longer than {after:?}")),
