@@ -113,9 +113,11 @@ impl Browser {
         soon(self.client.goto(url)).await.unwrap();
     }
 
-    /// Waits for the element.
+    /// Waits until the element is there, and can be seen.
     pub(super) async fn find(&self, css: &str) -> Element {
-        soon(self.client.wait().forever().for_element(Locator::Css(css))).await.unwrap()
+        let is_seen = "(element) => element.matches('option') || element.checkVisibility()";
+        self.until(&format!("({is_seen})(document.querySelector({}))", json!(css))).await;
+        soon(self.client.find(Locator::Css(css))).await.unwrap()
     }
 
     pub(super) async fn click(&self, css: &str) {
