@@ -41,6 +41,9 @@ pub(crate) mod session;
 mod sqlite;
 mod turn;
 
+/// The most events that are deleted with a batch of runs, unless a single run has more.
+const PRUNED_EVENTS: i64 = 10_000;
+
 pub(crate) type StoreResult<T> = Result<T, StoreError>;
 
 /// Those of the runs that a node has that can be read. Another one, of a later version for example, holds up nobody else.

@@ -32,9 +32,11 @@ impl Actor for Housekeeper {
         let retention = self.retention;
         // Ends with its arbiter.
         actix::spawn(async move {
+            let mut batch = BATCH;
             loop {
                 tokio::time::sleep(interval(retention)).await;
-                if let Err(error) = clean(&*store, retention).await {
+                batch = (batch * 2).min(BATCH);
+                if let Err(error) = clean(&*store, retention, &mut batch).await {
                     tracing::warn!(%error, "what is not needed any more was not deleted");
                 }
             }
@@ -47,34 +49,44 @@ fn interval(retention: Option<Duration>) -> Duration {
     retention.map_or(INTERVAL, |age| (age / 10).clamp(Duration::from_secs(1), INTERVAL))
 }
 
-async fn clean(store: &dyn RunStore, retention: Option<Duration>) -> StoreResult<()> {
+async fn clean(store: &dyn RunStore, retention: Option<Duration>, batch: &mut usize) -> StoreResult<()> {
     store.forget_expired_intents().await?;
     let Some(age) = retention else { return Ok(()) };
-    let mut pruned = 0;
-    loop {
-        match store.prune(age, BATCH).await? {
-            0 => break,
-            some => pruned += some,
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+    let pruned = prune_all(async |limit| store.prune(age, limit).await, batch).await?;
     if pruned > 0 {
         tracing::info!(pruned, "settled runs were deleted");
     }
     Ok(())
 }
 
+/// Deletes batch by batch until there is nothing left. Where the runs are so large that a batch does not come to its end in
+/// time, a smaller one may.
+async fn prune_all(prune: impl AsyncFn(usize) -> StoreResult<usize>, batch: &mut usize) -> StoreResult<usize> {
+    let mut pruned = 0;
+    loop {
+        match prune(*batch).await {
+            Ok(0) => return Ok(pruned),
+            Ok(some) => pruned += some,
+            Err(error) if error.is_retryable() && *batch > 1 => *batch /= 2,
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
     use std::time::Duration;
 
     use actix::prelude::*;
 
-    use super::{Housekeeper, interval};
+    use super::{BATCH, Housekeeper, interval, prune_all};
     use crate::run::RunStatus;
     use crate::store::conformance::samples::{owned, settled};
-    use crate::store::{RunStore, Store, StoreLimits};
+    use crate::store::{RunStore, Store, StoreError, StoreLimits};
 
     async fn store() -> Arc<dyn RunStore> {
         let limits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 10 };
@@ -105,6 +117,25 @@ mod tests {
         Housekeeper { store: Arc::clone(&store), retention: None }.start();
         tokio::time::sleep(Duration::from_secs(1000)).await;
         assert!(store.get(run_id).await.unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_that_are_too_large_to_be_deleted_together_are_deleted_all_the_same() {
+        for most in [1, 7, 60, BATCH] {
+            let (left, mut batch) = (AtomicUsize::new(1000), BATCH);
+            let prune = async |limit: usize| {
+                if limit > most {
+                    return Err(StoreError::Unavailable("canceling statement due to statement timeout".to_owned()));
+                }
+                let before = left.fetch_update(SeqCst, SeqCst, |left| Some(left.saturating_sub(limit))).unwrap();
+                Ok(before.min(limit))
+            };
+            assert_eq!(prune_all(prune, &mut batch).await.unwrap(), 1000, "at most {most}");
+            assert!(batch <= most && batch > most / 2, "{batch}, at most {most}");
+        }
+        let mut batch = BATCH;
+        let away = async |_| Err(StoreError::Unavailable("away".to_owned()));
+        assert!(prune_all(away, &mut batch).await.is_err(), "it does not try for ever");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use greenroom::{CancelOutcome, CrashPolicy, Error, NewRun, PostgresOptions, RunStatus, Runtime, Store};
 
-use crate::postgres::{fresh_database, pooled};
+use crate::postgres::{fresh_database, pooled, pooled_with_indulgence};
 use crate::support::{Gate, LONG, gated, log, soon, start};
 
 async fn start_polling(url: &str, gate: &Gate, max_running: usize) -> Runtime {
@@ -56,4 +56,20 @@ async fn a_runtime_that_needs_sessions_does_not_start_over_a_pooler_and_says_why
     assert!(error.to_string().contains("unsupported startup parameter"), "{error}");
     let direct = start(PostgresOptions::new(database.url()).poll_only().into(), gated(&Gate::new())).await;
     direct.shutdown(LONG).await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_needs_sessions_leaves_no_trace_where_its_settings_are_ignored() {
+    let database = fresh_database().await;
+    let Some(url) = pooled_with_indulgence(&database).await else { return };
+
+    let refused = Runtime::builder().store(Store::postgres(&url)).agent(gated(&Gate::new())).start().await;
+
+    let Err(Error::Store(error)) = refused else { panic!("it has started") };
+    assert!(error.to_string().contains("option `url`") && error.to_string().contains("`poll_only`"), "{error}");
+    let (client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let made = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+    assert_eq!(client.query_one(made, &[]).await.unwrap().get::<_, i64>(0), 0);
+    start_polling(&url, &Gate::new(), 1).await.shutdown(LONG).await;
 }

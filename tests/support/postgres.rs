@@ -72,8 +72,17 @@ pub(crate) async fn fresh_database() -> Database {
 /// The same database by way of a PgBouncer in transaction mode that has one connection to it, shared by all who come. None,
 /// after saying so, where there is no PgBouncer, or where the tests were given a server that it would need a password for.
 pub(crate) async fn pooled(database: &Database) -> Option<String> {
+    through(&pooler::STRICT, database).await
+}
+
+/// The same, through a pooler that passes over what it does not let through instead of refusing it.
+pub(crate) async fn pooled_with_indulgence(database: &Database) -> Option<String> {
+    through(&pooler::INDULGENT, database).await
+}
+
+async fn through(pooler: &'static pooler::Shared, database: &Database) -> Option<String> {
     let url = database.url.clone();
-    aside(move || match pooler::shared(&url) {
+    aside(move || match pooler.start(&url) {
         Ok(pooler) => Some(with_database(&pooler, url.rsplit('/').next().unwrap_or_default())),
         Err(problem) => {
             let test = std::thread::current().name().unwrap_or("a test").to_owned();

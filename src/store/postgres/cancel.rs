@@ -130,7 +130,8 @@ pub(super) async fn forget_expired(conn: &mut Connection) -> StoreResult<()> {
     Ok(())
 }
 
-/// Settles what nobody has, and puts the request on what somebody has.
+/// Settles what nobody has, and puts the request on what somebody has. They are locked in the order of their ids, as by whoever
+/// else writes to several runs: a scan of the table takes them as they lie.
 struct CancelRuns {
     cancels: Cancels,
     event: String,
@@ -144,6 +145,10 @@ impl QueryFragment<Pg> for CancelRuns {
         push!(out,
             "WITH asked AS (SELECT * FROM unnest(", run_ids => Array<SqlUuid>, ", ", user_ids => Array<Text>,
             ") AS t (run_id, user_id)), \
+             locked AS MATERIALIZED ( \
+                SELECT r.run_id FROM runs r WHERE r.run_id = ANY(", run_ids => Array<SqlUuid>, ") AND r.settled_at IS NULL \
+                    AND EXISTS (SELECT FROM asked a WHERE a.run_id = r.run_id AND a.user_id IN ('', r.user_id)) \
+                ORDER BY r.run_id FOR NO KEY UPDATE), \
              touched AS ( \
                 UPDATE runs r SET \
                     cancel_requested_at = CASE WHEN node_id IS NULL THEN cancel_requested_at \
@@ -152,8 +157,7 @@ impl QueryFragment<Pg> for CancelRuns {
                     settled_at = CASE WHEN node_id IS NULL THEN now() END, \
                     paused_at = NULL, \
                     next_seq = next_seq + CASE WHEN node_id IS NULL THEN 1 ELSE 0 END \
-                WHERE r.run_id = ANY(", run_ids => Array<SqlUuid>, ") AND r.settled_at IS NULL AND EXISTS ( \
-                    SELECT FROM asked a WHERE a.run_id = r.run_id AND a.user_id IN ('', r.user_id)) \
+                FROM locked l WHERE r.run_id = l.run_id AND r.settled_at IS NULL \
                 RETURNING r.run_id, r.user_id, r.node_id, r.next_seq, r.started_at IS NOT NULL AS was_started), \
              events AS ( \
                 INSERT INTO run_events (run_id, seq, created_at, event) \

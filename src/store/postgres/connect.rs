@@ -73,6 +73,11 @@ impl Connector {
         &self.schema
     }
 
+    /// The schema's name as the setting of that name has it.
+    pub(super) fn search_path(&self) -> String {
+        format!("\"{}\"", self.schema.replace('"', "\"\""))
+    }
+
     /// The longest that a healthy server can take for one statement; past it the connection is taken for dead.
     pub(super) fn patience(&self) -> Duration {
         self.statement_timeout + Duration::from_secs(2)
@@ -149,7 +154,7 @@ impl Connector {
             Purpose::Migrate => (Duration::ZERO, Duration::ZERO),
         };
         let mut settings = vec![
-            ("search_path", format!("\"{}\"", self.schema.replace('"', "\"\""))),
+            ("search_path", self.search_path()),
             ("statement_timeout", milliseconds(statement)),
             ("lock_timeout", milliseconds(lock)),
         ];

@@ -13,7 +13,7 @@ use crate::store::RunQuery;
 
 /// One page of runs, and one more run to tell whether there is another page.
 ///
-/// Its text depends on which conditions there are, so that each combination gets a plan of its own.
+/// Its text depends on which conditions there are and on how many runs are asked for, so that each gets a plan of its own.
 pub(super) struct ListRuns(pub(super) RunQuery);
 
 impl QueryId for ListRuns {
@@ -40,6 +40,8 @@ impl ListRuns {
 
 impl QueryFragment<Pg> for ListRuns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // There are more texts than could be kept prepared: each takes the server about 140 KB for as long as its connection lasts.
+        out.unsafe_to_cache_prepared();
         let (query, from) = (&self.0, self.source());
         out.push_sql("SELECT ");
         out.push_sql(RUN_COLUMNS);

@@ -1,8 +1,10 @@
 //! Brings the tables up to date, in the schema that is Greenroom's own.
 
 use diesel::connection::TransactionManager;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::{Array, Bool, Text};
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -26,28 +28,39 @@ pub(super) async fn migrate(connector: &Connector, run: bool) -> StoreResult<()>
     AnsiTransactionManager::begin_transaction_sql(&mut conn, &connector.begin(Purpose::Migrate))
         .await
         .map_err(failed)?;
-    if run {
-        lock_and_make_schema(&mut conn, connector.schema()).await.map_err(failed)?;
-    } else if !has_migrations(&mut conn, connector.schema()).await.map_err(failed)? {
-        // The harness would make the table, or fail for want of a schema or of the privilege.
-        return Err(pending());
+    check_settings(&mut conn, connector).await?;
+    if !run {
+        return check_done(&mut conn, connector.schema()).await;
     }
+    lock_and_make_schema(&mut conn, connector.schema()).await.map_err(failed)?;
     // The harness blocks its thread; diesel-async's own wrapper of it would panic on a single-threaded runtime.
-    tokio::task::spawn_blocking(move || run_harness(conn.into(), run))
+    tokio::task::spawn_blocking(move || run_harness(conn.into()))
         .await
         .map_err(|error| StoreError::Migration(error.to_string()))?
 }
 
 type Blocking = AsyncConnectionWrapper<AsyncPgConnection>;
 
-fn run_harness(mut conn: Blocking, run: bool) -> StoreResult<()> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Migration(error.to_string());
-    if run {
-        conn.run_pending_migrations(MIGRATIONS).map_err(failed)?;
-    } else if conn.has_pending_migration(MIGRATIONS).map_err(failed)? {
+fn run_harness(mut conn: Blocking) -> StoreResult<()> {
+    conn.run_pending_migrations(MIGRATIONS).map_err(unmigrated)?;
+    <Blocking as Connection>::TransactionManager::commit_transaction(&mut conn).map_err(|error| unmigrated(error.into()))
+}
+
+fn unmigrated(error: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+    StoreError::Migration(error.to_string())
+}
+
+/// Checks that nothing is pending. The harness would make the table of migrations, or fail for want of the privilege.
+async fn check_done(conn: &mut AsyncPgConnection, schema: &str) -> StoreResult<()> {
+    let failed = |error: diesel::result::Error| super::error::from_diesel(&error);
+    if !has_migrations(conn, schema).await.map_err(failed)? {
         return Err(pending());
     }
-    <Blocking as Connection>::TransactionManager::commit_transaction(&mut conn).map_err(|error| failed(error.into()))
+    let done = diesel::dsl::sql::<Array<Text>>("ARRAY(SELECT version::text FROM __diesel_schema_migrations)");
+    let done: Vec<String> = diesel::select(done).get_result(conn).await.map_err(failed)?;
+    let known: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(unmigrated)?;
+    let is_done = |one: &Box<dyn Migration<Pg>>| done.contains(&one.name().version().to_string());
+    if known.iter().all(is_done) { Ok(()) } else { Err(pending()) }
 }
 
 fn pending() -> StoreError {
@@ -59,6 +72,20 @@ fn pending() -> StoreError {
 async fn has_migrations(conn: &mut AsyncPgConnection, schema: &str) -> QueryResult<bool> {
     let table = "EXISTS (SELECT FROM pg_tables WHERE tablename = '__diesel_schema_migrations' AND schemaname = ";
     diesel::select(diesel::dsl::sql::<Bool>(table).bind::<Text, _>(schema).sql(")")).get_result(conn).await
+}
+
+/// Checks that the session has the settings that were asked for: without them the tables would be looked for, and made, in
+/// another schema, and nothing would ever time out.
+async fn check_settings(conn: &mut AsyncPgConnection, connector: &Connector) -> StoreResult<()> {
+    let setting = diesel::select(diesel::dsl::sql::<Text>("current_setting('search_path')"));
+    let search_path: String = setting.get_result(conn).await.map_err(|error| super::error::from_diesel(&error))?;
+    // By `SET`, the quotes go that are not needed.
+    if search_path == connector.search_path() || search_path == connector.schema() {
+        return Ok(());
+    }
+    let problem = "leads to something that ignores the settings of a session, as a pooler may; connect to Postgres itself, or \
+                   use the option `poll_only`";
+    Err(StoreError::Option { option: "url", problem: problem.to_owned() })
 }
 
 async fn lock_and_make_schema(conn: &mut AsyncPgConnection, schema: &str) -> QueryResult<()> {

@@ -91,8 +91,7 @@ impl PostgresOptions {
     /// ```
     ///
     /// A runtime that migrates has to own the tables, and to be allowed to make the schema where there is none. One that does not
-    /// needs `USAGE` and `CREATE` on the schema (the look for what is pending asks for the latter), and `SELECT`, `INSERT`,
-    /// `UPDATE` and `DELETE` on its tables.
+    /// needs `USAGE` on the schema, and `SELECT`, `INSERT`, `UPDATE` and `DELETE` on its tables.
     ///
     /// A release works with the tables of the release before it, and that one with the tables of this one. So a deploy migrates
     /// first, by the first process of the new release or by hand, and both releases may be at work meanwhile.

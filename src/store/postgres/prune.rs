@@ -15,9 +15,7 @@ use uuid::Uuid;
 use super::connection::Connection;
 use super::session::PruneStates;
 use super::statement::{push, statement};
-
-/// The most events that one batch deletes, unless a single run has more.
-const EVENTS: i64 = 10_000;
+use crate::store::PRUNED_EVENTS;
 
 /// Deletes at most `limit` runs that settled longer ago than `age`, with all that belongs to them, and says how many.
 ///
@@ -53,7 +51,7 @@ impl QueryFragment<Pg> for PruneRuns {
                 ORDER BY i.created_at, i.run_id LIMIT ", &self.limit => BigInt, " FOR UPDATE OF r SKIP LOCKED), \
              counted AS ( \
                 SELECT run_id, sum(next_seq) OVER (ORDER BY created_at, run_id) - next_seq AS events_before FROM old), \
-             doomed AS MATERIALIZED (SELECT run_id FROM counted WHERE events_before <= ", &EVENTS => BigInt, "), \
+             doomed AS MATERIALIZED (SELECT run_id FROM counted WHERE events_before <= ", &PRUNED_EVENTS => BigInt, "), \
              events AS (DELETE FROM run_events e USING doomed d WHERE e.run_id = d.run_id), \
              webhooks AS (DELETE FROM webhook_deliveries w USING doomed d WHERE w.run_id = d.run_id), \
              updates AS (DELETE FROM session_updates u USING doomed d WHERE u.run_id = d.run_id), \

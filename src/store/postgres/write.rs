@@ -16,7 +16,7 @@ use super::insert::NewRow;
 use super::inserted;
 use super::read::{FactsRow, GetFacts};
 use super::resume;
-use crate::run::RunId;
+use crate::run::{RunId, RunOutput, SessionPolicy, UserId};
 use crate::store::protocol::pause::Continue;
 use crate::store::protocol::{Advance, Cancel, InsertRun, RowFacts, Verdict, Write, Written, judge};
 use crate::store::{StoreError, StoreLimits, StoreResult};
@@ -51,7 +51,7 @@ pub(super) async fn write(conn: &mut Connection, batch: &[Write], limits: StoreL
 }
 
 /// The writes of a batch by kind, each in the order of run ids: two batches that meet the same rows lock them in the same
-/// order. Inserts are in the order of their keys first, since one key may come with several ids.
+/// order. Inserts are first in the order of what else only one of them can have, a key or a session: several ids may come with it.
 struct Sorted<'a> {
     inserts: Vec<&'a InsertRun>,
     advances: Vec<&'a Advance>,
@@ -71,7 +71,11 @@ impl<'a> Sorted<'a> {
             }
         }
         sorted.inserts.sort_by(|one, other| {
-            let order = |insert: &'a InsertRun| (&insert.run.idempotency_key, insert.run.output.run_id);
+            let order = |insert: &'a InsertRun| {
+                let RunOutput { run_id, session_id, agent, user_id, .. } = &insert.run.output;
+                let session = (insert.sessions == SessionPolicy::Refuse).then_some(session_id.as_str());
+                (&insert.run.idempotency_key, agent, user_id.as_ref().map(UserId::as_str), session, *run_id)
+            };
             order(one).cmp(&order(other))
         });
         sorted.advances.sort_unstable_by_key(|advance| advance.run_id);

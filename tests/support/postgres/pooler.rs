@@ -1,4 +1,4 @@
-//! One PgBouncer in transaction mode for each test process, in front of its server.
+//! A PgBouncer of each kind in transaction mode for each test process, in front of its server.
 
 use std::fs::{self, DirBuilder};
 use std::net::TcpStream;
@@ -26,16 +26,32 @@ struct Pooler {
     _supervisor: Mutex<Child>,
 }
 
-/// The pooler's URL; any database of the server of `url` can be reached through it.
-pub(super) fn shared(url: &str) -> Result<String, String> {
-    static SHARED: OnceLock<Result<Pooler, String>> = OnceLock::new();
-    if given_server().is_some() {
-        return Err("TEST_DATABASE_URL names a server that it may need a password for".to_owned());
-    }
-    SHARED.get_or_init(|| start(url)).as_ref().map(|pooler| pooler.url.clone()).map_err(Clone::clone)
+/// A pooler that is started by the first test that needs it.
+pub(super) struct Shared {
+    pooler: OnceLock<Result<Pooler, String>>,
+    /// What it is told beside what all are told.
+    settings: &'static str,
 }
 
-fn start(url: &str) -> Result<Pooler, String> {
+/// It refuses whatever a start-up message asks for beyond what every driver asks for.
+pub(super) static STRICT: Shared = Shared { pooler: OnceLock::new(), settings: "" };
+
+/// It passes over the settings that a start-up message asks for.
+pub(super) static INDULGENT: Shared =
+    Shared { pooler: OnceLock::new(), settings: "ignore_startup_parameters = options\n" };
+
+impl Shared {
+    /// The pooler's URL; any database of the server of `url` can be reached through it.
+    pub(super) fn start(&self, url: &str) -> Result<String, String> {
+        if given_server().is_some() {
+            return Err("TEST_DATABASE_URL names a server that it may need a password for".to_owned());
+        }
+        let pooler = self.pooler.get_or_init(|| start(url, self.settings));
+        pooler.as_ref().map(|pooler| pooler.url.clone()).map_err(Clone::clone)
+    }
+}
+
+fn start(url: &str, more: &str) -> Result<Pooler, String> {
     let program = binaries::find_or_install_pgbouncer()?;
     let account = if packages::is_root() { Some(cluster::unprivileged_account()?) } else { None };
     let server_port = url.rsplit(':').next().and_then(|tail| tail.split('/').next()).unwrap_or_default();
@@ -43,7 +59,7 @@ fn start(url: &str) -> Result<Pooler, String> {
     let explain = |error: std::io::Error| format!("{}: {error}", directory.display());
     DirBuilder::new().mode(0o700).create(&directory).map_err(explain)?;
     let port = cluster::free_port();
-    fs::write(directory.join("pgbouncer.ini"), settings(server_port, port)).map_err(explain)?;
+    fs::write(directory.join("pgbouncer.ini"), settings(server_port, port) + more).map_err(explain)?;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", SUPERVISOR, "greenroom-tests-pooler"]).arg(program).arg(&directory);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
@@ -59,7 +75,7 @@ fn start(url: &str) -> Result<Pooler, String> {
 }
 
 /// As strict as it can be: one session of the server for everybody, which forgets everything after each transaction
-/// (`DISCARD ALL`), and nothing that a start-up message asks for is let through beyond what every driver asks for.
+/// (`DISCARD ALL`).
 fn settings(server_port: &str, port: u16) -> String {
     format!(
         "[databases]\n* = host=127.0.0.1 port={server_port} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\

@@ -3,7 +3,7 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 
 use super::{client, connection, fresh, inserts, sql};
@@ -19,6 +19,7 @@ use crate::store::postgres::list::ListRuns;
 use crate::store::postgres::overdue::{AnyOverdue, LockOverdue};
 use crate::store::postgres::read::{GetEvents, GetFacts, GetHistory, GetRuns};
 use crate::store::postgres::resume::LockPaused;
+use crate::store::postgres::row::RunRow;
 use crate::store::protocol::{Change, InsertRun, Write};
 use crate::store::{AgentRoom, Claim, History, NodeId, RunQuery, RunStore};
 
@@ -216,4 +217,19 @@ async fn starts_and_appends_are_heap_only_updates() {
     .unwrap();
     println!("{hot} of {all} updates were heap-only");
     assert!(hot * 10 >= all * 7, "{hot} of {all} updates were heap-only");
+}
+
+#[tokio::test]
+async fn lists_leave_nothing_prepared_however_many_there_are() {
+    let (database, _store) = fresh().await;
+    let mut conn = connection(&database, Purpose::Read).await;
+    for limit in 1..=20 {
+        let runs: Vec<RunRow> =
+            ListRuns(RunQuery::new().agent(AGENT).limit(limit)).get_results(&mut conn).await.unwrap();
+        assert!(runs.is_empty());
+    }
+    let prepared = diesel::select(diesel::dsl::sql::<BigInt>(
+        "(SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT r.run_id%')",
+    ));
+    assert_eq!(prepared.get_result::<i64>(&mut conn).await.unwrap(), 0);
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::{client, fresh, open};
 use crate::run::{RunId, RunStatus};
-use crate::store::StoreError;
+use crate::store::{NodeId, StoreError};
 use crate::store::conformance::samples::{self, id, owned, step, unowned};
 use crate::store::postgres::PostgresOptions;
 use crate::store::protocol::{CancelWritten, Change, Write};
@@ -62,6 +62,31 @@ async fn a_store_that_must_not_migrate_says_that_it_should_be_done() {
     let query = "SELECT count(*) FROM pg_namespace WHERE nspname = 'greenroom'";
     let schemas: i64 = client(&database).await.query_one(query, &[]).await.unwrap().get(0);
     assert_eq!(schemas, 0, "it has not touched the database");
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_use_the_tables_needs_nobody_to_migrate() {
+    let (database, store) = fresh().await;
+    drop(store);
+    let role = format!("user_{}", id(&owned()).to_string().replace('-', ""));
+    let grant = format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA greenroom TO {role}; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA greenroom TO {role}"
+    );
+    client(&database).await.batch_execute(&grant).await.unwrap();
+    let url = database.url().replacen("postgres@", &format!("{role}@"), 1);
+    assert!(url.contains(&role));
+
+    let store = open(PostgresOptions::new(url).migrate(false)).await.unwrap();
+
+    let run_id = samples::settled(&*store, owned(), RunStatus::Completed).await;
+    assert_eq!(samples::get(&*store, run_id).await.output.status, RunStatus::Completed);
+    samples::submit(&*store, &unowned()).await;
+    assert_eq!(samples::claim(&*store, NodeId::new(), 10).await.len(), 1);
+    assert_eq!(store.prune(Duration::ZERO, 10).await.unwrap(), 1);
+    drop(store);
+    let tidy = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    client(&database).await.batch_execute(&tidy).await.unwrap();
 }
 
 #[tokio::test]

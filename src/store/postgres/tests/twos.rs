@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use super::{fresh, inserts, open};
-use crate::run::RunStatus;
+use crate::run::{RunStatus, SessionPolicy};
 use crate::store::NodeId;
-use crate::store::conformance::samples::{self, id, owned, settle, step, unowned};
+use crate::store::conformance::samples::{self, Attempt, id, owned, settle, step, unowned};
 use crate::store::postgres::PostgresOptions;
-use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal, Written};
+use crate::store::protocol::{CancelWritten, Change, InsertRun, Inserted, Refusal, Write, Written};
+use crate::test_postgres::Database;
 
 #[tokio::test]
 async fn of_two_submits_of_one_run_one_is_new_and_the_other_finds_it() {
@@ -55,8 +56,60 @@ async fn of_submits_with_one_key_in_two_processes_one_is_new_and_all_are_answere
         }
         assert_eq!(new, 10);
     }
+    assert_eq!(deadlocks(&database).await, 0);
+}
+
+async fn deadlocks(database: &Database) -> i64 {
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    assert_eq!(super::client(&database).await.query_one(deadlocks, &[]).await.unwrap().get::<_, i64>(0), 0);
+    super::client(database).await.query_one(deadlocks, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn of_submits_to_one_session_in_two_processes_one_is_accepted_and_none_waits_for_the_other_in_a_circle() {
+    let (database, one) = fresh().await;
+    let two = open(PostgresOptions::new(database.url())).await.unwrap();
+    for round in 0..50 {
+        // Each process submits to the same sessions, in an order of its own.
+        let batch = |reversed: bool| {
+            let of = |place: usize| {
+                let session = format!("{round} {}", if reversed { 99 - place } else { place });
+                InsertRun {
+                    sessions: SessionPolicy::Refuse,
+                    ..samples::with(owned(), |run| run.output.session_id = session.into())
+                }
+            };
+            (0..100).map(of).collect::<Vec<_>>()
+        };
+        let (ours, theirs) = (inserts(&batch(false)), inserts(&batch(true)));
+        let (a, b) = tokio::join!(samples::write_all(&*one, ours), samples::write_all(&*two, theirs));
+        let is_new = |written: &&Written| matches!(written, Written::Insert(Inserted::New { .. }));
+        assert_eq!(a.iter().chain(&b).filter(is_new).count(), 100);
+    }
+    assert_eq!(deadlocks(&database).await, 0);
+}
+
+#[tokio::test]
+async fn cancels_and_advances_of_the_same_runs_in_two_processes_do_not_wait_for_each_other_in_a_circle() {
+    let (database, one) = fresh().await;
+    let two = open(PostgresOptions::new(database.url())).await.unwrap();
+    let mut runs: Vec<InsertRun> = (0..500).map(|_| owned()).collect();
+    // They lie in the table in another order than that of their ids.
+    runs.reverse();
+    let mut attempts = Vec::new();
+    for run in runs {
+        attempts.push(Attempt::start(&*two, run).await);
+    }
+    super::client(&database).await.batch_execute("ANALYZE greenroom.runs").await.unwrap();
+    let cancels: Vec<Write> = attempts.iter().map(|attempt| Write::Cancel(attempt.run_id.into())).collect();
+    for _ in 0..30 {
+        let appends: Vec<Write> =
+            attempts.iter().map(|attempt| Write::Advance(Box::new(attempt.next(Change::Append)))).collect();
+        let (_, appended) =
+            tokio::join!(samples::write_all(&*one, cancels.clone()), samples::write_all(&*two, appends));
+        assert!(appended.iter().all(|written| matches!(written, Written::Advance(Ok(())))));
+        attempts.iter_mut().for_each(|attempt| attempt.next_seq += 1);
+    }
+    assert_eq!(deadlocks(&database).await, 0);
 }
 
 #[tokio::test]
