@@ -37,6 +37,8 @@ mod children;
 mod context;
 mod error;
 mod fallback;
+#[cfg(any(feature = "openai", feature = "anthropic", feature = "genai"))]
+mod finish;
 #[cfg(feature = "genai")]
 mod genai;
 #[cfg(any(feature = "openai", feature = "anthropic"))]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{failure, request};
-use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall};
+use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall, finish};
 use crate::run::Usage;
 
 /// The largest answer, in bytes.
@@ -59,14 +59,10 @@ impl Heard {
                 let message = format!("the provider says that the answer is incomplete: {why}");
                 return Err(ModelError::new(ModelErrorKind::Incomplete, message));
             }
-            Some(StopReason::Other(reason))
-                if matches!(reason.as_str(), "failed" | "cancelled" | "ERROR" | "error") =>
-            {
-                return Err(ModelError::new(ModelErrorKind::Failed, "the provider says that the answer failed"));
-            }
-            Some(
-                StopReason::Completed(_) | StopReason::ToolCall(_) | StopReason::StopSequence(_) | StopReason::Other(_),
-            ) => {}
+            // Some servers end an answer properly without a word on why.
+            Some(StopReason::Other(reason)) if reason.is_empty() => {}
+            Some(StopReason::Other(reason)) => finish::check(&reason, str::to_owned)?,
+            Some(StopReason::Completed(_) | StopReason::ToolCall(_) | StopReason::StopSequence(_)) => {}
         }
         let content = end.captured_content.unwrap_or_default();
         let tool_calls = content.tool_calls().into_iter().map(call).collect::<Result<Vec<_>, _>>()?;

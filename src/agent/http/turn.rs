@@ -25,7 +25,8 @@ pub(in crate::agent) trait Listener: Send + 'static {
     fn hear(&mut self, event: &Sse, secrets: &Secrets) -> Result<Option<ModelEvent>, ModelError>;
 
     /// The turn, when a stream that has ended was complete though it did not say so.
-    fn end(&mut self) -> Option<Result<ModelTurn, ModelError>> {
+    fn end(&mut self, secrets: &Secrets) -> Option<Result<ModelTurn, ModelError>> {
+        let _ = secrets;
         None
     }
 
@@ -178,7 +179,7 @@ impl<L: Listener> Turn<L> {
                 self.losses = 0;
                 self.listener.hear(&event, &self.call.secrets)?
             }
-            Ok(None) => match self.listener.end() {
+            Ok(None) => match self.listener.end(&self.call.secrets) {
                 Some(turn) => Some(ModelEvent::Done(turn?)),
                 None => return self.go_on_after(cut(None)).map(|()| None),
             },

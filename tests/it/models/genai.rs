@@ -124,6 +124,25 @@ async fn an_answer_that_is_none_is_never_done() {
     }
 }
 
+#[tokio::test]
+async fn an_answer_that_ended_for_an_unknown_reason_is_none() {
+    let chunk = |reason: &str| json!({"choices": [{"delta": {"content": ""}, "finish_reason": reason}]});
+    let ended =
+        |reason: &str| Reply::http(200, "text/event-stream", format!("data: {}\n\ndata: [DONE]\n\n", chunk(reason)));
+    for (reason, kind) in [
+        ("MALFORMED_FUNCTION_CALL", ModelErrorKind::Failed),
+        ("error", ModelErrorKind::Failed),
+        ("guardrail_intervened", ModelErrorKind::Incomplete),
+        ("length", ModelErrorKind::Incomplete),
+    ] {
+        let (found, message) = error_of(&GenaiModel::at(&replying(ended(reason)).await), question()).await;
+        assert_eq!(found, kind, "{reason}: {message}");
+    }
+    for reason in ["stop", "TOOL_CALL", "eos", ""] {
+        turn_of(&GenaiModel::at(&replying(ended(reason)).await), question()).await;
+    }
+}
+
 #[test]
 fn who_provides_a_model_is_told_by_its_name() {
     let provider = |model: &str| GenaiModel::new(model).provider().to_owned();
