@@ -4,8 +4,12 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
+#[cfg(any(feature = "anthropic", feature = "genai"))]
+mod anthropic;
 mod strict;
 
+#[cfg(any(feature = "anthropic", feature = "genai"))]
+pub(crate) use self::anthropic::held_by_anthropic;
 pub(crate) use self::strict::may_be_null;
 
 /// A schema, as it goes to a model.
