@@ -146,9 +146,13 @@ impl ModelErrorKind {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::RateLimited | Self::Server | Self::Connect | Self::Timeout | Self::Cut => true,
-            Self::Auth | Self::Request | Self::ContextTooLong | Self::Failed | Self::Incomplete | Self::Protocol => {
-                false
-            }
+            Self::Auth
+            | Self::OutOfQuota
+            | Self::Request
+            | Self::ContextTooLong
+            | Self::Failed
+            | Self::Incomplete
+            | Self::Protocol => false,
         }
     }
 }
@@ -160,12 +164,15 @@ pub enum ModelErrorKind {
     /// The key is missing or refused (401, 403).
     Auth,
     /// The provider refuses the request itself (other 4xx).
+    /// The account has no money left, or a limit of what it may spend is reached (402, or `insufficient_quota` whatever the
+    /// status).
+    OutOfQuota,
     Request,
     /// The conversation is longer than the model can take.
     ContextTooLong,
     /// Too many requests, also after the retries (429).
     RateLimited,
-    /// The provider failed, also after the retries (5xx, 408, 409).
+    /// The provider failed, also after the retries (5xx, 408, 409), or broke down in the middle of its answer.
     Server,
     /// No connection could be made, also after the retries.
     Connect,
@@ -173,7 +180,7 @@ pub enum ModelErrorKind {
     Timeout,
     /// The answer was cut off before its end.
     Cut,
-    /// The provider says that the answer failed.
+    /// The provider says that the answer failed, and not that it may succeed later; or it ended for a reason that is not known.
     Failed,
     /// The provider says that the answer is incomplete: a token limit or a content filter.
     Incomplete,

@@ -291,7 +291,7 @@ async fn open(call: &mut Call) -> Result<Opened, Setback> {
         let said = read_refusal(response).await;
         let again = match again {
             Again::Never if call.ask_instead(status, &said) => Again::Otherwise,
-            _ if said.is_final() => Again::Never,
+            _ if said.is_about_money() => Again::Never,
             Again::Never | Again::Later | Again::After(_) | Again::Otherwise => again,
         };
         return Err(Setback { error: said.of_refusal(status, &call.secrets), again });
