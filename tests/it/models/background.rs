@@ -262,6 +262,22 @@ async fn a_cancel_of_the_run_has_the_provider_give_up_the_answer() {
 
 #[tokio::test]
 async fn a_cancel_of_the_run_reaches_the_model_that_was_asked_instead() {
+#[tokio::test]
+async fn a_provider_that_is_too_busy_to_give_up_an_answer_is_told_again() {
+    for (status, times) in [(408, 2), (409, 2), (429, 2), (503, 2), (400, 1), (404, 1)] {
+        let script = move |n, _: &Request| match n {
+            0 => Reply::status(status, "busy", "later"),
+            _ => state("cancelled", ""),
+        };
+        let server = ScriptedOpenAi::answering(script).await;
+
+        soon(model_at(&server).abandon(noted(NOTED))).await;
+
+        assert_eq!(server.request_count(), times, "{status}");
+        assert!(server.requests().iter().all(|request| request.path == "/v1/responses/resp_1/cancel"));
+    }
+}
+
     let server = ScriptedOpenAi::answering(goes_on).await;
     let down = ScriptedOpenAi::start(|_, _| Reply::status(400, "bad", "no")).await;
     let model = FallbackModel::new(model_at(&down)).or(model_at(&server));
