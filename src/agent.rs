@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, WebhookUrl};
+use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, StepRecord, WebhookUrl};
 
 #[cfg(feature = "anthropic")]
 pub use self::anthropic::AnthropicMessages;
@@ -106,6 +106,12 @@ pub struct Agent {
 /// What an agent does in a run; the one place where users' types are erased.
 pub(crate) trait Work: Send + Sync {
     fn run(&self, cx: RunContext) -> BoxFuture<'static, Result<Content, AgentError>>;
+
+    /// What is to be remembered of a run that fails because of what it was answered, so that who resumes it is answered anew.
+    fn voiding(&self, cx: &RunContext) -> Option<StepRecord> {
+        let _ = cx;
+        None
+    }
 }
 
 impl Agent {

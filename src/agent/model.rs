@@ -49,7 +49,8 @@ pub enum ModelEvent {
     /// The whole turn; nothing comes after it.
     Done(ModelTurn),
     /// Something to be durable before the next event is asked for: an attempt of the run that takes up this very turn again
-    /// finds it in [`ModelRequest::note`]. A later note of the turn replaces it.
+    /// finds it in [`ModelRequest::note`]. A later note of the turn replaces it; and when the run fails because of what the turn
+    /// said, whoever resumes it finds none.
     Note(Value),
     /// From here on, another model is asked than the one before.
     Instead {
@@ -163,14 +164,14 @@ impl ModelErrorKind {
 pub enum ModelErrorKind {
     /// The key is missing or refused (401, 403).
     Auth,
-    /// The provider refuses the request itself (other 4xx).
     /// The account has no money left, or a limit of what it may spend is reached (402, or `insufficient_quota` whatever the
     /// status).
     OutOfQuota,
+    /// The provider refuses the request itself (other 4xx).
     Request,
     /// The conversation is longer than the model can take.
     ContextTooLong,
-    /// Too many requests, also after the retries (429).
+    /// Too many requests, also after the retries (429), or an answer that ended because of that.
     RateLimited,
     /// The provider failed, also after the retries (5xx, 408, 409), or broke down in the middle of its answer.
     Server,

@@ -144,6 +144,11 @@ impl<L: Listener> Turn<L> {
             Ok(json) => self.listener.read(&json, &self.call.secrets),
             Err(error) => return self.go_on_after(error).map(|()| None),
         };
+        let read = match read {
+            // It has ended, and will call the same whoever looks at it.
+            Ok(Read::Whole { turn, .. }) if self.calls_for_nothing(&turn) => Ok(Read::Failed(uncalled_for())),
+            read => read,
+        };
         match read {
             Ok(Read::Whole { turn, unheard }) if unheard.is_empty() => self.done(turn).map(Some),
             Ok(Read::Whole { turn, unheard }) => {
@@ -205,11 +210,16 @@ impl<L: Listener> Turn<L> {
     }
 
     fn done(&self, turn: ModelTurn) -> Result<ModelEvent, ModelError> {
-        if !turn.tool_calls.is_empty() && !self.call.offers_tools {
-            return Err(protocol("the model calls a tool, although it was given none"));
-        }
-        Ok(ModelEvent::Done(turn))
+        if self.calls_for_nothing(&turn) { Err(uncalled_for()) } else { Ok(ModelEvent::Done(turn)) }
     }
+
+    fn calls_for_nothing(&self, turn: &ModelTurn) -> bool {
+        !turn.tool_calls.is_empty() && !self.call.offers_tools
+    }
+}
+
+fn uncalled_for() -> ModelError {
+    protocol("the model calls a tool, although it was given none")
 }
 
 /// A limit beyond what the clock can count is none that anybody will see the end of.

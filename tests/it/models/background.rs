@@ -15,6 +15,7 @@ use crate::scripted_openai::{Reply, Request, ScriptedOpenAi, response};
 use crate::support::{LONG, has_spoken, settled, start, text};
 
 mod kill;
+mod resumed;
 
 fn model_at(server: &ScriptedOpenAi) -> OpenAIResponses {
     OpenAIResponses::at(server).background(true).poll_interval(Duration::from_millis(5)).max_retries(1)
@@ -144,6 +145,7 @@ async fn what_was_noted_is_asked_anew_when_it_has_failed_or_is_not_known() {
         state("cancelled", ""),
         failed("rate_limit_exceeded"),
         failed("context_length_exceeded"),
+        whole("", &json!({"output": [{"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"}]})),
         whole("Thr", &json!({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}})),
     ] {
         let script = move |n, _: &Request| match n {
@@ -261,8 +263,6 @@ async fn a_cancel_of_the_run_has_the_provider_give_up_the_answer() {
 }
 
 #[tokio::test]
-async fn a_cancel_of_the_run_reaches_the_model_that_was_asked_instead() {
-#[tokio::test]
 async fn a_provider_that_is_too_busy_to_give_up_an_answer_is_told_again() {
     for (status, times) in [(408, 2), (409, 2), (429, 2), (503, 2), (400, 1), (404, 1)] {
         let script = move |n, _: &Request| match n {
@@ -278,6 +278,8 @@ async fn a_provider_that_is_too_busy_to_give_up_an_answer_is_told_again() {
     }
 }
 
+#[tokio::test]
+async fn a_cancel_of_the_run_reaches_the_model_that_was_asked_instead() {
     let server = ScriptedOpenAi::answering(goes_on).await;
     let down = ScriptedOpenAi::start(|_, _| Reply::status(400, "bad", "no")).await;
     let model = FallbackModel::new(model_at(&down)).or(model_at(&server));
