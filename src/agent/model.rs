@@ -164,8 +164,8 @@ impl ModelErrorKind {
 pub enum ModelErrorKind {
     /// The key is missing or refused (401, 403).
     Auth,
-    /// The account has no money left, or a limit of what it may spend is reached (402, or `insufficient_quota` whatever the
-    /// status).
+    /// The account has no money left, or a limit of what it may spend is reached (402, or 429 with `insufficient_quota`):
+    /// nobody but people can change that.
     OutOfQuota,
     /// The provider refuses the request itself (other 4xx).
     Request,
