@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, WebhookUrl};
+use crate::run::{Content, CrashPolicy, InvalidRun, SessionPolicy, StepRecord, WebhookUrl};
 
 #[cfg(feature = "anthropic")]
 pub use self::anthropic::AnthropicMessages;
@@ -37,6 +37,8 @@ mod children;
 mod context;
 mod error;
 mod fallback;
+#[cfg(any(feature = "openai", feature = "anthropic", feature = "genai"))]
+mod finish;
 #[cfg(feature = "genai")]
 mod genai;
 #[cfg(any(feature = "openai", feature = "anthropic"))]
@@ -104,6 +106,12 @@ pub struct Agent {
 /// What an agent does in a run; the one place where users' types are erased.
 pub(crate) trait Work: Send + Sync {
     fn run(&self, cx: RunContext) -> BoxFuture<'static, Result<Content, AgentError>>;
+
+    /// What is to be remembered of a run that fails because of what it was answered, so that who resumes it is answered anew.
+    fn voiding(&self, cx: &RunContext) -> Option<StepRecord> {
+        let _ = cx;
+        None
+    }
 }
 
 impl Agent {

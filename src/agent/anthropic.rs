@@ -25,7 +25,9 @@ mod request;
 /// [goes back to it](https://platform.claude.com/docs/en/build-with-claude/extended-thinking#preserving-thinking-blocks)
 /// with its calls. The form of an answer is
 /// [held by the provider](https://platform.claude.com/docs/en/build-with-claude/structured-outputs) when its schema is
-/// [strict](super::OutputSpec::strict), and asked for in words otherwise.
+/// [strict](super::OutputSpec::strict) and refers nowhere to itself, and asked for in words otherwise. Bounds of numbers and
+/// lists the provider does not hold: the model is told of them in words, in schemas of tools too. Of these, no more are sent as
+/// strict than the API takes at once.
 ///
 /// ```
 /// use greenroom::{Agent, AnthropicMessages};

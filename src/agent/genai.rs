@@ -10,6 +10,7 @@ use genai::adapter::AdapterKind;
 use genai::chat::{ChatOptions, ChatStream};
 
 use self::answer::Heard;
+use super::schema::held_by_anthropic;
 use super::{Model, ModelError, ModelEvent, ModelRequest};
 
 mod answer;
@@ -111,6 +112,8 @@ impl Model for GenaiModel {
     }
 
     fn respond(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        let is_anthropic = matches!(AdapterKind::from_model(&self.model), Ok(AdapterKind::Anthropic));
+        let request = if is_anthropic { held_by_anthropic(request) } else { request };
         let options = self.options_of(&request);
         let turn = Turn { heard: Heard::new(!request.tools.is_empty()), answer: None };
         let (client, model) = (self.client.clone(), self.model.clone());

@@ -15,6 +15,7 @@
 pub(super) use self::body::{LARGEST, too_large};
 pub(super) use self::call::{Call, Rest};
 pub(super) use self::failure::{ProviderError, Secrets, cut, invalid, protocol, unreadable};
+pub(super) use self::retry::{may_pass, waits};
 pub(super) use self::setters::client_settings;
 pub(super) use self::settings::{Address, Key, Settings, sensitive};
 pub(super) use self::turn::{Listener, Read, events};

@@ -31,6 +31,8 @@ struct Known {
     called: u32,
     /// How many of each name.
     numbers: HashMap<String, u32>,
+    /// The name of the one that was called last.
+    latest: String,
     /// The size of all results, those of earlier attempts included.
     results: usize,
     /// The code is not the one that the remembered results come from.
@@ -81,6 +83,7 @@ impl StepMemory {
             return Err(StepError::TooMany);
         }
         known.called += 1;
+        name.clone_into(&mut known.latest);
         let number = known.numbers.entry(name.to_owned()).or_default();
         *number += 1;
         let number = *number;
@@ -102,6 +105,11 @@ impl StepMemory {
     pub(crate) fn is_next(&self, name: &str) -> bool {
         let known = self.known();
         known.remembered.get(&known.called).is_some_and(|step| step.name == name)
+    }
+
+    /// Whether the step that was called last has this name.
+    pub(crate) fn was_latest(&self, name: &str) -> bool {
+        self.known().latest == name
     }
 
     /// The result of the step in an earlier attempt, when it was finished there.

@@ -49,7 +49,8 @@ pub enum ModelEvent {
     /// The whole turn; nothing comes after it.
     Done(ModelTurn),
     /// Something to be durable before the next event is asked for: an attempt of the run that takes up this very turn again
-    /// finds it in [`ModelRequest::note`]. A later note of the turn replaces it.
+    /// finds it in [`ModelRequest::note`]. A later note of the turn replaces it; and when the run fails because of what the turn
+    /// said, whoever resumes it finds none.
     Note(Value),
     /// From here on, another model is asked than the one before.
     Instead {
@@ -146,9 +147,13 @@ impl ModelErrorKind {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::RateLimited | Self::Server | Self::Connect | Self::Timeout | Self::Cut => true,
-            Self::Auth | Self::Request | Self::ContextTooLong | Self::Failed | Self::Incomplete | Self::Protocol => {
-                false
-            }
+            Self::Auth
+            | Self::OutOfQuota
+            | Self::Request
+            | Self::ContextTooLong
+            | Self::Failed
+            | Self::Incomplete
+            | Self::Protocol => false,
         }
     }
 }
@@ -159,13 +164,16 @@ impl ModelErrorKind {
 pub enum ModelErrorKind {
     /// The key is missing or refused (401, 403).
     Auth,
+    /// The account has no money left, or a limit of what it may spend is reached (402, or 429 with `insufficient_quota`):
+    /// nobody but people can change that.
+    OutOfQuota,
     /// The provider refuses the request itself (other 4xx).
     Request,
     /// The conversation is longer than the model can take.
     ContextTooLong,
-    /// Too many requests, also after the retries (429).
+    /// Too many requests, also after the retries (429), or an answer that ended because of that.
     RateLimited,
-    /// The provider failed, also after the retries (5xx, 408, 409).
+    /// The provider failed, also after the retries (5xx, 408, 409), or broke down in the middle of its answer.
     Server,
     /// No connection could be made, also after the retries.
     Connect,
@@ -173,7 +181,7 @@ pub enum ModelErrorKind {
     Timeout,
     /// The answer was cut off before its end.
     Cut,
-    /// The provider says that the answer failed.
+    /// The provider says that the answer failed, and not that it may succeed later; or it ended for a reason that is not known.
     Failed,
     /// The provider says that the answer is incomplete: a token limit or a content filter.
     Incomplete,

@@ -9,8 +9,8 @@ pub(crate) use self::form::Form;
 pub(crate) use self::limits::Limits;
 use self::limits::Spent;
 use self::turn::turn;
-use super::{AgentError, Message, Model, ModelRequest, Role, RunContext, Work};
-use crate::run::Content;
+use super::{AgentError, Message, Model, ModelRequest, Role, RunContext, Work, note};
+use crate::run::{Content, StepRecord};
 
 mod calls;
 mod form;
@@ -46,6 +46,10 @@ impl Work for ModelWork {
         let parts = Arc::clone(&self.0);
         Box::pin(async move { parts.converse(&cx).await })
     }
+
+    fn voiding(&self, cx: &RunContext) -> Option<StepRecord> {
+        note::voiding(cx)
+    }
 }
 
 impl Parts {
@@ -55,17 +59,21 @@ impl Parts {
         let mut spent = Spent::default();
         let mut may_repair = self.repair;
         loop {
-            let turn = turn(&*self.model, &request, cx).await?;
+            let (turn, kept) = turn(&*self.model, &request, cx).await?;
             spent.note(&turn);
             if turn.tool_calls.is_empty() {
-                let Some(form) = &self.form else { return Ok(Content::from(turn.text)) };
-                let misfit = match form.read(&turn.text) {
-                    Ok(answer) => return Ok(Content::from(answer)),
+                let read = self.form.as_ref().map(|form| form.read(&turn.text)).transpose();
+                if read.is_err() && !may_repair {
+                    kept.dismiss(cx).await;
+                } else {
+                    kept.remember(cx).await;
+                }
+                let misfit = match read {
+                    Ok(None) => return Ok(Content::from(turn.text)),
+                    Ok(Some(answer)) => return Ok(Content::from(answer)),
+                    Err(misfit) if !may_repair => return Err(misfit.into_failure()),
                     Err(misfit) => misfit,
                 };
-                if !may_repair {
-                    return Err(misfit.into_failure());
-                }
                 may_repair = false;
                 spent.allows_more(&self.limits)?;
                 request.messages.extend([turn.to_message(), Message::new(Role::User, misfit.to_model())]);

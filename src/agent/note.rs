@@ -4,6 +4,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::{AgentError, Model, RunContext};
+use crate::run::StepRecord;
 
 /// The name of the steps that are notes. They follow upon the turn that they belong to.
 const NOTE: &str = "model note";
@@ -21,7 +22,8 @@ impl<'a> Notes<'a> {
         let mut notes = Self { model, cx, latest: None };
         while cx.steps().is_next(NOTE) {
             let step = cx.steps().call(NOTE)?;
-            notes.latest = cx.steps().recall(&step)?;
+            // The one that says so of the others is null.
+            notes.latest = cx.steps().recall::<Value>(&step)?.filter(|note| !note.is_null());
         }
         Ok(notes)
     }
@@ -53,6 +55,16 @@ impl Drop for Notes<'_> {
             abandon(self.model, note);
         }
     }
+}
+
+/// What makes the notes of the turn that was called last void for whoever goes on from the run's steps; none when there are none, or
+/// something has come after them.
+pub(super) fn voiding(cx: &RunContext) -> Option<StepRecord> {
+    if !cx.steps().was_latest(NOTE) {
+        return None;
+    }
+    let step = cx.steps().call(NOTE).ok()?;
+    cx.steps().finish(&step, &Value::Null).ok().map(|(record, _)| record)
 }
 
 /// Tells the model to give up what was noted. Nobody waits for it.

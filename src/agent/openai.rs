@@ -153,7 +153,7 @@ impl OpenAIResponses {
     /// The answer then goes on without a connection to this process. Its id is durable as soon as the provider has told it, and
     /// from then on nothing is asked or paid for twice: a connection that is lost is made again where it was, and another
     /// attempt of the run, after a crash or a deploy, looks after the very same answer, unless the provider does not know it
-    /// any more or it has failed. When a run is cancelled or times out while this process executes it, the provider is told
+    /// any more, or it has failed, or the run has because of what it says. When a run is cancelled or times out while this process executes it, the provider is told
     /// to give the answer up, once the run's own turn is over; nobody waits for that.
     ///
     /// [`timeout`](Self::timeout) bounds such a turn as any other, and a connection that is silent for

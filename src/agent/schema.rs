@@ -4,8 +4,12 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
+#[cfg(any(feature = "anthropic", feature = "genai"))]
+mod anthropic;
 mod strict;
 
+#[cfg(any(feature = "anthropic", feature = "genai"))]
+pub(crate) use self::anthropic::held_by_anthropic;
 pub(crate) use self::strict::may_be_null;
 
 /// A schema, as it goes to a model.
@@ -39,9 +43,15 @@ pub(crate) fn is_of_objects(schema: &Value) -> bool {
 
 /// The name of a type, as models take it: letters, digits, `_` and `-`, at most 64.
 pub(crate) fn name_of<T: JsonSchema>() -> String {
-    let name = T::schema_name();
+    fitting_name(&T::schema_name())
+}
+
+/// The name, or what is most like it of what models take as one. A model may have called what nobody has offered, and its
+/// provider refuses to be told so in the model's own words.
+pub(crate) fn fitting_name(name: &str) -> String {
     let fitting = name.chars().map(|letter| if is_of_names(letter) { letter } else { '_' });
-    fitting.take(LONGEST_NAME).collect()
+    let fitting: String = fitting.take(LONGEST_NAME).collect();
+    if fitting.is_empty() { "_".to_owned() } else { fitting }
 }
 
 /// How long the name of a tool or of a form may be.

@@ -109,6 +109,11 @@ impl Journal {
         self.durable.extend(durable);
     }
 
+    /// Notes a step that is written together with how the run ends.
+    pub(crate) fn note_last(&mut self, step: Option<StepRecord>) {
+        self.steps.extend(step);
+    }
+
     fn note_event(&mut self, kind: RunEventKind) {
         match kind {
             RunEventKind::RunContent { content } => self.note_piece(content),

@@ -159,7 +159,12 @@ impl Life {
         };
         // On the heap: while user code is at work, it needs no room.
         match Box::pin(self.wind_up(&mut work, finish)).await? {
-            Ok(finish) => self.end(finish).await,
+            Ok(finish) => {
+                if self.fails_by_its_answer(&finish) {
+                    self.journal.note_last(self.agent.work.voiding(&work.cx));
+                }
+                self.end(finish).await
+            }
             Err(refusal) => Ok(ending_of(refusal)),
         }
     }
@@ -189,12 +194,13 @@ impl Life {
             span: Arc::clone(&self.span),
         };
         let (work, cx) = (Arc::clone(&self.agent.work), RunContext::new(parts));
+        let seen = cx.clone();
         // The call itself is user code too: it may panic before it has made a future.
         let code = AssertUnwindSafe(async move { work_until_it_waits(&*work, cx).await });
         let caught = async move { code.catch_unwind().await.map_err(|panic| panic_message(&*panic)) };
         let caught = tracing::Instrument::in_current_span(self.span.around(caught));
         let task = self.code.spawn_on(caught, &self.around.user_code);
-        Work { task, reports, cancel }
+        Work { task, reports, cancel, cx: seen }
     }
 
     /// Follows user code until it ends, or must end.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::Stop;
-use crate::agent::{AgentError, CancelSignal, Outcome, Reports};
+use crate::agent::{AgentError, CancelSignal, Outcome, Reports, RunContext};
 use crate::run::{Content, OpenRequirement};
 
 /// How user code came to an end.
@@ -24,6 +24,8 @@ pub(super) struct Work {
     pub(super) task: JoinHandle<Result<Outcome, String>>,
     pub(super) reports: Reports,
     pub(super) cancel: CancelSignal,
+    /// What it sees of its run.
+    pub(super) cx: RunContext,
 }
 
 impl Drop for Work {

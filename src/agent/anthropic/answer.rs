@@ -9,7 +9,7 @@ use sse_stream::Sse;
 
 use super::history::provider_data;
 use crate::agent::http::{LARGEST, Listener, ProviderError, Read, Secrets, cut, protocol, too_large, unreadable};
-use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall};
+use crate::agent::{ModelError, ModelEvent, ModelTurn, ToolCall, finish};
 use crate::run::Usage;
 
 /// The events that a message consists of; all others are ignored.
@@ -225,10 +225,7 @@ fn settle(
     tokens: &Tokens,
     secrets: &Secrets,
 ) -> Result<ModelTurn, ModelError> {
-    if matches!(reason, "max_tokens" | "model_context_window_exceeded" | "refusal" | "pause_turn") {
-        let message = format!("the provider says that the answer is incomplete: {}", secrets.clean(reason));
-        return Err(ModelError::new(ModelErrorKind::Incomplete, message));
-    }
+    finish::check(reason, |reason| secrets.clean(reason))?;
     let mut turn = ModelTurn { usage: tokens.usage(), response_id: id, ..ModelTurn::default() };
     for block in &blocks {
         let field = |name: &str| block[name].as_str().unwrap_or_default();

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::agent::parts::{Part, parts};
+use crate::agent::schema::fitting_name;
 use crate::agent::{Message, Role, ToolCall};
 
 /// What other clients have noted is of no use here, and the other way round.
@@ -15,8 +16,22 @@ pub(super) fn provider_data(blocks: &[Value]) -> Option<Value> {
     has_thought.then(|| json!({ TAG: {"content": blocks} }))
 }
 
-fn remembered(message: &Message) -> Option<&Vec<Value>> {
-    message.provider_data.as_ref()?.get(TAG)?.get("content")?.as_array()
+fn remembered(message: &Message) -> Option<Vec<Value>> {
+    let blocks = message.provider_data.as_ref()?.get(TAG)?.get("content")?.as_array()?;
+    let said = blocks.iter().filter(|block| block["type"] != "text" || !is_blank(block["text"].as_str()));
+    Some(said.cloned().map(with_a_fitting_name).collect())
+}
+
+fn with_a_fitting_name(mut block: Value) -> Value {
+    if block["type"] == "tool_use" {
+        block["name"] = fitting_name(block["name"].as_str().unwrap_or_default()).into();
+    }
+    block
+}
+
+/// The API refuses a text without a word in it, also one that it has said itself.
+fn is_blank(text: Option<&str>) -> bool {
+    text.is_none_or(|text| text.trim().is_empty())
 }
 
 /// What the model is told before anything else; the API has no messages of the system.
@@ -35,7 +50,7 @@ pub(super) fn messages(messages: &[Message]) -> Vec<Value> {
             Role::System => continue,
             Role::User => ("user", shown(message)),
             Role::Tool => ("user", vec![output(message)]),
-            Role::Assistant => ("assistant", remembered(message).cloned().unwrap_or_else(|| said(message))),
+            Role::Assistant => ("assistant", remembered(message).unwrap_or_else(|| said(message))),
         };
         match turns.last_mut() {
             Some((latest, so_far)) if *latest == role => so_far.extend(blocks),
@@ -53,15 +68,14 @@ fn text(text: &str) -> Value {
 
 fn said(message: &Message) -> Vec<Value> {
     let words = message.content.to_string();
-    // The API refuses an empty text.
-    let words = (!words.is_empty()).then(|| text(&words));
+    let words = (!is_blank(Some(&words))).then(|| text(&words));
     words.into_iter().chain(message.tool_calls.iter().map(tool_use)).collect()
 }
 
 /// A call. The API takes an object only: arguments that are none are a mistake of the model, which the output tells of.
 fn tool_use(call: &ToolCall) -> Value {
     let input = serde_json::from_str(&call.arguments).ok().filter(Value::is_object).unwrap_or_else(|| json!({}));
-    json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input})
+    json!({"type": "tool_use", "id": call.id, "name": fitting_name(&call.name), "input": input})
 }
 
 fn output(message: &Message) -> Value {

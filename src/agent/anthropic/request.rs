@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::history::{messages, system};
 use super::{AnthropicMessages, Parameters, Thinking};
 use crate::agent::http::{Address, Call, Key, Settings};
+use crate::agent::schema::held_by_anthropic;
 use crate::agent::{ModelError, ModelRequest, OutputSpec, ToolChoice, ToolSpec};
 
 const ADDRESS: Address = Address { variable: "ANTHROPIC_BASE_URL", default: "https://api.anthropic.com" };
@@ -14,7 +15,7 @@ const KEY: Key = Key { variable: "ANTHROPIC_API_KEY" };
 
 pub(super) fn call(model: &AnthropicMessages, request: ModelRequest) -> Result<Call, ModelError> {
     let AnthropicMessages { model, settings, parameters } = model;
-    let request = settings.held(request);
+    let request = held_by_anthropic(settings.held(request));
     let url = settings.url(&ADDRESS, &["v1", "messages"])?;
     let key = settings.key(&KEY)?;
     let headers = settings.headers([

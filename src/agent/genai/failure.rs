@@ -51,12 +51,31 @@ pub(super) fn of(error: &Error) -> ModelError {
     ModelError::new(kind, message)
 }
 
-/// What sort of error an answer that failed names.
+/// What sort of error an answer that failed names: in words, by a status, or both.
 fn failed(body: &Value) -> ModelErrorKind {
     let named = |field: &str| body.get(field).and_then(Value::as_str);
-    match named("code").or_else(|| named("type")) {
-        Some("rate_limit_exceeded" | "rate_limit_error") => ModelErrorKind::RateLimited,
-        Some("overloaded_error" | "api_error" | "timeout_error") => ModelErrorKind::Server,
+    match named("code").or_else(|| named("type")).or_else(|| named("status")) {
+        Some("insufficient_quota" | "billing_error") => return ModelErrorKind::OutOfQuota,
+        Some("rate_limit_exceeded" | "rate_limit_error" | "RESOURCE_EXHAUSTED") => return ModelErrorKind::RateLimited,
+        Some(
+            "overloaded_error"
+            | "api_error"
+            | "timeout_error"
+            | "server_error"
+            | "server_is_overloaded"
+            | "internal_server_error"
+            | "service_unavailable"
+            | "INTERNAL"
+            | "UNAVAILABLE"
+            | "DEADLINE_EXCEEDED",
+        ) => return ModelErrorKind::Server,
+        Some(_) | None => {}
+    }
+    let code = body.get("code");
+    match code.and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok())) {
+        Some(402) => ModelErrorKind::OutOfQuota,
+        Some(429) => ModelErrorKind::RateLimited,
+        Some(408 | 500..=599) => ModelErrorKind::Server,
         _ => ModelErrorKind::Failed,
     }
 }
@@ -84,10 +103,36 @@ fn refusal(status: u16, error: &Error) -> ModelError {
     let too_long = ["context_length_exceeded", "maximum context length", "prompt is too long", "exceed_context_size"];
     let kind = match status {
         401 | 403 => ModelErrorKind::Auth,
+        402 => ModelErrorKind::OutOfQuota,
+        429 if said.contains("insufficient_quota") => ModelErrorKind::OutOfQuota,
         408 | 409 | 500..=599 => ModelErrorKind::Server,
         429 => ModelErrorKind::RateLimited,
         _ if too_long.iter().any(|words| said.contains(words)) => ModelErrorKind::ContextTooLong,
         _ => ModelErrorKind::Request,
     };
     ModelError::new(kind, format!("the provider answers with status {status}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::failed;
+    use crate::agent::ModelErrorKind;
+
+    #[test]
+    fn what_may_pass_is_told_by_name_or_by_status() {
+        for (body, kind) in [
+            (json!({"code": "server_error"}), ModelErrorKind::Server),
+            (json!({"code": 503, "message": "busy"}), ModelErrorKind::Server),
+            (json!({"code": 503, "status": "UNAVAILABLE"}), ModelErrorKind::Server),
+            (json!({"type": "unheard_of", "code": "502"}), ModelErrorKind::Server),
+            (json!({"code": 429, "status": "RESOURCE_EXHAUSTED"}), ModelErrorKind::RateLimited),
+            (json!({"type": "insufficient_quota", "code": null}), ModelErrorKind::OutOfQuota),
+            (json!({"code": 400, "status": "INVALID_ARGUMENT"}), ModelErrorKind::Failed),
+            (json!("broken"), ModelErrorKind::Failed),
+        ] {
+            assert_eq!(failed(&body), kind, "{body}");
+        }
+    }
 }

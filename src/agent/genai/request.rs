@@ -7,6 +7,7 @@ use genai::chat::{
 use serde_json::{Value, json};
 
 use crate::agent::parts::{Part, parts};
+use crate::agent::schema::fitting_name;
 use crate::agent::{Message, ModelRequest, OutputSpec, Role, ToolCall, ToolSpec};
 
 /// Under this name, what `genai` wants to see again is kept with a turn.
@@ -69,7 +70,7 @@ fn image_type(url: &str) -> &'static str {
 
 fn said(message: &Message) -> MessageContent {
     let kept = message.provider_data.as_ref().and_then(|data| serde_json::from_value(data.get(KEPT)?.clone()).ok());
-    kept.unwrap_or_else(|| {
+    kept.map(with_fitting_names).unwrap_or_else(|| {
         let text = message.content.to_string();
         let text = (!text.is_empty()).then(|| ContentPart::from_text(text));
         let calls = message.tool_calls.iter().map(|call| ContentPart::ToolCall(made(call)));
@@ -77,10 +78,20 @@ fn said(message: &Message) -> MessageContent {
     })
 }
 
+fn with_fitting_names(kept: MessageContent) -> MessageContent {
+    let mut parts = kept.into_parts();
+    for part in &mut parts {
+        if let ContentPart::ToolCall(call) = part {
+            call.fn_name = fitting_name(&call.fn_name);
+        }
+    }
+    MessageContent::from_parts(parts)
+}
+
 fn made(call: &ToolCall) -> GenaiCall {
     GenaiCall {
         call_id: call.id.clone(),
-        fn_name: call.name.clone(),
+        fn_name: fitting_name(&call.name),
         fn_arguments: serde_json::from_str(&call.arguments).unwrap_or_else(|_| call.arguments.as_str().into()),
         thought_signatures: None,
     }

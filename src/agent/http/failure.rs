@@ -17,6 +17,25 @@ const LONGEST_MESSAGE: usize = 500;
 const LARGEST_REFUSAL: usize = 64 * 1024;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What providers call it when there is no money left.
+const BILLING: [&str; 4] = ["insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active"];
+
+/// What providers call it when they have no capacity, or break down, in the middle of an answer.
+const PASSING: [&str; 12] = [
+    "overloaded_error",
+    "api_error",
+    "timeout_error",
+    "server_error",
+    "server_is_overloaded",
+    "slow_down",
+    "internal_error",
+    "internal_server_error",
+    "InternalServerError",
+    "service_unavailable",
+    "service_unavailable_error",
+    "ServiceUnavailableError",
+];
+
 /// Texts shorter than this, in bytes, are not looked for in messages: they are in any text by chance.
 const SHORTEST_SECRET: usize = 4;
 
@@ -108,9 +127,15 @@ impl ProviderError {
         code.filter(named).or(sort).or(code)
     }
 
-    /// Whether the provider says that no retry will help: an account without money is also answered by 429.
-    pub(super) fn is_final(&self) -> bool {
-        self.code() == Some("insufficient_quota")
+    /// Whether the account has no money left, or may not spend it: nobody but people can change that.
+    pub(super) fn is_about_money(&self) -> bool {
+        let named = |name: &Option<String>| name.as_deref().is_some_and(|name| BILLING.contains(&name));
+        named(&self.code) || named(&self.sort)
+    }
+
+    /// The status that the error would have had as a refusal, where servers send it as the code.
+    fn status(&self) -> Option<u16> {
+        self.code.as_deref()?.parse().ok()
     }
 
     /// Whether the request refers to an answer that the provider does not know any more. It is told by a code, by the field
@@ -129,9 +154,14 @@ impl ProviderError {
             matches!(self.code(), Some("context_length_exceeded" | "exceed_context_size_error" | "request_too_large"));
         let said = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
         named
-            || ["maximum context length", "prompt is too long", "exceed context limit"]
-                .iter()
-                .any(|words| said.contains(words))
+            || [
+                "maximum context length",
+                "prompt is too long",
+                "exceed context limit",
+                "context size has been exceeded",
+            ]
+            .iter()
+            .any(|words| said.contains(words))
     }
 
     /// `context`, the code and the message, as far as there are any.
@@ -148,10 +178,14 @@ impl ProviderError {
 
     /// The error of an answer that says of itself that it failed.
     pub(in crate::agent) fn of_answer(&self, secrets: &Secrets) -> ModelError {
-        let kind = match self.code() {
-            Some("rate_limit_exceeded" | "rate_limit_error") => ModelErrorKind::RateLimited,
-            Some("overloaded_error" | "api_error" | "timeout_error") => ModelErrorKind::Server,
+        let kind = match (self.code(), self.status()) {
+            _ if self.is_about_money() => ModelErrorKind::OutOfQuota,
+            // Some servers say of this too that they broke down.
             _ if self.is_about_length() => ModelErrorKind::ContextTooLong,
+            (Some("rate_limit_exceeded" | "rate_limit_error"), _) | (_, Some(429)) => ModelErrorKind::RateLimited,
+            (_, Some(402)) => ModelErrorKind::OutOfQuota,
+            (_, Some(408 | 500..=599)) => ModelErrorKind::Server,
+            (Some(code), _) if PASSING.contains(&code) => ModelErrorKind::Server,
             _ => ModelErrorKind::Failed,
         };
         ModelError::new(kind, self.describe("the provider says that the answer failed", secrets))
@@ -167,6 +201,8 @@ impl ProviderError {
                 let message = format!("the provider refuses the key: status {status}{code}");
                 return ModelError::new(ModelErrorKind::Auth, message);
             }
+            402 => ModelErrorKind::OutOfQuota,
+            _ if self.is_about_money() => ModelErrorKind::OutOfQuota,
             408 | 409 | 500..=599 => ModelErrorKind::Server,
             429 => ModelErrorKind::RateLimited,
             _ if self.is_about_length() => ModelErrorKind::ContextTooLong,
@@ -239,116 +275,4 @@ pub(in crate::agent) fn cut(reason: Option<reqwest::Error>) -> ModelError {
 }
 
 #[cfg(test)]
-mod tests {
-    use reqwest::StatusCode;
-    use serde_json::json;
-
-    use super::{ProviderError, Secrets};
-    use crate::agent::{Message, ModelErrorKind, ModelRequest, Role, ToolCall};
-
-    fn secrets() -> Secrets {
-        let messages = vec![Message::new(Role::System, "ab"), Message::new(Role::User, "line one\n\"two\"")];
-        Secrets::new(vec!["sk-abcdef".into()], ModelRequest { messages, ..ModelRequest::default() })
-    }
-
-    fn refusal(status: u16, code: &str, message: &str) -> crate::agent::ModelError {
-        let error = ProviderError {
-            message: Some(message.to_owned()),
-            code: Some(code.to_owned()),
-            ..ProviderError::default()
-        };
-        error.of_refusal(StatusCode::from_u16(status).unwrap(), &secrets())
-    }
-
-    #[test]
-    fn what_is_said_is_hidden_as_a_whole_and_in_parts() {
-        let shown =
-            json!([{"type": "text", "text": "which city"}, {"type": "image", "url": "https://a.example/b.png"}]);
-        let calls = vec![ToolCall::new("call_1", "weather", r#"{"city":"Zürich"}"#)];
-        let messages = vec![
-            Message::new(Role::User, "Zürich?"),
-            Message::new(Role::User, "Is it Zürich? Tell me."),
-            Message::new(Role::User, shown),
-            Message::calls("", calls),
-            Message::tool_output("call_1", json!({"degrees": 24})),
-        ];
-        let secrets = Secrets::new(Vec::new(), ModelRequest { messages, ..ModelRequest::default() });
-        for said in [
-            "Is it Zürich? Tell me.",
-            "which city",
-            "https://a.example/b.png",
-            r#"{"city":"Zürich"}"#,
-            r#"{\"city\":\"Zürich\"}"#,
-            r#"{"degrees":24}"#,
-        ] {
-            assert_eq!(secrets.clean(&format!("no: {said} now")), "no: [...] now", "{said}");
-        }
-    }
-
-    #[test]
-    fn neither_key_nor_conversation_is_passed_on() {
-        let error = refusal(400, "bad", "abandon sk-abcdef line one\n\"two\" line one\\n\\\"two\\\" now");
-        assert_eq!(error.to_string(), "the provider answers with status 400 (bad): abandon [...] [...] [...] now");
-    }
-
-    #[test]
-    fn the_message_of_a_refused_key_is_not_passed_on() {
-        for status in [401, 403] {
-            let error = refusal(status, "invalid_api_key", "Incorrect API key provided: sk-a****ef");
-            assert_eq!(error.kind(), ModelErrorKind::Auth);
-            assert_eq!(error.to_string(), format!("the provider refuses the key: status {status} (invalid_api_key)"));
-        }
-        assert!(!refusal(401, "a code with sk-abcdef", "").to_string().contains("code"));
-    }
-
-    #[test]
-    fn a_long_message_is_shortened() {
-        let text = refusal(400, "c", &"ü".repeat(10_000)).to_string();
-        let message = text.strip_prefix("the provider answers with status 400 (c): ").unwrap();
-        assert_eq!(message.chars().count(), 500);
-        assert!(message.ends_with("ü..."));
-    }
-
-    #[test]
-    fn each_status_has_its_kind() {
-        let kind = |status, code| refusal(status, code, "m").kind();
-        assert_eq!(kind(400, "x"), ModelErrorKind::Request);
-        assert_eq!(kind(307, "x"), ModelErrorKind::Request);
-        assert_eq!(kind(400, "context_length_exceeded"), ModelErrorKind::ContextTooLong);
-        assert_eq!(kind(429, "x"), ModelErrorKind::RateLimited);
-        assert_eq!(kind(409, "x"), ModelErrorKind::Server);
-        assert_eq!(kind(503, "x"), ModelErrorKind::Server);
-    }
-
-    #[test]
-    fn every_servers_form_of_a_refusal_is_read() {
-        let read = |json: &str| {
-            let error = ProviderError::from(serde_json::from_str::<super::Refusal>(json).unwrap());
-            error.of_refusal(StatusCode::BAD_REQUEST, &secrets()).to_string()
-        };
-        let expected = "the provider answers with status 400";
-        assert_eq!(
-            read(r#"{"error":{"message":"m","type":"t","param":null,"code":"c"}}"#),
-            format!("{expected} (c): m")
-        );
-        assert_eq!(read(r#"{"type":"error","error":{"type":"t","message":"m"}}"#), format!("{expected} (t): m"));
-        assert_eq!(read(r#"{"object":"error","message":"m","type":"t","code":400}"#), format!("{expected} (t): m"));
-        assert_eq!(read(r#"{"error":{"message":"m","code":400}}"#), format!("{expected} (400): m"));
-        assert_eq!(read(r#"{"error":"m"}"#), format!("{expected}: m"));
-        assert_eq!(read(r#"{"detail":"m"}"#), expected);
-    }
-
-    #[test]
-    fn a_conversation_that_is_too_long_is_told_in_many_ways() {
-        for (code, message) in [
-            ("context_length_exceeded", "m"),
-            ("exceed_context_size_error", "m"),
-            ("BadRequestError", "This model's maximum context length is 4096 tokens."),
-            ("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"),
-            ("request_too_large", "Request exceeds the maximum size"),
-        ] {
-            assert_eq!(refusal(400, code, message).kind(), ModelErrorKind::ContextTooLong, "{code}");
-        }
-        assert_eq!(refusal(400, "invalid_request_error", "no such model").kind(), ModelErrorKind::Request);
-    }
-}
+mod tests;

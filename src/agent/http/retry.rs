@@ -23,7 +23,7 @@ pub(super) enum Again {
 }
 
 /// The client's own waits, one for each retry.
-pub(super) fn waits(max_retries: u32) -> impl Iterator<Item = Duration> + Send + use<> {
+pub(in crate::agent) fn waits(max_retries: u32) -> impl Iterator<Item = Duration> + Send + use<> {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(500))
         .with_max_delay(Duration::from_secs(8))
@@ -35,11 +35,15 @@ pub(super) fn waits(max_retries: u32) -> impl Iterator<Item = Duration> + Send +
         .build()
 }
 
+/// Whether a refusal of this status may be gone by the next time.
+pub(in crate::agent) fn may_pass(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 409 | 429 | 500..=599)
+}
+
 /// What a refusal's status and headers say about asking again.
 pub(super) fn again(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Again {
-    let worth_it = matches!(status.as_u16(), 408 | 409 | 429 | 500..=599);
     let refused = headers.get("x-should-retry").is_some_and(|value| value == "false");
-    if !worth_it || refused {
+    if !may_pass(status) || refused {
         return Again::Never;
     }
     match asked_wait(headers, now) {

@@ -25,7 +25,8 @@ pub(in crate::agent) trait Listener: Send + 'static {
     fn hear(&mut self, event: &Sse, secrets: &Secrets) -> Result<Option<ModelEvent>, ModelError>;
 
     /// The turn, when a stream that has ended was complete though it did not say so.
-    fn end(&mut self) -> Option<Result<ModelTurn, ModelError>> {
+    fn end(&mut self, secrets: &Secrets) -> Option<Result<ModelTurn, ModelError>> {
+        let _ = secrets;
         None
     }
 
@@ -143,6 +144,11 @@ impl<L: Listener> Turn<L> {
             Ok(json) => self.listener.read(&json, &self.call.secrets),
             Err(error) => return self.go_on_after(error).map(|()| None),
         };
+        let read = match read {
+            // It has ended, and will call the same whoever looks at it.
+            Ok(Read::Whole { turn, .. }) if self.calls_for_nothing(&turn) => Ok(Read::Failed(uncalled_for())),
+            read => read,
+        };
         match read {
             Ok(Read::Whole { turn, unheard }) if unheard.is_empty() => self.done(turn).map(Some),
             Ok(Read::Whole { turn, unheard }) => {
@@ -178,7 +184,7 @@ impl<L: Listener> Turn<L> {
                 self.losses = 0;
                 self.listener.hear(&event, &self.call.secrets)?
             }
-            Ok(None) => match self.listener.end() {
+            Ok(None) => match self.listener.end(&self.call.secrets) {
                 Some(turn) => Some(ModelEvent::Done(turn?)),
                 None => return self.go_on_after(cut(None)).map(|()| None),
             },
@@ -204,11 +210,16 @@ impl<L: Listener> Turn<L> {
     }
 
     fn done(&self, turn: ModelTurn) -> Result<ModelEvent, ModelError> {
-        if !turn.tool_calls.is_empty() && !self.call.offers_tools {
-            return Err(protocol("the model calls a tool, although it was given none"));
-        }
-        Ok(ModelEvent::Done(turn))
+        if self.calls_for_nothing(&turn) { Err(uncalled_for()) } else { Ok(ModelEvent::Done(turn)) }
     }
+
+    fn calls_for_nothing(&self, turn: &ModelTurn) -> bool {
+        !turn.tool_calls.is_empty() && !self.call.offers_tools
+    }
+}
+
+fn uncalled_for() -> ModelError {
+    protocol("the model calls a tool, although it was given none")
 }
 
 /// A limit beyond what the clock can count is none that anybody will see the end of.
@@ -290,7 +301,7 @@ async fn open(call: &mut Call) -> Result<Opened, Setback> {
         let said = read_refusal(response).await;
         let again = match again {
             Again::Never if call.ask_instead(status, &said) => Again::Otherwise,
-            _ if said.is_final() => Again::Never,
+            _ if said.is_about_money() => Again::Never,
             Again::Never | Again::Later | Again::After(_) | Again::Otherwise => again,
         };
         return Err(Setback { error: said.of_refusal(status, &call.secrets), again });

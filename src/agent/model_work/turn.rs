@@ -12,7 +12,7 @@ use crate::agent::step::unless_over;
 use crate::agent::{
     AgentError, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelTurn, Role, RunContext,
 };
-use crate::run::RunEventKind;
+use crate::run::{RunEventKind, StepRecord};
 use crate::telemetry::{self, Span, names};
 
 /// The name of the steps that are turns.
@@ -20,18 +20,41 @@ const TURN: &str = "model turn";
 
 /// The next turn: the one that an earlier attempt has had, or a new one. One that wants tools called is durable when this
 /// returns.
-pub(super) async fn turn(model: &dyn Model, request: &ModelRequest, cx: &RunContext) -> Result<ModelTurn, AgentError> {
+pub(super) async fn turn(
+    model: &dyn Model,
+    request: &ModelRequest,
+    cx: &RunContext,
+) -> Result<(ModelTurn, Answer), AgentError> {
     let step = cx.steps().call(TURN)?;
     let mut notes = Notes::recall(model, cx)?;
     // On the heap, as all that is not there while the model answers.
     if let Some(turn) = cx.steps().recall(&step)?.map(Box::new) {
         notes.close();
-        return Ok(Box::pin(again(*turn, cx)).await);
+        return Ok((Box::pin(again(*turn, cx)).await, Answer(None)));
     }
     let _under_way = cx.begin_step();
     // On the heap, or what waits for it would have room for it twice.
     let taken = unless_over(cx, Box::pin(take(model, request, &mut notes, cx))).await??;
     Box::pin(keep(taken, &step, cx)).await
+}
+
+/// What is to be told of a turn that wants no tools called, and be remembered if it is an answer.
+pub(super) struct Answer(Option<Box<(StepRecord, RunEventKind)>>);
+
+impl Answer {
+    /// Most likely the run ends with this turn, so there is nothing to wait for.
+    pub(super) async fn remember(self, cx: &RunContext) {
+        if let Some((record, completed)) = self.0.map(|kept| *kept) {
+            cx.remember_along(record, completed).await;
+        }
+    }
+
+    /// Whoever resumes the run would be given the same again.
+    pub(super) async fn dismiss(self, cx: &RunContext) {
+        if let Some((_, completed)) = self.0.map(|kept| *kept) {
+            cx.say(completed).await;
+        }
+    }
 }
 
 /// A turn that an earlier attempt has had.
@@ -40,17 +63,16 @@ async fn again(turn: ModelTurn, cx: &RunContext) -> ModelTurn {
     turn
 }
 
-/// Has a new turn remembered.
+/// Has a new turn remembered, unless it may be an answer.
 async fn keep(
     (turn, completed): (ModelTurn, RunEventKind),
     step: &CalledStep,
     cx: &RunContext,
-) -> Result<ModelTurn, AgentError> {
+) -> Result<(ModelTurn, Answer), AgentError> {
     match cx.steps().finish(step, &turn) {
         // The calls must not begin before it is certain that no other attempt will be told to make other ones.
         Ok((record, _)) if !turn.tool_calls.is_empty() => cx.remember(record, Some(completed)).await?,
-        // Most likely the run ends with this turn, so there is nothing to wait for.
-        Ok((record, _)) => cx.remember_along(record, completed).await,
+        Ok((record, _)) => return Ok((turn, Answer(Some(Box::new((record, completed)))))),
         Err(problem) => {
             cx.say(completed).await;
             // What the run may say has its own bound: an answer that is too large to be remembered may still be given.
@@ -59,7 +81,7 @@ async fn keep(
             }
         }
     }
-    Ok(turn)
+    Ok((turn, Answer(None)))
 }
 
 /// Asks for one turn, and tells those who follow the run about it, except that it is complete.

@@ -7,13 +7,13 @@ use reqwest::{Request, Url};
 use serde_json::{Value, json};
 
 use crate::agent::ModelError;
-use crate::agent::http::{Rest, Settings};
+use crate::agent::http::{Rest, Settings, may_pass, waits};
 
 /// How long the provider may take to answer that it gives up an answer.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many times the provider is told to.
-const CANCELS: u32 = 3;
+/// How many times the provider is told again.
+const REPEATS: u32 = 2;
 
 /// What is known of an answer that goes on without its client.
 pub(super) struct Background {
@@ -79,17 +79,17 @@ pub(super) async fn cancel(settings: Settings, template: Result<Request, ModelEr
         let template = template.ok()?;
         let url = answer_url(template.url(), id_of(&note)?, &["cancel"])?;
         let client = settings.client().ok()?;
-        for _ in 0..CANCELS {
+        let mut waits = waits(REPEATS);
+        loop {
             let mut request = template.try_clone()?;
             *request.url_mut() = url.clone();
             let told = tokio::time::timeout(CANCEL_TIMEOUT, client.execute(request)).await;
-            // What it refuses is over, or not known to it.
-            if told.is_ok_and(|told| told.is_ok_and(|answer| !answer.status().is_server_error())) {
+            // What it refuses for good is over, or not known to it.
+            if told.is_ok_and(|told| told.is_ok_and(|answer| !may_pass(answer.status()))) {
                 return Some(());
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(waits.next()?).await;
         }
-        None
     };
     if sent.await.is_none() {
         tracing::debug!("the provider was not told to give up an answer in the background");

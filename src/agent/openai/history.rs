@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::agent::parts::{Part, parts};
+use crate::agent::schema::fitting_name;
 use crate::agent::{Message, Role};
 
 /// What the client wants to see again of an answer: [`Message::provider_data`].
@@ -58,10 +59,19 @@ fn items(message: &Message, stored: bool) -> Vec<Value> {
             "type": "function_call_output", "call_id": message.tool_call_id, "output": message.content.to_string(),
         })],
         Role::Assistant => match Memory::of(message) {
-            Some(memory) if !memory.items.is_empty() && (stored || memory.stands_alone()) => memory.items,
+            Some(memory) if !memory.items.is_empty() && (stored || memory.stands_alone()) => {
+                memory.items.into_iter().map(with_a_fitting_name).collect()
+            }
             Some(_) | None => said(message),
         },
     }
+}
+
+fn with_a_fitting_name(mut item: Value) -> Value {
+    if item["type"] == "function_call" {
+        item["name"] = fitting_name(item["name"].as_str().unwrap_or_default()).into();
+    }
+    item
 }
 
 /// What the model has said and called, in the words of the conversation alone.
@@ -69,9 +79,10 @@ fn said(message: &Message) -> Vec<Value> {
     let text = message.content.to_string();
     let text =
         (!text.is_empty() || message.tool_calls.is_empty()).then(|| json!({"role": "assistant", "content": text}));
-    let calls = message.tool_calls.iter().map(
-        |call| json!({"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}),
-    );
+    let calls = message.tool_calls.iter().map(|call| {
+        let name = fitting_name(&call.name);
+        json!({"type": "function_call", "call_id": call.id, "name": name, "arguments": call.arguments})
+    });
     text.into_iter().chain(calls).collect()
 }
 

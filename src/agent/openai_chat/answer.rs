@@ -5,7 +5,7 @@ use sse_stream::Sse;
 use uuid::Uuid;
 
 use crate::agent::http::{LARGEST, Listener, ProviderError, Read, Secrets, cut, protocol, too_large, unreadable};
-use crate::agent::{ModelError, ModelErrorKind, ModelEvent, ModelTurn, ToolCall};
+use crate::agent::{ModelError, ModelEvent, ModelTurn, ToolCall, finish};
 use crate::run::Usage;
 
 /// A chunk of a completion, or a whole one.
@@ -95,7 +95,7 @@ impl Listener for Heard {
     fn hear(&mut self, event: &Sse, secrets: &Secrets) -> Result<Option<ModelEvent>, ModelError> {
         let data = event.data.as_deref().unwrap_or_default().trim();
         if data == "[DONE]" {
-            let turn = self.end().unwrap_or_else(|| Err(cut(None)))?;
+            let turn = self.end(secrets).unwrap_or_else(|| Err(cut(None)))?;
             return Ok(Some(ModelEvent::Done(turn)));
         }
         if data.is_empty() {
@@ -106,15 +106,15 @@ impl Listener for Heard {
         Ok((!text.is_empty()).then_some(ModelEvent::Text(text)))
     }
 
-    fn end(&mut self) -> Option<Result<ModelTurn, ModelError>> {
+    fn end(&mut self, secrets: &Secrets) -> Option<Result<ModelTurn, ModelError>> {
         let reason = self.finish_reason.take()?;
-        Some(self.settle(&reason))
+        Some(self.settle(&reason, secrets))
     }
 
     fn read(&mut self, json: &[u8], secrets: &Secrets) -> Result<Read, ModelError> {
         let whole = serde_json::from_slice(json).map_err(|error| unreadable("the answer", &error))?;
         self.take_in(whole, secrets)?;
-        self.end().unwrap_or_else(|| Err(protocol("the answer has no finish reason"))).map(Read::from)
+        self.end(secrets).unwrap_or_else(|| Err(protocol("the answer has no finish reason"))).map(Read::from)
     }
 }
 
@@ -139,7 +139,8 @@ impl Heard {
                 self.take_in_call(piece)?;
             }
         }
-        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
+        // Some servers write that there is none yet as a word.
+        if let Some(reason) = choice.finish_reason.filter(|reason| !matches!(reason.as_str(), "" | "null")) {
             self.finish_reason = Some(reason);
         }
         self.grow(text.len())?;
@@ -185,14 +186,8 @@ impl Heard {
         if self.size > LARGEST { Err(too_large()) } else { Ok(()) }
     }
 
-    fn settle(&mut self, reason: &str) -> Result<ModelTurn, ModelError> {
-        if matches!(reason, "length" | "content_filter") {
-            let message = format!("the provider says that the answer is incomplete: {reason}");
-            return Err(ModelError::new(ModelErrorKind::Incomplete, message));
-        }
-        if reason == "error" {
-            return Err(ModelError::new(ModelErrorKind::Failed, "the provider says that the answer failed"));
-        }
+    fn settle(&mut self, reason: &str, secrets: &Secrets) -> Result<ModelTurn, ModelError> {
+        finish::check(reason, |reason| secrets.clean(reason))?;
         let mut turn = std::mem::take(&mut self.turn);
         for call in &mut turn.tool_calls {
             if call.name.is_empty() {

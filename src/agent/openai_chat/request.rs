@@ -8,6 +8,7 @@ use super::{OpenAIChat, Parameters};
 use crate::agent::http::{Call, Key, Settings, invalid};
 use crate::agent::openai::{ADDRESS, KEY, reasons};
 use crate::agent::parts::{Part, parts};
+use crate::agent::schema::fitting_name;
 use crate::agent::{Message, ModelError, ModelRequest, OutputSpec, Role, ToolCall, ToolChoice, ToolSpec};
 
 pub(super) fn call(model: &OpenAIChat, request: ModelRequest) -> Result<Call, ModelError> {
@@ -98,7 +99,8 @@ fn shown(message: &Message) -> Result<Value, ModelError> {
 }
 
 fn tool_call(call: &ToolCall) -> Value {
-    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
+    let name = fitting_name(&call.name);
+    json!({"id": call.id, "type": "function", "function": {"name": name, "arguments": call.arguments}})
 }
 
 fn tool(tool: &ToolSpec) -> Value {

@@ -1,12 +1,14 @@
 //! What Anthropic's Messages API has of its own.
 
-use greenroom::AnthropicMessages;
-use greenroom::Usage;
-use greenroom::model::{Message, OutputSpec, Role};
+use greenroom::model::{Message, ModelError, ModelErrorKind, OutputSpec, Role, ToolCall};
+use greenroom::schemars::{self, JsonSchema};
+use greenroom::{Agent, AnthropicMessages, NewRun, Store, Tool, Usage};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Client, KEY, QUESTION, question, replying, sum, turn_of};
+use super::{Client, KEY, QUESTION, hear, question, replying, sum, turn_of};
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
+use crate::support::{settled, start};
 
 #[tokio::test]
 async fn a_request_has_the_shape_of_the_api() {
@@ -35,7 +37,7 @@ async fn a_request_has_the_shape_of_the_api() {
 #[tokio::test]
 async fn outputs_that_belong_together_are_in_one_message() {
     let server = replying(Reply::text(["Three."])).await;
-    let call = |id: &str, arguments: &str| greenroom::model::ToolCall::new(id, "add", arguments);
+    let call = |id: &str, arguments: &str| ToolCall::new(id, "add", arguments);
     let mut request = sum();
     request.messages.push(Message::calls("", vec![call("a", r#"{"a":1}"#), call("b", "no JSON")]));
     request.messages.extend([Message::tool_output("a", "3"), Message::tool_output("b", "not JSON")]);
@@ -50,6 +52,109 @@ async fn outputs_that_belong_together_are_in_one_message() {
     assert_eq!(inputs, [&json!({"a": 1}), &json!({})]);
     let kinds: Vec<_> = messages[2]["content"].as_array().unwrap().iter().map(|block| &block["type"]).collect();
     assert_eq!(kinds, ["tool_result", "tool_result", "text"]);
+}
+
+/// What the API refuses in a strict schema: <https://platform.claude.com/docs/en/build-with-claude/structured-outputs>.
+const REFUSED: [&str; 11] = [
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "maxItems",
+    "uniqueItems",
+    "$ref",
+    "oneOf",
+];
+
+fn keywords(schema: &Value, found: &mut Vec<String>) {
+    match schema {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                found.push(key.clone());
+                keywords(value, found);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| keywords(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[allow(dead_code, reason = "only its form matters")]
+struct Order {
+    count: u32,
+    small: u8,
+    below: i8,
+    perhaps: Option<usize>,
+    pair: [u16; 2],
+    #[schemars(range(min = 0.5), extend("multipleOf" = 0.5))]
+    price: f64,
+    lines: Vec<Line>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[allow(dead_code, reason = "only its form matters")]
+struct Line {
+    amount: u64,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[allow(dead_code, reason = "only its form matters")]
+struct Tree {
+    size: u8,
+    branches: Vec<Self>,
+}
+
+#[tokio::test]
+async fn what_is_sent_as_strict_has_nothing_that_the_api_refuses() {
+    let server = replying(Reply::text(["{}"])).await;
+    let order = Tool::new("order", "Orders", |_, _: Order| async { Ok(1) });
+    let tree = Tool::new("tree", "Draws", |_, _: Tree| async { Ok(1) });
+    let model = AnthropicMessages::at(&server).max_retries(0);
+    let agent = Agent::builder("clerk").model(model).tool(order).tool(tree).output::<Order>();
+    let runtime = start(Store::sqlite_in_memory(), agent).await;
+    settled(&runtime.submit(NewRun::new("clerk", "One, please.")).await.unwrap()).await;
+
+    let body = &server.requests()[0].body;
+    let (order, tree) = (&body["tools"][0], &body["tools"][1]);
+    for held in [&order["input_schema"], &body["output_config"]["format"]["schema"]] {
+        let mut found = Vec::new();
+        keywords(held, &mut found);
+        assert!(found.contains(&"count".to_owned()), "{held}");
+        assert!(found.iter().all(|keyword| !REFUSED.contains(&keyword.as_str())), "{held}");
+    }
+    assert_eq!((&order["strict"], &tree["strict"]), (&json!(true), &Value::Null));
+    assert!(order["input_schema"]["properties"]["small"]["description"].to_string().contains("maximum: 255"));
+    assert_eq!(tree["input_schema"]["properties"]["size"]["maximum"], 255);
+}
+
+#[tokio::test]
+async fn a_text_without_a_word_in_it_does_not_go_back() {
+    let server = replying(Reply::text(["Three."])).await;
+    let call = || vec![ToolCall::new("call_1", "add", "{}")];
+    let thought = json!({"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"});
+    let made = json!({"type": "tool_use", "id": "call_1", "name": "functions.add", "input": {}});
+    let blank = json!({"type": "text", "text": "\n\n"});
+    let mut remembered = Message::calls("\n\n", call());
+    remembered.provider_data = Some(json!({"anthropic_messages": {"content": [thought, blank, made]}}));
+    let mut request = sum();
+    request.messages.extend([Message::calls(" \n", call()), Message::tool_output("call_1", "3")]);
+    request.messages.extend([remembered, Message::tool_output("call_1", "3"), Message::new(Role::Assistant, "\t")]);
+    request.messages.push(Message::new(Role::User, "Well?"));
+
+    turn_of(&AnthropicMessages::at(&server), request).await;
+
+    let messages = server.requests()[0].body["messages"].as_array().unwrap().clone();
+    let kinds = |at: usize| {
+        let blocks = messages[at]["content"].as_array().unwrap().iter();
+        blocks.map(|block| block["type"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!([kinds(1), kinds(3)], [vec!["tool_use"], vec!["thinking", "tool_use"]]);
+    assert_eq!((messages.len(), kinds(4)), (5, vec!["tool_result", "text"]));
+    assert_eq!(messages[3]["content"][1]["name"], "functions_add");
 }
 
 fn frames(events: &[Value]) -> Reply {
@@ -75,6 +180,23 @@ fn thoughtful() -> Reply {
         json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}}),
         json!({"type": "message_stop"}),
     ])
+}
+
+#[tokio::test]
+async fn an_answer_that_stopped_for_an_unknown_reason_is_none() {
+    for (reason, expected) in [
+        ("malformed_tool_use", Some(ModelErrorKind::Failed)),
+        ("refusal", Some(ModelErrorKind::Incomplete)),
+        ("stop_sequence", None),
+    ] {
+        let answer = json!({"content": [{"type": "text", "text": "Thr"}], "stop_reason": reason});
+        let server = replying(Reply::http(200, "application/json", answer.to_string())).await;
+
+        let end = hear(&AnthropicMessages::at(&server).streaming(false), question()).await.1;
+
+        assert_eq!(end.as_ref().err().map(ModelError::kind), expected, "{reason}");
+        assert!(end.is_ok() || end.unwrap_err().to_string().contains(reason));
+    }
 }
 
 #[tokio::test]

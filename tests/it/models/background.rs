@@ -15,6 +15,7 @@ use crate::scripted_openai::{Reply, Request, ScriptedOpenAi, response};
 use crate::support::{LONG, has_spoken, settled, start, text};
 
 mod kill;
+mod resumed;
 
 fn model_at(server: &ScriptedOpenAi) -> OpenAIResponses {
     OpenAIResponses::at(server).background(true).poll_interval(Duration::from_millis(5)).max_retries(1)
@@ -144,6 +145,7 @@ async fn what_was_noted_is_asked_anew_when_it_has_failed_or_is_not_known() {
         state("cancelled", ""),
         failed("rate_limit_exceeded"),
         failed("context_length_exceeded"),
+        whole("", &json!({"output": [{"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"}]})),
         whole("Thr", &json!({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}})),
     ] {
         let script = move |n, _: &Request| match n {
@@ -258,6 +260,22 @@ async fn a_cancel_of_the_run_has_the_provider_give_up_the_answer() {
     assert_eq!((cancel.method.as_str(), cancel.path.as_str()), ("POST", "/v1/responses/resp_1/cancel"));
     assert!(cancel.header("authorization").is_some());
     assert_eq!(text(&settled(&run).await), "Thr");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_too_busy_to_give_up_an_answer_is_told_again() {
+    for (status, times) in [(408, 2), (409, 2), (429, 2), (503, 2), (400, 1), (404, 1)] {
+        let script = move |n, _: &Request| match n {
+            0 => Reply::status(status, "busy", "later"),
+            _ => state("cancelled", ""),
+        };
+        let server = ScriptedOpenAi::answering(script).await;
+
+        soon(model_at(&server).abandon(noted(NOTED))).await;
+
+        assert_eq!(server.request_count(), times, "{status}");
+        assert!(server.requests().iter().all(|request| request.path == "/v1/responses/resp_1/cancel"));
+    }
 }
 
 #[tokio::test]

@@ -106,6 +106,30 @@ async fn a_stream_may_end_without_saying_so_when_its_answer_has() {
 }
 
 #[tokio::test]
+async fn an_answer_that_ended_for_an_unknown_reason_is_none() {
+    let ended = |reason: &str| json!({"choices": [{"delta": {"content": "Thr"}, "finish_reason": reason}]});
+    for (reason, kind, said) in [
+        ("abort", ModelErrorKind::Failed, "abort"),
+        ("function_call_filter: MALFORMED_FUNCTION_CALL", ModelErrorKind::Failed, "MALFORMED_FUNCTION_CALL"),
+        ("insufficient_system_resource", ModelErrorKind::Server, "insufficient_system_resource"),
+        ("model_length", ModelErrorKind::Incomplete, "model_length"),
+        ("content_filter", ModelErrorKind::Incomplete, "content_filter"),
+        ("null", ModelErrorKind::Cut, "cut off"),
+        ("", ModelErrorKind::Cut, "cut off"),
+    ] {
+        for body in [stream(&[ended(reason)], "data: [DONE]\n\n"), stream(&[ended(reason)], "")] {
+            let (found, message) = error_of(&OpenAIChat::at(&replying(body).await), question()).await;
+            assert_eq!(found, kind, "{reason}: {message}");
+            assert!(message.contains(said), "{message}");
+        }
+    }
+    for reason in ["stop", "STOP", "eos", "eos_token", "end_turn", "tool_calls", "function_call"] {
+        let server = replying(stream(&[ended(reason), ended("")], "data: [DONE]\n\n")).await;
+        assert_eq!(turn_of(&OpenAIChat::at(&server), question()).await.text, "ThrThr", "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_is_named_and_files_by_address_are_refused() {
     let server = replying(Reply::text(["{}"])).await;
     let mut request = question();

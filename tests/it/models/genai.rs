@@ -21,14 +21,7 @@ impl Client for GenaiModel {
     const REQUIRED_ONE: &str = "";
 
     fn at(server: &ScriptedOpenAi) -> Self {
-        let url = format!("{}/", server.base_url());
-        let resolver = ServiceTargetResolver::from_resolver_fn(move |target: ServiceTarget| {
-            let endpoint = Endpoint::from_owned(url.as_str());
-            let model = ModelIden::new(AdapterKind::OpenAI, target.model.model_name);
-            Ok(ServiceTarget { endpoint, auth: AuthData::from_single(KEY), model })
-        });
-        let client = GenaiClient::builder().with_service_target_resolver(resolver).build().unwrap();
-        Self::new("gpt-5-mini").client(client)
+        named("gpt-5-mini", server)
     }
     fn streaming(self, _: bool) -> Self {
         self
@@ -72,6 +65,18 @@ impl Client for GenaiModel {
     fn latest(body: &Value) -> &Value {
         &list(&body["messages"]).last().unwrap()["content"]
     }
+}
+
+/// The model of this name, at a server that speaks as `OpenAI` does.
+fn named(model: &str, server: &ScriptedOpenAi) -> GenaiModel {
+    let url = format!("{}/", server.base_url());
+    let resolver = ServiceTargetResolver::from_resolver_fn(move |target: ServiceTarget| {
+        let endpoint = Endpoint::from_owned(url.as_str());
+        let model = ModelIden::new(AdapterKind::OpenAI, target.model.model_name);
+        Ok(ServiceTarget { endpoint, auth: AuthData::from_single(KEY), model })
+    });
+    let client = GenaiClient::builder().with_service_target_resolver(resolver).build().unwrap();
+    GenaiModel::new(model).client(client)
 }
 
 #[tokio::test]
@@ -122,6 +127,40 @@ async fn an_answer_that_is_none_is_never_done() {
         let kind = error_of(&GenaiModel::at(&server), question()).await.0;
         assert!(matches!(kind, ModelErrorKind::Protocol | ModelErrorKind::Cut), "{body}: {kind:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_ended_for_an_unknown_reason_is_none() {
+    let chunk = |reason: &str| json!({"choices": [{"delta": {"content": ""}, "finish_reason": reason}]});
+    let ended =
+        |reason: &str| Reply::http(200, "text/event-stream", format!("data: {}\n\ndata: [DONE]\n\n", chunk(reason)));
+    for (reason, kind) in [
+        ("MALFORMED_FUNCTION_CALL", ModelErrorKind::Failed),
+        ("error", ModelErrorKind::Failed),
+        ("guardrail_intervened", ModelErrorKind::Incomplete),
+        ("length", ModelErrorKind::Incomplete),
+    ] {
+        let (found, message) = error_of(&GenaiModel::at(&replying(ended(reason)).await), question()).await;
+        assert_eq!(found, kind, "{reason}: {message}");
+    }
+    for reason in ["stop", "TOOL_CALL", "eos", ""] {
+        turn_of(&GenaiModel::at(&replying(ended(reason)).await), question()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_model_of_anthropic_is_told_of_no_bounds_in_a_strict_schema() {
+    let server = replying(Reply::text(["Three."])).await;
+    let mut request = sum();
+    request.tools[0].parameters["properties"]["a"]["minimum"] = 0.into();
+
+    turn_of(&named("claude-sonnet-4-5", &server), request.clone()).await;
+    turn_of(&named("gpt-5-mini", &server), request).await;
+
+    let least = |n: usize| {
+        server.requests()[n].body["tools"][0]["function"]["parameters"]["properties"]["a"]["minimum"].clone()
+    };
+    assert_eq!([least(0), least(1)], [Value::Null, json!(0)]);
 }
 
 #[test]

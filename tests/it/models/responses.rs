@@ -56,6 +56,30 @@ async fn what_the_model_has_reasoned_goes_back_with_its_calls() {
     }
 }
 
+#[tokio::test]
+async fn a_name_that_the_model_has_made_up_goes_back_with_its_reasoning_as_one_that_the_provider_takes() {
+    let mut made_up = output(None);
+    made_up[1]["name"] = "functions.add".into();
+    let script = move |n, _: &Value| match n {
+        0 => Reply::events([json!({
+            "type": "response.completed", "response": response(&json!({}), Some(""), &json!({"output": made_up})),
+        })]),
+        _ => Reply::text(["Three."]),
+    };
+    let server = ScriptedOpenAi::start(script).await;
+    let model = OpenAIResponses::at(&server);
+
+    let turn = turn_of(&model, sum()).await;
+    turn_of(&model, next(&turn)).await;
+
+    assert_eq!(turn.tool_calls[0].name, "functions.add");
+    let item = &server.requests()[1].body["input"][3];
+    assert_eq!(
+        (&item["name"], &item["id"], &item["call_id"]),
+        (&json!("functions_add"), &json!("fc_1"), &json!("call_1"))
+    );
+}
+
 fn summed_up(text: &str) -> [Value; 2] {
     let (begun, piece) = ("response.reasoning_summary_part.added", "response.reasoning_summary_text.delta");
     [json!({"type": begun, "summary_index": 0}), json!({"type": piece, "delta": text})]

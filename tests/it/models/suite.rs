@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
 use greenroom::Usage;
-use greenroom::model::{Message, ModelErrorKind, ModelEvent, Role, ToolChoice};
+use greenroom::model::{Message, ModelErrorKind, ModelEvent, Role, ToolCall, ToolChoice};
 use serde_json::{Value, json};
 
 use super::{Client, KEY, QUESTION, error_of, hear, question, replying, soon, strict_form, sum, turn_of};
@@ -85,6 +85,23 @@ pub(super) async fn what_the_tools_have_said_goes_back_under_the_ids_of_their_ca
     assert_eq!(outputs, [["call_1", "3"], ["call_2", "7"]].map(|pair| pair.map(str::to_owned)));
 }
 
+pub(super) async fn a_name_that_the_model_has_made_up_goes_back_as_one_that_the_provider_takes<C: Client>() {
+    let server = replying(Reply::text(["Three."])).await;
+    let mut request = sum();
+    let (long, call) = ("ü".repeat(80), |id: &str, name: &str| ToolCall::new(id, name, "{}"));
+    let calls = vec![call("call_1", "functions.add"), call("call_2", &long), call("call_3", "multi tool/use")];
+    request.messages.push(Message::calls("", calls));
+    let ids = ["call_1", "call_2", "call_3"];
+    request.messages.extend(ids.map(|id| Message::tool_output(id, "unknown tool")));
+
+    turn_of(&C::at(&server), request).await;
+
+    let (calls, outputs) = C::tool_round(&server.requests()[0].body);
+    let names: Vec<_> = calls.iter().map(|[_, name, _]| name.as_str()).collect();
+    assert_eq!(names, ["functions_add", "_".repeat(64).as_str(), "multi_tool_use"]);
+    assert!(calls.iter().map(|[id, ..]| id).eq(ids) && outputs.iter().map(|[id, _]| id).eq(ids));
+}
+
 pub(super) async fn tools_are_offered_with_their_schemas<C: Client>() {
     let server = replying(Reply::text(["Three."])).await;
     let mut request = sum();
@@ -117,7 +134,7 @@ pub(super) async fn the_choice_of_tools_is_free_once_one_has_answered<C: Client>
     let model = C::at(&server).tool_choice(ToolChoice::Required).parallel_tool_calls(false);
     let mut request = sum();
     turn_of(&model, request.clone()).await;
-    let calls = vec![greenroom::model::ToolCall::new("call_1", "add", "{}")];
+    let calls = vec![ToolCall::new("call_1", "add", "{}")];
     request.messages.extend([Message::calls("", calls), Message::tool_output("call_1", "3")]);
     turn_of(&model, request).await;
     turn_of(&model, question()).await;
@@ -319,7 +336,7 @@ pub(super) async fn nothing_secret_is_in_an_error_or_a_debug_text<C: Client>() {
     let secrets = [KEY, QUESTION, "a-part-of-a-question", "4711", "an-argument", "hunter2-in-a-header"];
     let mut request = sum();
     let parts = json!([{"type": "text", "text": "a-part-of-a-question"}]);
-    let calls = vec![greenroom::model::ToolCall::new("call_1", "add", r#"{"a":"an-argument"}"#)];
+    let calls = vec![ToolCall::new("call_1", "add", r#"{"a":"an-argument"}"#)];
     let output = Message::tool_output("call_1", json!({"account": 4711}));
     request.messages.extend([Message::new(Role::User, parts), Message::calls("", calls), output]);
     let echo = format!(

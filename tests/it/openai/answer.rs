@@ -96,7 +96,7 @@ async fn an_answer_that_failed_is_an_error_with_the_providers_words() {
 
         assert_eq!(heard.0, ["Par"]);
         let (kind, message) = error_of(heard);
-        assert_eq!(kind, ModelErrorKind::Failed);
+        assert_eq!(kind, ModelErrorKind::Server);
         assert_eq!(message, "the provider says that the answer failed (server_error): it broke");
         assert_eq!(server.request_count(), 1);
     }
@@ -106,14 +106,14 @@ async fn an_answer_that_failed_is_an_error_with_the_providers_words() {
 
 #[tokio::test]
 async fn an_error_that_is_wrapped_like_a_refusal_is_understood_too() {
-    for data in [
-        json!({"type": "error", "error": {"message": "it broke"}}),
-        json!({"error": {"message": "it broke", "code": 500}}),
+    for (data, expected) in [
+        (json!({"type": "error", "error": {"message": "it broke"}}), ModelErrorKind::Failed),
+        (json!({"error": {"message": "it broke", "code": 500}}), ModelErrorKind::Server),
     ] {
         let (heard, _server) = hear_reply(Reply::http(200, "text/event-stream", format!("data: {data}\n\n"))).await;
 
         let (kind, message) = error_of(heard);
-        assert_eq!(kind, ModelErrorKind::Failed);
+        assert_eq!(kind, expected);
         assert!(message.ends_with("it broke"), "{message}");
     }
 }
@@ -133,7 +133,8 @@ async fn an_incomplete_answer_is_an_error_with_its_reason() {
 #[tokio::test]
 async fn a_whole_answer_that_is_not_completed_is_an_error() {
     let cases = [
-        (Reply::text(["P"]).then_failed("server_error", "it broke"), ModelErrorKind::Failed),
+        (Reply::text(["P"]).then_failed("server_error", "it broke"), ModelErrorKind::Server),
+        (Reply::text(["P"]).then_failed("invalid_prompt", "it broke"), ModelErrorKind::Failed),
         (Reply::text(["P"]).then_cancelled(), ModelErrorKind::Failed),
         (Reply::text(["P"]).then_cut(), ModelErrorKind::Cut),
         (Reply::http(200, "application/json", r#"{"status":"in_progress"}"#), ModelErrorKind::Protocol),

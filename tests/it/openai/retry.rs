@@ -60,14 +60,16 @@ async fn the_provider_is_not_asked_again_before_it_says_so() {
 async fn what_would_take_too_long_or_never_help_is_not_waited_for() {
     let refusal = || Reply::status(429, "busy", "later");
     let replies = [
-        refusal().header("retry-after", "3600"),
-        refusal().header("x-should-retry", "false"),
-        Reply::status(429, "insufficient_quota", "pay first"),
+        (refusal().header("retry-after", "3600"), ModelErrorKind::RateLimited),
+        (refusal().header("x-should-retry", "false"), ModelErrorKind::RateLimited),
+        (Reply::status(429, "insufficient_quota", "pay first"), ModelErrorKind::OutOfQuota),
+        (Reply::status(402, "x", "pay first"), ModelErrorKind::OutOfQuota),
     ];
-    for reply in replies {
+    for (reply, kind) in replies {
         let (heard, server) = hear_reply(reply).await;
 
-        assert_eq!(error_of(heard).0, ModelErrorKind::RateLimited);
+        assert_eq!(error_of(heard).0, kind);
+        assert_eq!(kind.is_retryable(), kind == ModelErrorKind::RateLimited);
         assert_eq!(server.request_count(), 1);
     }
 }

@@ -58,6 +58,18 @@ impl Life {
         self.settle(status, content, error).await
     }
 
+    /// Whether the run fails because of what it was answered, and not because it was not.
+    pub(super) fn fails_by_its_answer(&self, finish: &Finish) -> bool {
+        match finish {
+            Finish::Returned(Ok(content)) => content.size() > self.around.max_output,
+            Finish::Returned(Err(error)) => {
+                matches!(error.kind(), FailureKind::InvalidOutput | FailureKind::InvalidStep)
+            }
+            Finish::TooLarge => true,
+            Finish::Panicked(_) | Finish::Stopped(_) | Finish::TimedOut(_) | Finish::Waits(_) => false,
+        }
+    }
+
     /// Ends a run whose user code was not started: whatever the agent's policy, others can start it.
     pub(super) async fn end_unstarted(&mut self, stop: Stop) -> StoreResult<Ending> {
         match stop {
