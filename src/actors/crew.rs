@@ -144,8 +144,9 @@ impl Crew {
 /// Without a shutdown the actors end where they are, as they would if the process died.
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.hub.close();
+        // First: user code that fails because it is told nothing any more has been cut off.
         self.cut_off();
+        self.hub.close();
     }
 }
 
