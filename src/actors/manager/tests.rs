@@ -131,11 +131,15 @@ impl Scene {
     }
 
     async fn with(limits: ManagerLimits) -> Self {
+        Self::made(limits, |_| {}).await
+    }
+
+    async fn made(limits: ManagerLimits, change: impl FnOnce(&mut ActorOptions)) -> Self {
         let store = Gated::open().await;
         let hub = Arc::new(Hub::default());
         let tally: Arc<Tally> = Arc::default();
         let lease = LeaseHandle::begin(store.clone(), Duration::from_secs(3600)).await.unwrap().unwrap();
-        let actors = ActorOptions {
+        let mut actors = ActorOptions {
             agents: Arc::new(
                 agents(&tally).into_iter().map(|agent| (Arc::clone(&agent.name), Arc::new(agent))).collect(),
             ),
@@ -153,6 +157,7 @@ impl Scene {
             arbiters: 2,
             user_code: UserCode::Threads(2),
         };
+        change(&mut actors);
         let crew = Crew::start(CrewOptions { lease, actors }).await.unwrap();
         let scene = Self {
             store,
