@@ -131,11 +131,6 @@ impl LiveRuns {
             kept
         });
     }
-
-    pub(super) fn clear(&mut self) {
-        self.runs.clear();
-        self.at_work = Counts::default();
-    }
 }
 
 impl Deref for LiveRuns {
@@ -187,8 +182,5 @@ mod tests {
 
         live.retain(|run_id, _| run_id == ids[1]);
         assert_eq!(counts(&live), (1, 0, 1, 1));
-
-        live.clear();
-        assert_eq!(counts(&live), (0, 0, 0, 0));
     }
 }

@@ -224,8 +224,12 @@ impl Scene {
     }
 
     fn drain(&self, deadline: Duration) -> oneshot::Receiver<Drained> {
+        self.drain_within(deadline, Duration::from_secs(60))
+    }
+
+    fn drain_within(&self, deadline: Duration, patience: Duration) -> oneshot::Receiver<Drained> {
         let (reply, drained) = oneshot::channel();
-        self.crew.manager.do_send(Drain { deadline, patience: Duration::from_secs(60), reply });
+        self.crew.manager.do_send(Drain { deadline, patience, reply });
         drained
     }
 
