@@ -27,6 +27,7 @@ mod deaths;
 mod drains;
 mod floods;
 mod hints;
+mod leases;
 
 /// How many runs are live here.
 #[derive(Message)]
