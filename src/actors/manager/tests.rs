@@ -188,13 +188,13 @@ impl Scene {
     }
 
     fn submit_within(&self, insert: &InsertRun, timeout: Duration) -> Submitted {
+        self.submit_to(Room::Needed, insert, timeout)
+    }
+
+    fn submit_to(&self, room: Room, insert: &InsertRun, timeout: Duration) -> Submitted {
         let (reply, answer) = self.reply();
-        self.crew.manager.do_send(SubmitRun {
-            insert: insert.clone(),
-            room: Room::Needed,
-            deadline: Instant::now() + timeout,
-            reply,
-        });
+        let deadline = Instant::now() + timeout;
+        self.crew.manager.do_send(SubmitRun { insert: insert.clone(), room, deadline, reply });
         answer
     }
 
