@@ -15,8 +15,8 @@ use super::manager::{Agents, ManagerLimits, Reply};
 use super::run_actor::life::Surroundings;
 use crate::agent::{Agent, AgentError, Offspring};
 use crate::run::{FailureKind, NewRun, Run, RunId, RunOutput, SessionPolicy};
-use crate::store::StoreResult;
 use crate::store::protocol::InsertRun;
+use crate::store::{StoreError, StoreResult};
 use crate::telemetry::Span;
 
 /// How many children a run may have.
@@ -162,6 +162,8 @@ impl Children {
             }
             waiting.get_or_insert_with(|| Waiting::begin(self));
             match follower.until_end().await {
+                // The runtime ends, and the parent with it: it must not make anything of that before it is gone.
+                Err(StoreError::Closed) => std::future::pending().await,
                 Err(error) if !error.is_retryable() => return Err(error.into()),
                 Ok(()) | Err(_) => {}
             }

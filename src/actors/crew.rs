@@ -144,8 +144,9 @@ impl Crew {
 /// Without a shutdown the actors end where they are, as they would if the process died.
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.hub.close();
+        // First: user code that fails because it is told nothing any more has been cut off.
         self.cut_off();
+        self.hub.close();
     }
 }
 
@@ -184,7 +185,7 @@ fn run_system(
     #[cfg(feature = "metrics")]
     let meter = Meter::new(Arc::clone(&store), &options.agents, options.manager.poll_interval);
     #[cfg(feature = "webhooks")]
-    let courier_arbiter = start_courier(&options);
+    start_courier(&options);
     let manager = start_actors(options, node, threads, &main_arbiter.handle());
     // This thread has nothing else to do.
     let here = System::current().arbiter().clone();
@@ -199,8 +200,6 @@ fn run_system(
     if let Err(error) = runner.run() {
         tracing::error!(%error, "the system thread failed");
     }
-    #[cfg(feature = "webhooks")]
-    let run_arbiters = run_arbiters.into_iter().chain(courier_arbiter);
     for arbiter in run_arbiters.into_iter().chain([main_arbiter]) {
         arbiter.stop();
         arbiter.join().ok();
@@ -212,14 +211,15 @@ fn run_system(
 }
 
 /// Starts the courier where there is one, on a thread of its own: connections are made there, to whomever.
+///
+/// The thread ends with the system, and is not waited for: a name look-up that hangs would hold it. The courier itself is, by
+/// [`Crew::stop`].
 #[cfg(feature = "webhooks")]
-fn start_courier(options: &ActorOptions) -> Option<Arbiter> {
-    let post = Arc::clone(options.post.as_ref()?);
+fn start_courier(options: &ActorOptions) {
+    let Some(post) = options.post.clone() else { return };
     let (store, hub) = (Arc::clone(&options.store), Arc::clone(&options.hub));
     let courier = Courier::new(store, hub, options.manager.poll_interval, post);
-    let arbiter = Arbiter::new();
-    arbiter.spawn(options.recall.heeded_by(courier));
-    Some(arbiter)
+    Arbiter::new().spawn(options.recall.heeded_by(courier));
 }
 
 /// Where runs are driven.

@@ -46,6 +46,8 @@ struct State {
 
 struct Followed {
     followers: broadcast::Sender<Told>,
+    /// How many there are. The channel's own count is behind: a follower gives up its place in here before it is dropped.
+    count: usize,
     /// The seq from which on some follower wants to be told; the largest number while none of them reads events.
     wanted_from: u64,
     /// The run has settled, and everybody was told.
@@ -54,7 +56,12 @@ struct Followed {
 
 impl Followed {
     fn new() -> Self {
-        Self { followers: broadcast::Sender::new(BEHIND), wanted_from: u64::MAX, ended: false }
+        Self { followers: broadcast::Sender::new(BEHIND), count: 0, wanted_from: u64::MAX, ended: false }
+    }
+
+    fn join(&mut self) -> broadcast::Receiver<Told> {
+        self.count += 1;
+        self.followers.subscribe()
     }
 
     /// An error of the channel says that the last follower has just gone.
@@ -127,9 +134,9 @@ impl Hub {
     pub(crate) fn follow(self: &Arc<Self>, run_id: RunId) -> Follower {
         let mut state = self.state();
         let told = if state.closed {
-            Followed::new().followers.subscribe()
+            Followed::new().join()
         } else {
-            state.followed.entry(run_id).or_insert_with(Followed::new).followers.subscribe()
+            state.followed.entry(run_id).or_insert_with(Followed::new).join()
         };
         self.bell.notify_one();
         Follower { told, run_id, hub: Arc::clone(self) }
@@ -290,8 +297,9 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         let mut state = self.hub.state();
-        // This follower still counts itself.
-        if state.followed.get(&self.run_id).is_some_and(|followed| followed.followers.receiver_count() <= 1) {
+        let Some(followed) = state.followed.get_mut(&self.run_id) else { return };
+        followed.count -= 1;
+        if followed.count == 0 {
             state.followed.remove(&self.run_id);
         }
     }
@@ -319,6 +327,20 @@ mod tests {
         hub.publish(run_id, batch(run_id, 1));
         assert_eq!(follower.next().await.unwrap()[0].seq, 1);
         drop(follower);
+        assert!(hub.state().followed.is_empty());
+    }
+
+    #[test]
+    fn followers_that_go_at_the_same_time_are_all_forgotten() {
+        let hub = Arc::new(Hub::default());
+        for _ in 0..10_000 {
+            let run_id = RunId::new();
+            let (one, other) = (hub.follow(run_id), hub.follow(run_id));
+            std::thread::scope(|scope| {
+                scope.spawn(|| drop(one));
+                drop(other);
+            });
+        }
         assert!(hub.state().followed.is_empty());
     }
 

@@ -33,7 +33,7 @@ pub(crate) mod hints;
 mod lease;
 mod live;
 pub(crate) mod resume;
-mod room;
+pub(crate) mod room;
 pub(crate) mod submit;
 #[cfg(test)]
 mod tests;

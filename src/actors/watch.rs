@@ -45,11 +45,13 @@ impl Watch {
             // Whoever begins to follow looks itself.
             let mut due = Instant::now() + self.poll_interval;
             while !self.hub.elsewhere(&Named::Any).is_empty() {
-                let asked = tokio::time::timeout_at(due, self.hub.asked()).await;
-                if asked.is_err() {
+                let mut which = tokio::time::timeout_at(due, self.hub.asked()).await.unwrap_or(Named::Any);
+                // Where somebody asks all the time, the time is never out by itself.
+                if Instant::now() >= due {
                     due = Instant::now() + self.poll_interval;
+                    which = Named::Any;
                 }
-                self.look(&asked.unwrap_or(Named::Any)).await;
+                self.look(&which).await;
                 tokio::time::sleep(PAUSE).await;
             }
         }

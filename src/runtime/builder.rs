@@ -17,6 +17,7 @@ use crate::actors::courier::{Recall, WebhookOptions, post::Post};
 use crate::actors::crew::{ActorOptions, Crew, CrewOptions, Retry, UserCode};
 use crate::actors::hub::Hub;
 use crate::actors::lease::LeaseHandle;
+use crate::actors::manager::room::begins_by_claims;
 use crate::actors::manager::{Agents, ManagerLimits};
 use crate::agent::AgentBuilder;
 use crate::error::Error;
@@ -253,6 +254,7 @@ impl RuntimeBuilder {
         self.check()?;
         telemetry::describe();
         let agents = Arc::new(registry(self.agents)?);
+        check_waiting(self.max_waiting, &agents)?;
         #[cfg(feature = "webhooks")]
         let post = post(self.webhooks, &agents)?;
         let limits = StoreLimits { intent_ttl: self.intent_ttl, max_intents: self.max_intents };
@@ -363,6 +365,18 @@ fn post(options: Option<WebhookOptions>, agents: &Agents) -> Result<Option<Arc<P
         (Some(options), _) => Post::new(options).map(|post| Some(Arc::new(post))).map_err(wrong),
         (None, Some(agent)) => Err(wrong(format!("is missing, and agent `{}` has a webhook", agent.name()))),
         (None, None) => Ok(None),
+    }
+}
+
+/// Where nothing may wait, no agent may have runs that always do.
+fn check_waiting(max_waiting: usize, agents: &Agents) -> Result<(), Error> {
+    match agents.values().find(|agent| max_waiting == 0 && begins_by_claims(agent)) {
+        Some(agent) => {
+            let problem =
+                format!("must be at least 1: each run of agent `{}` waits before it is taken up", agent.name());
+            Err(Error::Option { option: "max_waiting", problem })
+        }
+        None => Ok(()),
     }
 }
 

@@ -29,8 +29,8 @@ impl Runtime {
 
     async fn drained(&self, deadline: Duration) -> Option<Drained> {
         let (reply, drained) = oneshot::channel();
-        // Time for user code to stop, and for a database that is just coming back.
-        let patience = self.inner.limits.call_timeout * 2;
+        // Time for user code to stop, which is that of a cancel, and for a database that is just coming back.
+        let patience = self.inner.limits.cancel_timeout + self.inner.limits.call_timeout;
         self.inner.manager.do_send(Drain { deadline, patience, reply });
         drained.await.ok()
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use greenroom::{
     Agent, AgentError, Error, FailureKind, InvalidAgent, Metadata, NewRun, RetryPolicy, RunContext, RunId, RunQuery,
-    RunStatus, Runtime, ScriptedModel, ScriptedTurn, Store, StoreError,
+    RunStatus, Runtime, ScriptedModel, ScriptedTurn, SessionPolicy, Store, StoreError,
 };
 use serde_json::json;
 
-use crate::support::{Gate, LONG, gated, has_spoken, on_each_store, settled, start, text};
+use crate::support::{Gate, LONG, gated, has_spoken, idle, on_each_store, settled, start, text};
 
 mod content;
 mod keys;
@@ -127,6 +127,8 @@ async fn an_impossible_option_is_refused_by_its_name() {
     let builder = || Runtime::builder().store(Store::sqlite_in_memory());
     let cases = [
         ("max_running", builder().max_running(0)),
+        ("max_waiting", builder().agent(idle().sessions(SessionPolicy::InOrder)).max_waiting(0)),
+        ("max_waiting", builder().agent(idle().max_running_everywhere(1)).max_waiting(0)),
         ("max_calls", builder().max_calls(0)),
         ("agent_threads", builder().agent_threads(0)),
         ("poll_interval", builder().poll_interval(Duration::ZERO)),

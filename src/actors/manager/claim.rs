@@ -70,7 +70,7 @@ impl RunManager {
         let any_live = !self.live.is_empty();
         let looks = std::mem::take(&mut self.lost_answers) || self.ticks.is_multiple_of(TICKS_BETWEEN_LOOKS);
         // What other processes leave waiting counts as well, so the first tick looks too.
-        let (count, most) = (self.waiting > 0 || self.ticks == 1, self.limits.max_waiting);
+        let (count, most) = (self.waiting > 0 || self.ticks == 1, self.most_waiting());
         if looks || self.ticks == 1 {
             self.find_any_children(ctx);
         }

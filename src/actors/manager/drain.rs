@@ -107,8 +107,7 @@ impl RunManager {
             draining.fates.extend(self.live.keys().map(|&run_id| (run_id, Fate::Lost)));
             draining.answer();
         }
-        self.live.clear();
-        self.tell_stopped();
+        // They stay among the live ones: they are at work, and can be cancelled, abandoned, and waited for once more.
     }
 
     /// Answers whoever waits for the shutdown, when nothing is live any more and nothing can come to life: the store has

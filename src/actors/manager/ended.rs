@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::RunManager;
 use super::cancel::{self, CancelAnswer};
@@ -18,7 +19,8 @@ impl Handler<RunEnded> for RunManager {
     type Result = ();
 
     fn handle(&mut self, RunEnded { run_id, ending }: RunEnded, ctx: &mut Self::Context) {
-        let ending = match (ending, self.node) {
+        let owner = self.node.filter(|_| self.live.contains_key(&run_id));
+        let ending = match (ending, owner) {
             (Some(Ending::Unstored(StoreError::Closed)), _) => Ending::Fenced,
             // It belongs to a lease that was lost: whoever takes it over settles it.
             (Some(Ending::Unstored(_)) | None, None) => Ending::Fenced,
@@ -103,14 +105,17 @@ impl RunManager {
 
     /// Settles a run of which nobody knows any more what became of it, as soon as the store lets it. Until then it keeps
     /// its place among the live ones.
-    fn bury(&self, node: NodeId, run_id: RunId, why: String, ctx: &Context<Self>) {
+    fn bury(&mut self, node: NodeId, run_id: RunId, why: String, ctx: &Context<Self>) {
+        let Some(live) = self.live.get_mut(run_id) else { return };
         tracing::error!(run.id = %run_id, "the run is settled as an internal error: {why}");
+        let dead = Dead { node, run_id, attempt: live.attempt, why };
         let around = Arc::clone(&self.around);
         let pause = self.limits.poll_interval;
         let manager = ctx.address();
-        actix::spawn(async move {
+        // Ends with its place among the live ones, which is taken from it when the lease is lost.
+        live.burial = Some(AbortOnDropHandle::new(actix::spawn(async move {
             let ending = loop {
-                match settle_dead(&around, node, run_id, &why).await {
+                match settle_dead(&around, &dead).await {
                     Ok(ending) => break ending,
                     Err(StoreError::Closed) => break Ending::Fenced,
                     Err(error) => tracing::warn!(run.id = %run_id, %error, "the run could not be settled yet"),
@@ -118,21 +123,30 @@ impl RunManager {
                 tokio::time::sleep(pause).await;
             };
             manager.do_send(Buried { node, ended: RunEnded { run_id, ending: Some(ending) } });
-        });
+        })));
     }
+}
+
+/// An attempt without an actor, and why it is settled as `ERROR`.
+struct Dead {
+    node: NodeId,
+    run_id: RunId,
+    attempt: u32,
+    why: String,
 }
 
 /// Settles the run as `ERROR` at the place where its log stands. A write of its actor may still be on its way: it comes
 /// first, since a run's writes keep their order, so this one is tried again at the new place.
-async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId, why: &str) -> StoreResult<Ending> {
+async fn settle_dead(around: &Surroundings, dead: &Dead) -> StoreResult<Ending> {
+    let Dead { node, run_id, attempt, ref why } = *dead;
     let error = RunFailure::new(FailureKind::Internal, why);
     loop {
         let Some(row) = around.store.facts(run_id).await? else { return Ok(Ending::Fenced) };
         if row.status.is_terminal() {
             return Ok(Ending::Settled(row.status));
         }
-        // Another attempt's row must not be settled by whoever reads its number there.
-        if row.node != Some(node) {
+        // Another attempt is not dead.
+        if (row.node, row.attempt) != (Some(node), attempt) {
             return Ok(Ending::Fenced);
         }
         let metrics = Metrics::default();
@@ -146,7 +160,7 @@ async fn settle_dead(around: &Surroundings, node: NodeId, run_id: RunId, why: &s
         };
         let advance = Advance {
             run_id,
-            attempt: row.attempt,
+            attempt,
             first_seq: row.next_seq,
             events: vec![event],
             steps: Vec::new(),

@@ -5,6 +5,7 @@ use actix::prelude::*;
 use super::RunManager;
 use crate::actors::lease::LeaseNews;
 use crate::actors::run_actor::Stop;
+use crate::actors::run_actor::ending::Ending;
 use crate::run::RunId;
 use crate::store::protocol::Takeover;
 
@@ -19,6 +20,7 @@ impl Handler<LeaseNews> for RunManager {
                 }
                 self.stopping = Some(stopped);
                 self.tell_stopped();
+                self.finish_draining();
             }
             LeaseNews::Begun { node } => {
                 self.node = Some(node);
@@ -38,12 +40,20 @@ impl RunManager {
         let mut replies = Vec::new();
         self.live.retain(|run_id, live| {
             replies.extend(live.cancels.drain(..).map(|reply| (run_id, reply)));
-            let actor = live.actor.as_ref().filter(|actor| actor.connected());
+            let actor = live.actor.as_ref().filter(|actor| live.burial.is_none() && actor.connected());
+            // It would belong to the lost lease as well.
+            live.next = None;
             if let Some(actor) = actor {
                 actor.do_send(Stop::Abandon);
+                return true;
             }
-            // What has no actor that could end is forgotten at once: a place that was kept, and what is being buried.
-            actor.is_some()
+            // What has no actor that could end is forgotten at once: a place that was kept, and what is being buried, which
+            // writes nothing any more.
+            self.around.hub.leave(run_id);
+            if let Some(draining) = self.draining.as_mut().filter(|_| live.burial.is_some()) {
+                draining.count(run_id, &Ending::Fenced);
+            }
+            false
         });
         for (run_id, waiting) in self.early_cancels.drain() {
             replies.extend(waiting.into_iter().map(|reply| (run_id, reply)));

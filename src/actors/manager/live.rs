@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use actix::Addr;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::cancel::CancelReply;
 use crate::actors::run_actor::RunActor;
@@ -20,6 +21,8 @@ pub(super) struct LiveRun {
     pub(super) actor: Option<Addr<RunActor>>,
     /// The attempt that the actor plays.
     pub(super) attempt: u32,
+    /// The actor is dead, and the run is being settled without it.
+    pub(super) burial: Option<AbortOnDropHandle<()>>,
     /// A later attempt that is this node's as well, taken up before the actor was heard to be gone.
     pub(super) next: Option<TakenRun>,
     /// Somebody wants it cancelled; those who wait for the answer are in `cancels`.
@@ -36,6 +39,7 @@ impl LiveRun {
             user_id,
             actor: None,
             attempt: 0,
+            burial: None,
             next: None,
             cancel_wanted: false,
             cancels: Vec::new(),
@@ -131,11 +135,6 @@ impl LiveRuns {
             kept
         });
     }
-
-    pub(super) fn clear(&mut self) {
-        self.runs.clear();
-        self.at_work = Counts::default();
-    }
 }
 
 impl Deref for LiveRuns {
@@ -187,8 +186,5 @@ mod tests {
 
         live.retain(|run_id, _| run_id == ids[1]);
         assert_eq!(counts(&live), (1, 0, 1, 1));
-
-        live.clear();
-        assert_eq!(counts(&live), (0, 0, 0, 0));
     }
 }

@@ -8,6 +8,12 @@ use crate::agent::Agent;
 use crate::run::{RunId, SessionPolicy};
 use crate::store::{AgentRoom, Claim, NodeId};
 
+/// Whether a run of `agent` has to wait until a claim takes it up, even when there is room: how many there are elsewhere, and
+/// what its session does, is only known by one.
+pub(crate) fn begins_by_claims(agent: &Agent) -> bool {
+    agent.sessions == SessionPolicy::InOrder || agent.max_running_everywhere.is_some()
+}
+
 impl RunManager {
     /// The room for runs of any agent.
     pub(super) fn room(&self) -> usize {
@@ -16,9 +22,22 @@ impl RunManager {
 
     /// Whether a new run of `agent` can be this node's at once: there is room, and it need not wait for its session.
     pub(super) fn can_begin(&self, agent: &Agent) -> bool {
-        // How many there are elsewhere is only known by a claim.
-        let is_alone = agent.sessions != SessionPolicy::InOrder && agent.max_running_everywhere.is_none();
-        is_alone && self.has_room(agent)
+        !begins_by_claims(agent) && self.has_room(agent)
+    }
+
+    /// How many new runs of `agent` there is room for once what is about to be claimed has turned out to be nothing: until
+    /// then they wait, and not for room.
+    pub(super) fn room_besides_claims(&self, agent: &Agent) -> usize {
+        if self.node.is_none() || begins_by_claims(agent) {
+            return 0;
+        }
+        let room = self.limits.max_running.saturating_sub(self.live.at_work());
+        agent.max_running.map_or(room, |most| room.min(most.saturating_sub(self.live.at_work_of(&agent.name))))
+    }
+
+    /// The most runs that may wait, whoever has submitted them and for whatever reason.
+    pub(super) const fn most_waiting(&self) -> usize {
+        self.limits.max_waiting.saturating_mul(2).saturating_add(self.limits.max_running)
     }
 
     /// Whether there is room here for one more run of `agent`.

@@ -75,17 +75,19 @@ impl Handler<SubmitRun> for RunManager {
             return reply.send(Err(SubmitRefusal::ShuttingDown));
         }
         let run_id = insert.run.output.run_id;
+        let startable = self.draining.is_none() && !insert.delayed && !self.live.contains_key(&run_id);
+        let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|_| startable);
         // Runs that wait already come first, by priority and age.
-        let place = self.draining.is_none() && !insert.delayed && !self.behind && !self.live.contains_key(&run_id);
-        let agent = self.agents.get(insert.run.output.agent.as_str()).filter(|agent| place && self.can_begin(agent));
+        let at_once = agent.filter(|agent| !self.behind && self.can_begin(agent));
         let (reserved, live) =
-            self.node.zip(agent.map(|agent| LiveRun::of(agent, insert.run.output.user_id.clone()))).unzip();
+            self.node.zip(at_once.map(|agent| LiveRun::of(agent, insert.run.output.user_id.clone()))).unzip();
         let most = match room {
             Room::Needed => self.limits.max_waiting,
             Room::OfChildren => self.limits.max_waiting.saturating_mul(2),
             Room::NotNeeded => usize::MAX,
         };
-        if reserved.is_none() && self.waiting + self.arriving.len() >= most {
+        let besides = agent.map_or(0, |agent| self.room_besides_claims(agent));
+        if reserved.is_none() && self.waiting + self.arriving.len() >= most.saturating_add(besides) {
             return reply.send(Err(SubmitRefusal::Full(most, Box::new(insert))));
         }
         insert.node = reserved;

@@ -27,6 +27,7 @@ mod deaths;
 mod drains;
 mod floods;
 mod hints;
+mod leases;
 
 /// How many runs are live here.
 #[derive(Message)]
@@ -131,11 +132,15 @@ impl Scene {
     }
 
     async fn with(limits: ManagerLimits) -> Self {
+        Self::made(limits, |_| {}).await
+    }
+
+    async fn made(limits: ManagerLimits, change: impl FnOnce(&mut ActorOptions)) -> Self {
         let store = Gated::open().await;
         let hub = Arc::new(Hub::default());
         let tally: Arc<Tally> = Arc::default();
         let lease = LeaseHandle::begin(store.clone(), Duration::from_secs(3600)).await.unwrap().unwrap();
-        let actors = ActorOptions {
+        let mut actors = ActorOptions {
             agents: Arc::new(
                 agents(&tally).into_iter().map(|agent| (Arc::clone(&agent.name), Arc::new(agent))).collect(),
             ),
@@ -153,6 +158,7 @@ impl Scene {
             arbiters: 2,
             user_code: UserCode::Threads(2),
         };
+        change(&mut actors);
         let crew = Crew::start(CrewOptions { lease, actors }).await.unwrap();
         let scene = Self {
             store,
@@ -182,13 +188,13 @@ impl Scene {
     }
 
     fn submit_within(&self, insert: &InsertRun, timeout: Duration) -> Submitted {
+        self.submit_to(Room::Needed, insert, timeout)
+    }
+
+    fn submit_to(&self, room: Room, insert: &InsertRun, timeout: Duration) -> Submitted {
         let (reply, answer) = self.reply();
-        self.crew.manager.do_send(SubmitRun {
-            insert: insert.clone(),
-            room: Room::Needed,
-            deadline: Instant::now() + timeout,
-            reply,
-        });
+        let deadline = Instant::now() + timeout;
+        self.crew.manager.do_send(SubmitRun { insert: insert.clone(), room, deadline, reply });
         answer
     }
 
@@ -227,8 +233,12 @@ impl Scene {
     }
 
     fn drain(&self, deadline: Duration) -> oneshot::Receiver<Drained> {
+        self.drain_within(deadline, Duration::from_secs(60))
+    }
+
+    fn drain_within(&self, deadline: Duration, patience: Duration) -> oneshot::Receiver<Drained> {
         let (reply, drained) = oneshot::channel();
-        self.crew.manager.do_send(Drain { deadline, patience: Duration::from_secs(60), reply });
+        self.crew.manager.do_send(Drain { deadline, patience, reply });
         drained
     }
 

@@ -1,5 +1,6 @@
 //! Through the actor's address, on SQLite in memory.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use super::{Die, RunActor, RunEnded, Stop, StopSignal};
 use crate::actors::hub::Hub;
 use crate::actors::persister::{Persister, Retry, Writer};
 use crate::actors::testing::{Gated, Tally, agents, only, run_of, soon};
-use crate::agent::{Agent, Childless};
+use crate::agent::{Agent, AgentError, Childless, RunContext};
 use crate::run::{Run, RunEventKind, RunId, RunStatus};
 use crate::store::conformance::samples::{self, step};
 use crate::store::protocol::{Change, InsertRun, Inserted, Write};
 use crate::store::{Claim, NodeId, TakenRun};
 
+mod children;
 mod steps;
 
 /// Threads of its own, as in a runtime: on the test's thread, code that is stopped at once would never begin.
@@ -261,6 +263,24 @@ async fn a_run_that_another_attempt_has_stops_its_code_and_writes_nothing() {
     assert_eq!((facts.status, facts.attempt, facts.next_seq), (RunStatus::Pending, 2, 2));
     // Its code is gone.
     scene.tally.present(0).await;
+}
+
+#[actix::test]
+async fn code_that_fails_when_everything_is_cut_off_has_not_failed() {
+    for panics in [false, true] {
+        let mut scene = Scene::of("failing").await;
+        scene.around.cut_off.store(true, Ordering::Release);
+        let agent = Agent::builder("failing").code(move |_: RunContext| async move {
+            assert!(!panics, "told nothing any more");
+            Err::<(), _>(AgentError::new("told nothing any more"))
+        });
+
+        scene.play_as(agent.build().unwrap(), scene.taken(), None);
+
+        let ending = scene.ending().await;
+        assert!(matches!(ending, Some(Ending::Fenced)), "{ending:?}");
+        assert_eq!((scene.stored().await.output.status, scene.log().await), (RunStatus::Running, vec!["started"]));
+    }
 }
 
 #[actix::test]

@@ -19,6 +19,9 @@ use crate::store::{
     StoreResult, TakenRun,
 };
 
+#[cfg(feature = "webhooks")]
+mod outbox;
+
 /// What a batch consisted of: each write's run, and a word for what it was.
 pub(crate) type Seen = Vec<(RunId, &'static str)>;
 
@@ -38,6 +41,8 @@ pub(crate) struct Gated {
     /// Claims that failed and are still on their way.
     late_claims: Mutex<Vec<Claim>>,
     own_looks: watch::Sender<usize>,
+    #[cfg(feature = "webhooks")]
+    outbox: outbox::GatedOutbox,
     faults: Mutex<Faults>,
 }
 
@@ -70,6 +75,8 @@ impl Gated {
         let limits = StoreLimits { intent_ttl: Duration::from_secs(3600), max_intents: 1000 };
         let inner = Store::sqlite_in_memory().open(limits).await.unwrap();
         Arc::new(Self {
+            #[cfg(feature = "webhooks")]
+            outbox: outbox::GatedOutbox::of(Arc::clone(&inner)),
             inner,
             batches: watch::Sender::default(),
             held: watch::Sender::default(),
@@ -81,6 +88,12 @@ impl Gated {
             own_looks: watch::Sender::default(),
             faults: Mutex::default(),
         })
+    }
+
+    /// A name look-up of the courier hangs until the other end is dropped; returns when it does.
+    #[cfg(feature = "webhooks")]
+    pub(crate) async fn hang_a_look_up(&self, at: std::sync::mpsc::Receiver<()>) {
+        soon(self.outbox.hang(at)).await;
     }
 
     /// The store without its gate.
@@ -359,7 +372,7 @@ impl RunStore for Gated {
 
     #[cfg(feature = "webhooks")]
     fn outbox(&self) -> &dyn Outbox {
-        self.inner.outbox()
+        &self.outbox
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

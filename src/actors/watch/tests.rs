@@ -101,6 +101,26 @@ async fn without_hints_a_run_is_looked_at_in_each_poll_interval() {
     assert_eq!(seen, [1, 2]);
 }
 
+#[tokio::test]
+async fn hints_that_never_end_keep_nobody_from_the_look_in_each_poll_interval() {
+    let mut scene = Scene::new(Duration::from_millis(20)).await;
+    let mut follower = scene.follow();
+    assert_eq!(seqs(&soon(follower.next_from(0)).await.unwrap()), [0]);
+    let (hub, other) = (Arc::clone(&scene.hub), RunId::new());
+    let _followed = hub.follow(other);
+    let asking = tokio::spawn(async move {
+        loop {
+            hub.ask(&Named::These([other].into()));
+            tokio::task::yield_now().await;
+        }
+    });
+    scene.advance(Change::Append).await;
+
+    assert_eq!(seqs(&soon(follower.next_from(1)).await.unwrap()), [1]);
+
+    asking.abort();
+}
+
 /// What was committed before it said from where it wants to be told may have been looked at for others, and not read.
 #[tokio::test]
 async fn whoever_begins_to_read_is_told_at_once_what_it_has_missed() {

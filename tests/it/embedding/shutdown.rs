@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use greenroom::{CrashPolicy, Error, FailureKind, NewRun, RunId, RunStatus, Runtime, Store};
+use greenroom::{Agent, CrashPolicy, Error, FailureKind, NewRun, RunContext, RunId, RunStatus, Runtime, Store};
 
 use crate::support::{Gate, LONG, gated, log, names, soon, start, submit_all};
 
@@ -68,6 +68,33 @@ async fn what_does_not_finish_is_handed_back_and_taken_up_by_the_next_start() {
         again += starts.len() - 1;
     }
     assert_eq!(again, 2, "those that were handed back were started again");
+}
+
+#[tokio::test]
+async fn code_that_takes_longer_to_clean_up_than_calls_may_take_is_waited_for() {
+    let call_timeout = Duration::from_millis(400);
+    let gate = Gate::new();
+    let agent = Agent::builder("tidy").on_crash(CrashPolicy::Restart).code({
+        let gate = gate.clone();
+        move |cx: RunContext| {
+            let gate = gate.clone();
+            async move {
+                assert!(!cx.is_cancelled(), "who asks is told");
+                gate.arrive();
+                cx.cancelled().await;
+                tokio::time::sleep(call_timeout * 3).await;
+                Ok(())
+            }
+        }
+    });
+    let builder = Runtime::builder().store(Store::sqlite_in_memory()).agent(agent);
+    let runtime = builder.call_timeout(call_timeout).cancel_grace(LONG).start().await.unwrap();
+    runtime.submit(NewRun::new("tidy", "hi")).await.unwrap();
+    gate.arrivals(1).await;
+
+    let drained = soon(runtime.shutdown(Duration::ZERO)).await;
+
+    assert_eq!((drained.settled, drained.handed_back, drained.lost), (0, 1, 0));
 }
 
 #[tokio::test]

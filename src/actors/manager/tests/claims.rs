@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::{Bring, LIMITS, Scene, answer};
 use crate::actors::manager::ManagerLimits;
 use crate::actors::manager::claim::Seen;
-use crate::actors::manager::submit::SubmitRefusal;
+use crate::actors::manager::hints::Hinted;
+use crate::actors::manager::submit::{Room, SubmitRefusal};
 use crate::actors::testing::run_of;
 use crate::run::RunStatus;
 use crate::store::conformance::samples::{self, id};
+use crate::store::hints::Named;
 use crate::store::protocol::InsertRun;
 
 fn asked(agent: &str, input: &str, priority: i16) -> InsertRun {
@@ -77,7 +79,9 @@ async fn the_most_urgent_and_then_the_oldest_run_starts_first() {
 
 #[tokio::test]
 async fn no_more_runs_wait_than_may_wait() {
-    let scene = Scene::with(ManagerLimits { max_running: 1, max_waiting: 3, ..LIMITS }).await;
+    // Without polls: a count that is under way while the runs come would not have seen them.
+    let never = Duration::from_secs(3600);
+    let scene = Scene::with(ManagerLimits { max_running: 1, max_waiting: 3, poll_interval: never, ..LIMITS }).await;
     scene.running("endless", 1).await;
     scene.store.hold_all();
 
@@ -95,6 +99,47 @@ async fn no_more_runs_wait_than_may_wait() {
     assert_eq!(accepted, 3);
     let late = answer(scene.submit(&run_of("instant"))).await;
     assert!(matches!(late, Err(SubmitRefusal::Full(3, _))), "{late:?}");
+}
+
+#[tokio::test]
+async fn where_nothing_may_wait_a_claim_under_way_refuses_nothing_that_there_is_room_for() {
+    let never = Duration::from_secs(3600);
+    let limits = ManagerLimits { max_running: 2, max_waiting: 0, poll_interval: never, ..LIMITS };
+    let scene = Scene::with(limits).await;
+    let claims = scene.store.claim_count();
+    scene.store.hold_claims(true);
+    scene.crew.manager.do_send(Hinted { work: true, cancels: Named::default() });
+    scene.store.claims_have_come(claims + 1).await;
+
+    let runs = [run_of("instant"), run_of("instant"), run_of("instant")];
+    let [first, second, third] = runs.each_ref().map(|run| scene.submit(run));
+    for accepted in [first, second] {
+        assert_eq!(answer(accepted).await.unwrap().output.status, RunStatus::Pending);
+    }
+    let refused = answer(third).await;
+    assert!(matches!(refused, Err(SubmitRefusal::Full(0, _))), "{refused:?}");
+    scene.store.hold_claims(false);
+
+    for run in &runs[..2] {
+        assert_eq!(scene.settled(id(run)).await.output.status, RunStatus::Completed);
+    }
+}
+
+#[tokio::test]
+async fn children_that_wait_are_counted_past_the_number_that_others_may_wait_in() {
+    let scene = Scene::with(ManagerLimits { max_running: 1, max_waiting: 1, ..LIMITS }).await;
+    scene.running("endless", 1).await;
+    let child = || scene.submit_to(Room::OfChildren, &run_of("instant"), scene.call_timeout);
+    for _ in 0..2 {
+        answer(child()).await.unwrap();
+    }
+    // By the second look, the count that followed upon the first has been taken in.
+    scene.store.looked().await;
+    scene.store.looked().await;
+
+    let refused = answer(child()).await;
+
+    assert!(matches!(refused, Err(SubmitRefusal::Full(2, _))), "{refused:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Actors that die.
 
-use super::{Kill, Scene, answer};
+use super::{Bring, Kill, Scene, answer};
 use crate::actors::manager::cancel::CancelAnswer;
 use crate::actors::testing::only;
 use crate::run::{FailureKind, RunStatus};
@@ -71,6 +71,20 @@ async fn a_dead_actor_is_buried_when_the_store_comes_back() {
     scene.crew.manager.do_send(Kill(run_id));
 
     assert_eq!(scene.settled(run_id).await.output.error.unwrap().kind, FailureKind::Internal);
+}
+
+#[tokio::test]
+async fn an_attempt_that_follows_a_dead_one_is_not_buried_with_it() {
+    let scene = Scene::without_polls().await;
+    let run_id = scene.running("gated", 1).await;
+    let next = scene.taken_up_again(run_id).await;
+    scene.crew.manager.do_send(Bring(next));
+
+    scene.crew.manager.do_send(Kill(run_id));
+    scene.tally.gate.send_replace(true);
+
+    let run = scene.settled(run_id).await;
+    assert_eq!((run.output.status, run.attempt), (RunStatus::Completed, 2));
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Bring, Scene, answer};
+use super::{Bring, LIMITS, Scene, answer};
+#[cfg(feature = "webhooks")]
+use crate::actors::courier::{WebhookOptions, post::Post};
 use crate::actors::manager::cancel::CancelAnswer;
 use crate::actors::manager::drain::Drained;
 use crate::actors::manager::submit::SubmitRefusal;
-use crate::actors::testing::{only, run_of};
+use crate::actors::testing::{only, run_of, soon};
 use crate::run::{FailureKind, RunStatus};
 use crate::store::conformance::samples::{self, id};
 
@@ -114,6 +116,41 @@ async fn a_submit_and_a_cancel_that_are_being_written_are_answered_before_the_en
     assert!(matches!(submitted.await.unwrap(), Ok(run) if run.output.status == RunStatus::Pending));
     assert_eq!(intent.await.unwrap().unwrap(), CancelAnswer::IntentStored);
     assert_eq!(answer(cancelled).await.unwrap(), CancelAnswer::Cancelled);
+}
+
+#[tokio::test]
+async fn what_a_shutdown_has_given_up_can_be_waited_for_once_more_and_cancelled() {
+    for cancels in [false, true] {
+        let scene = Scene::new().await;
+        let run_id = scene.running("deaf", 1).await;
+        let given_up = scene.drain_within(Duration::ZERO, Duration::ZERO);
+        assert_eq!(answer(given_up).await, Drained { lost: 1, ..Drained::default() });
+
+        let again = scene.drain(LONG);
+        let cancelled = cancels.then(|| scene.cancel(run_id));
+        assert_eq!(scene.all_taken_in().await, 1, "it is at work");
+        scene.tally.gate.send_replace(true);
+
+        // Its code was told to hand the run back before anybody wanted it cancelled.
+        assert_eq!(answer(again).await.lost, 0);
+        if let Some(cancelled) = cancelled {
+            assert_eq!(answer(cancelled).await.unwrap(), CancelAnswer::Cancelled);
+        }
+        let status = if cancels { RunStatus::Cancelled } else { RunStatus::Pending };
+        assert_eq!(scene.status(run_id).await, status);
+    }
+}
+
+#[cfg(feature = "webhooks")]
+#[tokio::test]
+async fn a_name_look_up_of_a_webhook_that_hangs_holds_up_no_shutdown() {
+    let options = WebhookOptions::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let post = Post::new(options).unwrap();
+    let mut scene = Scene::made(LIMITS, |options| options.post = Some(post.into())).await;
+    let (_hanging, at) = std::sync::mpsc::channel();
+    scene.store.hang_a_look_up(at).await;
+
+    soon(scene.crew.stop()).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! How a life ends: what is made durable of it, and what that comes to.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Life;
@@ -14,6 +15,11 @@ use crate::telemetry;
 impl Life {
     /// Makes durable how the run ends, or that it is to be tried again.
     pub(super) async fn end(&mut self, mut finish: Finish) -> StoreResult<Ending> {
+        // Whoever takes over what this process leaves decides what becomes of the run.
+        let failed = matches!(finish, Finish::Returned(Err(_)) | Finish::Panicked(_));
+        if failed && self.around.cut_off.load(Ordering::Acquire) {
+            return Ok(Ending::Fenced);
+        }
         if let Finish::Returned(Err(error)) = &finish
             && let Some(policy) = self.agent.retry.filter(|_| error.is_retryable())
         {
