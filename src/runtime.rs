@@ -47,6 +47,7 @@ mod session_state;
 mod shutdown;
 #[cfg(unix)]
 mod sigterm;
+mod start;
 mod submit;
 mod threads;
 mod user;

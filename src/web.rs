@@ -147,6 +147,7 @@ mod metrics;
 mod openapi;
 #[cfg(feature = "dashboard")]
 mod page;
+mod parameters;
 mod problem;
 mod resume;
 mod routes;

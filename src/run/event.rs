@@ -88,7 +88,7 @@ pub enum RunEventKind {
         /// What the model is told, a text.
         error: Content,
     },
-    /// An attempt failed, and another one follows; what it said is void.
+    /// An attempt failed, and another one follows. What it said is void, but for what that one remembers of it.
     RunRetrying {
         /// The attempt that failed.
         attempt: u32,

@@ -10,8 +10,9 @@ use crate::actors::manager::drain::{Drain, Drained};
 impl Runtime {
     /// Refuses new runs from now on, lets live ones finish for `deadline`, and hands back the rest, as
     /// [`shutdown`](Self::shutdown) does; but the store stays open, so that those who wait for a run, or follow it, are told
-    /// how it ended. To be followed by a shutdown, when they have been answered. It takes at most `deadline` and twice the
-    /// [call timeout](crate::RuntimeBuilder::call_timeout), 10 s by default.
+    /// how it ended. To be followed by a shutdown, when they have been answered. It takes at most `deadline`, the
+    /// [cancel grace](crate::RuntimeBuilder::cancel_grace) and twice the [call timeout](crate::RuntimeBuilder::call_timeout),
+    /// which is `deadline` and 15 s by default.
     ///
     /// # Cancel safety
     ///
@@ -46,15 +47,16 @@ impl Runtime {
     ///
     /// As long as there are live runs, up to `deadline`. What comes after that is over in a moment, as a rule; at most it takes:
     ///
-    /// - twice the [call timeout](crate::RuntimeBuilder::call_timeout), 10 s by default, in which user code stops and what has
-    ///   become of its runs is written. Runs that are not done by then count as [`lost`](Drained::lost): they are taken over as if
+    /// - the [cancel grace](crate::RuntimeBuilder::cancel_grace) and twice the
+    ///   [call timeout](crate::RuntimeBuilder::call_timeout), 15 s by default, in which user code stops and what has become of its
+    ///   runs is written. Runs that are not done by then count as [`lost`](Drained::lost): they are taken over as if
     ///   the process had died;
     /// - 1 s for webhooks that are under way;
     /// - when the database does not answer, a quarter of the [lease](crate::RuntimeBuilder::lease_ttl), 3.75 s by default, to end
     ///   the lease, and then as long as the statements that are under way may take: by the default options of a Postgres 17 s for
     ///   each, of which three may come one after the other.
     ///
-    /// So with a database that answers, `deadline` and 11 s are enough for the process before it is killed, such as by the
+    /// So with a database that answers, `deadline` and 16 s are enough for the process before it is killed, such as by the
     /// `terminationGracePeriodSeconds` of Kubernetes; what else it does before and after comes on top of that.
     ///
     /// # Cancel safety

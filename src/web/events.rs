@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 
 use super::access::Access;
-use super::body::EventsParameters;
+use super::parameters::EventsParameters;
 use super::problem::Problem;
 use super::sse::{CancelOnDrop, Feed};
 use super::{decode, header, site};

@@ -8,10 +8,9 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::access::Access;
-use super::body::{
-    CancelBody, CancelledBody, CountsBody, ListParameters, PageBody, RunBody, RunParameters, SubmitBody,
-};
+use super::body::{CancelBody, CancelledBody, CountsBody, PageBody, RunBody, SubmitBody};
 use super::decode::PathParts;
+use super::parameters::{ListParameters, RunParameters};
 use super::problem::Problem;
 use super::{decode, header};
 use crate::error::Error;

@@ -34,19 +34,17 @@ pub(super) async fn migrate(connector: &Connector, run: bool) -> StoreResult<()>
     }
     lock_and_make_schema(&mut conn, connector.schema()).await.map_err(failed)?;
     // The harness blocks its thread; diesel-async's own wrapper of it would panic on a single-threaded runtime.
-    tokio::task::spawn_blocking(move || run_harness(conn.into()))
-        .await
-        .map_err(|error| StoreError::Migration(error.to_string()))?
+    tokio::task::spawn_blocking(move || run_harness(conn.into())).await.map_err(|error| unmigrated(&error))?
 }
 
 type Blocking = AsyncConnectionWrapper<AsyncPgConnection>;
 
 fn run_harness(mut conn: Blocking) -> StoreResult<()> {
-    conn.run_pending_migrations(MIGRATIONS).map_err(unmigrated)?;
-    <Blocking as Connection>::TransactionManager::commit_transaction(&mut conn).map_err(|error| unmigrated(error.into()))
+    conn.run_pending_migrations(MIGRATIONS).map_err(|error| unmigrated(&*error))?;
+    <Blocking as Connection>::TransactionManager::commit_transaction(&mut conn).map_err(|error| unmigrated(&error))
 }
 
-fn unmigrated(error: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+fn unmigrated(error: &dyn std::error::Error) -> StoreError {
     StoreError::Migration(error.to_string())
 }
 
@@ -58,9 +56,8 @@ async fn check_done(conn: &mut AsyncPgConnection, schema: &str) -> StoreResult<(
     }
     let done = diesel::dsl::sql::<Array<Text>>("ARRAY(SELECT version::text FROM __diesel_schema_migrations)");
     let done: Vec<String> = diesel::select(done).get_result(conn).await.map_err(failed)?;
-    let known: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(unmigrated)?;
-    let is_done = |one: &Box<dyn Migration<Pg>>| done.contains(&one.name().version().to_string());
-    if known.iter().all(is_done) { Ok(()) } else { Err(pending()) }
+    let known: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(|error| unmigrated(&*error))?;
+    if known.iter().all(|one| done.contains(&one.name().version().to_string())) { Ok(()) } else { Err(pending()) }
 }
 
 fn pending() -> StoreError {

@@ -9,9 +9,9 @@ use utoipa::openapi::{Content, Required, ResponseBuilder, SchemaFormat};
 use super::parts::{body, header, in_header, in_path, in_path_as, in_query, json, operation, refused, text};
 use crate::run::{RunId, SessionId};
 use crate::web::body::{
-    AgentBody, AgentsBody, CancelBody, CancelledBody, CountsBody, EventsParameters, HealthBody, ListParameters,
-    PageBody, RunBody, RunParameters, SubmitBody,
+    AgentBody, AgentsBody, CancelBody, CancelledBody, CountsBody, HealthBody, PageBody, RunBody, SubmitBody,
 };
+use crate::web::parameters::{EventsParameters, ListParameters, RunParameters};
 use crate::web::problem::Kind;
 use crate::web::resume::{ContinueBody, ResumeBody};
 use crate::web::sessions::{SessionBody, SessionParameters};

@@ -6,10 +6,10 @@ use futures_util::future::join_all;
 
 use super::{client, fresh, open};
 use crate::run::{RunId, RunStatus};
-use crate::store::{NodeId, StoreError};
 use crate::store::conformance::samples::{self, id, owned, step, unowned};
 use crate::store::postgres::PostgresOptions;
 use crate::store::protocol::{CancelWritten, Change, Write};
+use crate::store::{NodeId, StoreError};
 use crate::test_postgres::fresh_database;
 
 #[tokio::test]

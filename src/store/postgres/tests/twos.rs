@@ -92,7 +92,8 @@ async fn of_submits_to_one_session_in_two_processes_one_is_accepted_and_none_wai
 async fn cancels_and_advances_of_the_same_runs_in_two_processes_do_not_wait_for_each_other_in_a_circle() {
     let database = fresh_database().await;
     // So many rows are found as they are in large tables: in the order in which they lie there.
-    let as_they_lie = "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET enable_indexscan = off'; END $$";
+    let as_they_lie =
+        "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET enable_indexscan = off'; END $$";
     super::client(&database).await.batch_execute(as_they_lie).await.unwrap();
     let one = open(PostgresOptions::new(database.url())).await.unwrap();
     let two = open(PostgresOptions::new(database.url())).await.unwrap();
