@@ -33,10 +33,11 @@ pub(super) struct Shared {
     settings: &'static str,
 }
 
-/// It refuses whatever a start-up message asks for beyond what every driver asks for.
-pub(super) static STRICT: Shared = Shared { pooler: OnceLock::new(), settings: "" };
+/// As strict as it can be: the session forgets everything after each transaction (`DISCARD ALL`), and whatever a start-up message
+/// asks for is refused beyond what every driver asks for.
+pub(super) static STRICT: Shared = Shared { pooler: OnceLock::new(), settings: "server_reset_query_always = 1\n" };
 
-/// It passes over the settings that a start-up message asks for.
+/// It passes over the settings that a start-up message asks for, and the session keeps what was prepared in it.
 pub(super) static INDULGENT: Shared =
     Shared { pooler: OnceLock::new(), settings: "ignore_startup_parameters = options\n" };
 
@@ -74,13 +75,11 @@ fn start(url: &str, more: &str) -> Result<Pooler, String> {
     Ok(Pooler { url: format!("postgres://postgres@127.0.0.1:{port}/postgres"), _supervisor: Mutex::new(supervisor) })
 }
 
-/// As strict as it can be: one session of the server for everybody, which forgets everything after each transaction
-/// (`DISCARD ALL`).
+/// One session of the server for everybody.
 fn settings(server_port: &str, port: u16) -> String {
     format!(
         "[databases]\n* = host=127.0.0.1 port={server_port} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
          listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 1\n\
-         server_reset_query_always = 1\n\
          max_client_conn = 2000\nmax_db_connections = 1\n"
     )
 }
