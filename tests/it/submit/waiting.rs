@@ -10,7 +10,7 @@ use greenroom::{
     Agent, CancelOutcome, Error, NewRun, RunContext, RunId, RunQuery, RunStatus, Runtime, ScriptedModel, Store,
 };
 
-use crate::support::{Gate, gated, on_each_store, settled, start, submit_all, text};
+use crate::support::{Gate, LONG, gated, on_each_store, settled, submit_all, text};
 
 on_each_store!(
     a_run_for_later_waits_until_its_time,
@@ -145,7 +145,8 @@ async fn a_cancel_that_is_not_answered_yet_counts_among_the_calls() {
 }
 
 async fn a_thousand_runs_of_one_session_at_once_all_settle(store: Store) {
-    let runtime = start(store, Agent::builder("echo").model(ScriptedModel::echo())).await;
+    let agent = Agent::builder("echo").model(ScriptedModel::echo());
+    let runtime = Runtime::builder().store(store).agent(agent).call_timeout(LONG).start().await.unwrap();
     let new = |number: usize| NewRun::new("echo", format!("number {number}")).session_id("busy");
 
     let runs = submit_all(&runtime, (0..1000).map(new)).await;
