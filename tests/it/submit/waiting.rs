@@ -77,6 +77,12 @@ async fn a_full_runtime_refuses_and_stores_nothing(store: Store) {
     let gate = Gate::new();
     let builder = Runtime::builder().store(store).agent(gated(&gate));
     let runtime = builder.max_running(1).max_waiting(2).poll_interval(HOUR).start().await.unwrap();
+    // At its start a runtime looks how many runs wait, and may count one that it takes up meanwhile. That is over when a first
+    // run is.
+    let before = runtime.submit(NewRun::new("gated", "before")).await.unwrap();
+    gate.arrivals(1).await;
+    gate.open(1);
+    settled(&before).await;
     let mut runs = vec![runtime.submit(NewRun::new("gated", "runs")).await.unwrap()];
     gate.arrivals(1).await;
 
@@ -88,7 +94,7 @@ async fn a_full_runtime_refuses_and_stores_nothing(store: Store) {
         let refusal = refusal.unwrap_err();
         assert!(matches!(refusal, Error::Full(2)) && refusal.is_retryable(), "{refusal:?}");
     }
-    assert_eq!(runtime.list(RunQuery::new()).await.unwrap().runs.len(), 3);
+    assert_eq!(runtime.list(RunQuery::new()).await.unwrap().runs.len(), 4);
     // What is there already needs no room.
     let known = accepted[0].as_ref().unwrap();
     let again = NewRun::new("gated", "waits").run_id(known.run_id());
