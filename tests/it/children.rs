@@ -14,7 +14,7 @@ use greenroom::{
 use serde_json::json;
 
 use crate::postgres::{Database, fresh_database};
-use crate::support::{DropGuard, Gate, LONG, gated, on_each_store, settled, soon, start, text};
+use crate::support::{DropGuard, Gate, LONG, expire_the_lease_of, gated, on_each_store, settled, soon, start, text};
 
 mod cascade;
 mod resumed;

@@ -13,6 +13,7 @@ use greenroom::{
 use tokio_postgres::NoTls;
 
 use crate::postgres::fresh_database;
+use crate::support::LONG;
 
 const RUNS: usize = 500;
 
@@ -31,7 +32,8 @@ async fn start(store: Store) -> Result<Runtime, greenroom::Error> {
         .store(store)
         .agent(endless("restart", CrashPolicy::Restart))
         .agent(endless("fail", CrashPolicy::Fail));
-    runtime.max_running(RUNS).start().await
+    // No lease ends, and no call is given up, because the machine is slow.
+    runtime.max_running(RUNS).lease_ttl(LONG * 10).call_timeout(LONG).start().await
 }
 
 fn store_at(place: &str) -> Store {

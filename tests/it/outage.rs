@@ -5,16 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use greenroom::{
-    Agent, AgentBuilder, AgentError, Error, NewRun, PostgresOptions, RunContext, RunEventKind, RunId, RunQuery,
-    RunStatus, Runtime, Store,
+    Agent, AgentBuilder, AgentError, Error, NewRun, RunContext, RunEventKind, RunId, RunQuery, RunStatus, Runtime,
+    RuntimeBuilder, Store,
 };
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls};
 
 use crate::postgres::{Server, fresh_database};
 
-/// What it is when left out.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Far less than the ten minutes for which a write is tried again.
 const SOON: Duration = Duration::from_secs(60);
 
 /// Speaks, waits for the gate, speaks again and returns; counts how often it was started.
@@ -44,10 +43,15 @@ impl Speaker {
     }
 }
 
-async fn start(url: &str, speaker: &Speaker) -> Runtime {
-    let options = PostgresOptions::new(url).connect_timeout(Duration::from_secs(1));
-    let runtime = Runtime::builder().store(Store::from(options)).agent(speaker.agent()).call_timeout(CALL_TIMEOUT);
-    runtime.poll_interval(Duration::from_millis(100)).start().await.unwrap()
+fn builder(url: &str, speaker: &Speaker) -> RuntimeBuilder {
+    let runtime = Runtime::builder().store(Store::postgres(url)).agent(speaker.agent());
+    // No outage here lasts as long as the lease.
+    runtime.lease_ttl(5 * SOON).poll_interval(Duration::from_millis(100))
+}
+
+/// Bounds a call whose answer does not wait for the end of an outage.
+async fn in_time<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, call).await.expect("it is answered in time")
 }
 
 async fn connect(url: &str) -> Client {
@@ -56,9 +60,20 @@ async fn connect(url: &str) -> Client {
     client
 }
 
+/// Submits a run until it is accepted.
+async fn insist(runtime: &Runtime) -> RunId {
+    let run_id = RunId::new();
+    let submits = async {
+        while let Err(error) = runtime.submit(NewRun::new("speaker", "speak").run_id(run_id)).await {
+            assert!(error.is_retryable(), "{error}");
+        }
+    };
+    in_time(submits).await;
+    run_id
+}
+
 async fn submit_many(runtime: &Runtime, n: usize) -> Vec<RunId> {
-    let submits = (0..n).map(|_| runtime.submit(NewRun::new("speaker", "speak")));
-    futures_util::future::join_all(submits).await.into_iter().map(|run| run.unwrap().run_id()).collect()
+    futures_util::future::join_all((0..n).map(|_| insist(runtime))).await
 }
 
 /// Each of these runs has completed once, and its log says so without a gap.
@@ -108,7 +123,7 @@ async fn all_running(runtime: &Runtime, run_ids: &[RunId]) {
 async fn a_crash_of_postgres_under_load_loses_nothing_and_does_nothing_twice() {
     let Some(server) = Server::start().await else { return };
     let speaker = Speaker::default();
-    let runtime = start(server.url(), &speaker).await;
+    let runtime = builder(server.url(), &speaker).start().await.unwrap();
     let mut accepted = submit_many(&runtime, 200).await;
     all_running(&runtime, &accepted).await;
 
@@ -119,10 +134,9 @@ async fn a_crash_of_postgres_under_load_loses_nothing_and_does_nothing_twice() {
         async move {
             let (mut accepted, mut refused) = (Vec::new(), Vec::new());
             while !*stopped.borrow() {
-                let begun = Instant::now();
-                match runtime.submit(NewRun::new("speaker", "speak")).await {
+                match in_time(runtime.submit(NewRun::new("speaker", "speak"))).await {
                     Ok(run) => accepted.push(run.run_id()),
-                    Err(error) => refused.push((error, begun.elapsed())),
+                    Err(error) => refused.push(error),
                 }
             }
             (accepted, refused)
@@ -132,25 +146,20 @@ async fn a_crash_of_postgres_under_load_loses_nothing_and_does_nothing_twice() {
 
     // What ends while the database is away is kept.
     speaker.open();
-    let begun = Instant::now();
-    let refused = runtime.submit(NewRun::new("speaker", "speak")).await.unwrap_err();
+    let refused = in_time(runtime.submit(NewRun::new("speaker", "speak"))).await.unwrap_err();
     assert!(matches!(refused, Error::Unconfirmed { .. }) && refused.is_retryable(), "{refused}");
-    assert!(begun.elapsed() < CALL_TIMEOUT * 2, "{:?}", begun.elapsed());
-    let begun = Instant::now();
-    let unread = runtime.get(accepted[0]).await.unwrap_err();
+    let unread = in_time(runtime.get(accepted[0])).await.unwrap_err();
     assert!(unread.is_retryable(), "{unread}");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     server.start_again().await;
 
-    let again = runtime.submit(NewRun::new("speaker", "speak")).await.expect("it is back within the timeout");
+    let again = insist(&runtime).await;
     stop.send_replace(true);
     let (more, refused) = load.await.unwrap();
     assert!(!refused.is_empty(), "the load met the outage");
-    for (error, took) in refused {
+    for error in refused {
         assert!(error.is_retryable(), "{error}");
-        assert!(took < CALL_TIMEOUT * 2, "{took:?}");
     }
-    accepted.push(again.run_id());
+    accepted.push(again);
     accepted.extend(more);
     assert_completed_once(&runtime, server.url(), &accepted).await;
     // Those that were refused may have been stored before the crash: they come to their end as well.
@@ -167,7 +176,7 @@ async fn connections_that_are_cut_under_load_are_hardly_noticed() {
     let database = fresh_database().await;
     let speaker = Speaker::default();
     speaker.open();
-    let runtime = start(database.url(), &speaker).await;
+    let runtime = builder(database.url(), &speaker).call_timeout(SOON).start().await.unwrap();
     let client = connect(database.url()).await;
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE application_name = 'greenroom' AND datname = current_database()";
@@ -193,17 +202,15 @@ async fn connections_that_are_cut_under_load_are_hardly_noticed() {
 async fn a_cancel_during_the_outage_is_answered_in_time_and_done_afterwards() {
     let Some(server) = Server::start().await else { return };
     let speaker = Speaker::default();
-    let runtime = start(server.url(), &speaker).await;
+    let runtime = builder(server.url(), &speaker).start().await.unwrap();
     let accepted = submit_many(&runtime, 2).await;
     all_running(&runtime, &accepted).await;
     server.stop_fast().await;
 
     let (live, unknown) = (runtime.cancel(accepted[0]), runtime.cancel(RunId::new()));
-    let begun = Instant::now();
-    let (live, unknown) = tokio::join!(tokio::time::timeout(SOON / 2, live), unknown);
-    let live = live.expect("an answer within the timeout").unwrap_err();
+    let (live, unknown) = in_time(async { tokio::join!(live, unknown) }).await;
+    let live = live.unwrap_err();
     assert!(live.is_retryable() && unknown.is_err_and(|error| error.is_retryable()), "{live}");
-    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     server.start_again().await;
 
     assert_eq!(wait(&runtime, accepted[0]).await, RunStatus::Cancelled);

@@ -10,7 +10,7 @@ use greenroom::{
 use serde_json::json;
 
 use crate::scripted_openai::{Reply, ScriptedOpenAi};
-use crate::support::{log, names, on_each_store, settled, start, submit_all, text};
+use crate::support::{LONG, log, names, on_each_store, settled, start, submit_all, text};
 
 on_each_store!(
     a_panic_fails_its_run_and_no_other,
@@ -138,7 +138,8 @@ async fn five_hundred_panics_harm_none_of_five_hundred_others() {
         }
         Ok(number)
     });
-    let runtime = start(Store::sqlite_in_memory(), agent).await;
+    let builder = Runtime::builder().store(Store::sqlite_in_memory()).agent(agent);
+    let runtime = builder.call_timeout(LONG).start().await.unwrap();
 
     let runs = submit_all(&runtime, (0..1000).map(|number| NewRun::new("mixed", number))).await;
 

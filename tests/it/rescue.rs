@@ -10,12 +10,14 @@ use greenroom::{CancelOutcome, FailureKind, NewRun, RunEvent, RunId, RunStatus, 
 use tokio_postgres::NoTls;
 
 use crate::postgres::{Server, fresh_database};
+use crate::support::expire_the_lease_of;
 
 mod witness;
 
 use self::witness::{What, Witness};
 
-const TTL: Duration = Duration::from_millis(1200);
+/// Its tenth is the time in which user code has to be stopped, on a slow machine as well.
+const TTL: Duration = Duration::from_secs(12);
 const LONG: Duration = Duration::from_secs(30);
 
 async fn sql(url: &str, sql: &str) -> i64 {
@@ -36,14 +38,11 @@ async fn log(runtime: &Runtime, run_id: RunId) -> Vec<RunEvent> {
 // A run that is submitted while its runtime looks for work is for whoever takes it up first. So where a run has to be in a certain
 // runtime, the others come later.
 
-/// TTL and one sweep, and time for a slow machine.
-const IN_TIME: Duration = Duration::from_millis(1600 + 5000);
-
 #[tokio::test]
 async fn what_a_runtime_leaves_that_was_dropped_is_taken_over() {
     let database = fresh_database().await;
     let witness = Witness::new();
-    let dying = witness.runtime(database.url(), "dying").await;
+    let dying = witness.lasting(database.url(), "dying").await;
     let restarts = witness.start(&dying, "restarts").await;
     let fails = witness.start(&dying, "fails").await;
     let cancelled = witness.start(&dying, "restarts").await;
@@ -52,12 +51,11 @@ async fn what_a_runtime_leaves_that_was_dropped_is_taken_over() {
     assert_eq!(other.cancel(cancelled).await.unwrap(), CancelOutcome::Requested);
 
     drop(dying);
-    let died = Instant::now();
+    // It goes on for a moment, and its lease, as one that ends by itself, is longer than that.
+    witness.has_seen(restarts, 1, What::Stop).await;
+    expire_the_lease_of(restarts, database.url()).await;
 
     let again = witness.has_seen(restarts, 2, What::Start).await;
-    let took = again.at - died;
-    println!("taken over {took:?} after its runtime was gone, with a lease of {TTL:?}");
-    assert!(took < IN_TIME, "{took:?}");
     assert_eq!(again.place, "other");
     witness.gate.add_permits(1);
     assert_eq!(other.wait(restarts, LONG).await.unwrap().status, RunStatus::Completed);
@@ -80,13 +78,14 @@ async fn what_a_runtime_leaves_that_was_dropped_is_taken_over() {
 #[tokio::test]
 async fn a_runtime_takes_over_what_was_left_before_it_started() {
     let database = fresh_database().await;
-    let witness = Witness::with_leases_of(LONG * 2);
-    let dying = witness.runtime(database.url(), "dying").await;
+    let witness = Witness::new();
+    let dying = witness.lasting(database.url(), "dying").await;
     let run_id = witness.start(&dying, "restarts").await;
     drop(dying);
-    sql(database.url(), "UPDATE greenroom.nodes SET lease_until = now()").await;
+    witness.has_seen(run_id, 1, What::Stop).await;
+    expire_the_lease_of(run_id, database.url()).await;
 
-    let next = witness.runtime(database.url(), "next").await;
+    let next = witness.lasting(database.url(), "next").await;
 
     witness.has_seen(run_id, 2, What::Start).await;
     witness.gate.add_permits(1);
@@ -196,8 +195,8 @@ async fn a_cancel_of_a_run_whose_lease_was_lost_is_not_forgotten() {
 #[tokio::test]
 async fn a_runtime_that_ends_in_good_order_leaves_no_lease() {
     let database = fresh_database().await;
-    let witness = Witness::with_leases_of(LONG * 2);
-    let ending = witness.runtime(database.url(), "ending").await;
+    let witness = Witness::new();
+    let ending = witness.lasting(database.url(), "ending").await;
     let run_id = witness.start(&ending, "restarts").await;
     let count = "SELECT count(*) FROM greenroom.nodes";
     assert_eq!(sql(database.url(), count).await, 1);
@@ -205,7 +204,7 @@ async fn a_runtime_that_ends_in_good_order_leaves_no_lease() {
     assert_eq!(ending.shutdown(Duration::ZERO).await.handed_back, 1);
 
     assert_eq!(sql(database.url(), count).await, 0);
-    let next = witness.runtime(database.url(), "next").await;
+    let next = witness.lasting(database.url(), "next").await;
     witness.has_seen(run_id, 2, What::Start).await;
     witness.gate.add_permits(1);
     assert_eq!(next.wait(run_id, LONG).await.unwrap().status, RunStatus::Completed);
@@ -221,8 +220,18 @@ async fn a_runtime_that_shuts_down_keeps_its_runs_until_they_have_ended() {
     let ending = witness.runtime(database.url(), "ending").await;
     let run_id = witness.start(&ending, "restarts").await;
     let other = witness.runtime(database.url(), "other").await;
+    let lease = format!(
+        "SELECT (1000 * extract(epoch FROM lease_until))::bigint FROM greenroom.nodes JOIN greenroom.runs \
+         USING (node_id) WHERE run_id = '{run_id}'"
+    );
     let opened = async {
-        tokio::time::sleep(TTL * 3).await;
+        // The first renewal may have been on its way already.
+        for _ in 0..2 {
+            let before = sql(database.url(), &lease).await;
+            while sql(database.url(), &lease).await == before {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
         witness.gate.add_permits(1);
     };
 
@@ -240,7 +249,7 @@ async fn a_runtime_that_shuts_down_keeps_its_runs_until_they_have_ended() {
 async fn a_process_that_has_runs() {
     let Ok(url) = env::var("GREENROOM_RUN_ON") else { return };
     let witness = Witness::new();
-    let runtime = witness.runtime(&url, "killed").await;
+    let runtime = witness.lasting(&url, "killed").await;
     for _ in 0..10 {
         println!("has started {}", witness.start(&runtime, "restarts").await);
     }
@@ -266,15 +275,11 @@ async fn what_a_killed_process_leaves_is_taken_over() {
 
     process.kill().unwrap();
     process.wait().unwrap();
-    let died = Instant::now();
+    expire_the_lease_of(runs[0], database.url()).await;
 
-    let mut last = died;
     for run_id in &runs {
-        last = last.max(witness.has_seen(*run_id, 2, What::Start).await.at);
+        witness.has_seen(*run_id, 2, What::Start).await;
     }
-    let took = last - died;
-    println!("all taken over {took:?} after their process was gone, with a lease of {TTL:?}");
-    assert!(took < IN_TIME, "{took:?}");
     witness.gate.add_permits(10);
     for run_id in runs {
         assert_eq!(other.wait(run_id, LONG).await.unwrap().status, RunStatus::Completed);

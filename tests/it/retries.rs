@@ -108,7 +108,7 @@ async fn what_does_not_pass_is_not_tried_again(store: Store) {
         ("else", 3),
     ] {
         let new = NewRun::new("broken", what);
-        let new = if what == "timeout" { new.timeout(Duration::from_millis(50)) } else { new };
+        let new = if what == "timeout" { new.timeout(Duration::from_secs(2)) } else { new };
         let run = runtime.submit(new).await.unwrap();
         assert_eq!(settled(&run).await.status, RunStatus::Error, "{what}");
         assert_eq!(starts.swap(0, Ordering::SeqCst), times, "{what}");
@@ -160,7 +160,7 @@ async fn a_run_that_waits_for_too_long_fails_and_never_starts(store: Store) {
     let agent = gated(&gate).queue_timeout(Duration::from_millis(200));
     let builder = Runtime::builder().store(store).agent(agent).max_running(1);
     let runtime = builder.poll_interval(Duration::from_millis(20)).start().await.unwrap();
-    let first = runtime.submit(NewRun::new("gated", "first")).await.unwrap();
+    let first = runtime.submit(NewRun::new("gated", "first").queue_timeout(HOUR)).await.unwrap();
     gate.arrivals(1).await;
 
     let late = runtime.submit(NewRun::new("gated", "late")).await.unwrap();

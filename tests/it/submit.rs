@@ -247,7 +247,7 @@ async fn a_run_that_takes_too_long_fails_and_keeps_what_it_has_said() {
     });
     let runtime = start(Store::sqlite_in_memory(), agent).await;
 
-    let run = runtime.submit(NewRun::new("slow", "hi").timeout(Duration::from_secs(1))).await.unwrap();
+    let run = runtime.submit(NewRun::new("slow", "hi").timeout(Duration::from_secs(3))).await.unwrap();
 
     let output = settled(&run).await;
     assert_eq!(output.status, RunStatus::Error);

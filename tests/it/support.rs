@@ -41,6 +41,15 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future).await.expect("nothing happened for a long time")
 }
 
+/// Time passes for whoever has the run: its lease is over by now.
+pub(crate) async fn expire_the_lease_of(run_id: RunId, url: &str) {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let of_run = format!("SELECT node_id FROM greenroom.runs WHERE run_id = '{run_id}'");
+    let expire = format!("UPDATE greenroom.nodes SET lease_until = now() WHERE node_id = ({of_run})");
+    client.batch_execute(&expire).await.unwrap();
+}
+
 pub(crate) async fn start(store: Store, agent: AgentBuilder) -> Runtime {
     Runtime::builder().store(store).agent(agent).start().await.unwrap()
 }

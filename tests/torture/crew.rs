@@ -13,8 +13,6 @@ use crate::process::Worker;
 use crate::proxy::Proxy;
 use crate::wire::{Answer, Ask};
 
-pub(crate) const LEASE: Duration = Duration::from_secs(2);
-
 pub(crate) struct Crew {
     pub(crate) workers: Vec<Worker>,
     pub(crate) server: Server,
@@ -23,14 +21,14 @@ pub(crate) struct Crew {
 
 impl Crew {
     /// None where there is no Postgres to stop and to start. The last of several workers only polls.
-    pub(crate) async fn start(workers: usize, max_running: usize, directory: &Path) -> Option<Self> {
+    pub(crate) async fn start(workers: usize, max_running: usize, lease: Duration, directory: &Path) -> Option<Self> {
         let server = Server::start().await?;
         let book = Arc::new(Book::default());
         let mut crew = Vec::new();
         for index in 0..workers {
             let proxy = Proxy::start(address_of(server.url())).await;
             let poll_only = workers > 1 && index == workers - 1;
-            let worker = Worker::new(index, proxy, Arc::clone(&book), directory, LEASE, max_running, poll_only);
+            let worker = Worker::new(index, proxy, Arc::clone(&book), directory, lease, max_running, poll_only);
             worker.start().await;
             crew.push(worker);
         }

@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Careful,
     /// Says a word and fails.
     Failing,
-    /// Takes longer than a lease, and has three attempts.
+    /// Says a word now and then, for longer than a lease of the storm or as often as its input says, and has three attempts.
     Long,
     /// Never ends by itself; heeds a cancel, and has a last word.
     Parked,

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::checker;
-use crate::crew::{Crew, LEASE};
+use crate::crew::Crew;
 use crate::history::History;
 use crate::kind::Kind;
 use crate::process::Worker;
@@ -24,6 +24,9 @@ use crate::wire::{Answer, Ask, Submit, What};
 const LONG: Duration = Duration::from_secs(60);
 
 const RUNS: usize = 500;
+
+/// So long that it ends only with its process, or behind a network that lets nothing through: not on a slow machine.
+const LEASE: Duration = Duration::from_secs(12);
 
 fn submit(kind: Kind) -> Submit {
     let (agent, user) = (kind.name().to_owned(), "user".to_owned());
@@ -42,19 +45,26 @@ async fn history_of(crew: &Crew) -> History {
     History::read(crew).await
 }
 
-/// Submits so many runs at the first worker, which is the only one until they run.
-async fn run_at_the_first(crew: &Crew, kind: Kind, runs: usize) -> Vec<Submit> {
+/// Runs these at the first worker, which is the only one until they run.
+async fn run_at_the_first(crew: &Crew, submits: &[Submit]) {
     join_all(crew.workers[1..].iter().map(Worker::terminate_for_good)).await;
-    let submits: Vec<Submit> = (0..runs).map(|_| submit(kind)).collect();
-    let accepted = stream::iter(&submits).map(|submit| crew.workers[0].ask(Ask::Submit(submit.clone())));
-    accepted
-        .for_each_concurrent(50, async |answer| {
-            assert!(matches!(answer.await, Some(Answer::Accepted { status: RunStatus::Pending, .. })));
+    let asks = submits.iter().map(|submit| Ask::Submit(submit.clone()));
+    stream::iter(asks)
+        .for_each_concurrent(50, async |ask| {
+            let answer = tokio::time::timeout(LONG, crew.insist(&ask)).await.expect("it is accepted");
+            assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
         })
         .await;
-    all_are_in_attempt(crew, 1, runs).await;
+    all_are_in_attempt(crew, 1, submits.len()).await;
     join_all(crew.workers[1..].iter().map(Worker::start)).await;
-    submits
+}
+
+/// Cancels all of these, and waits until they have settled.
+async fn cancel_all(crew: &Crew, submits: &[Submit]) {
+    let cancels = submits.iter().map(|submit| Ask::Cancel { run_id: submit.run_id });
+    let cancelled = stream::iter(cancels).for_each_concurrent(50, async |cancel| drop(crew.insist(&cancel).await));
+    tokio::time::timeout(LONG, cancelled).await.expect("all are cancelled");
+    tokio::time::timeout(LONG, all_settle(crew)).await.expect("all settle");
 }
 
 /// Waits until so many runs have been started this many times, and says how long that took.
@@ -89,8 +99,9 @@ async fn all_settle(crew: &Crew) {
 async fn a_worker_that_is_killed_with_500_running_runs_loses_none() {
     let _alone = ALONE.lock().await;
     let logs = Logs::new();
-    let Some(crew) = Crew::start(3, RUNS, logs.path()).await else { return };
-    let submits = run_at_the_first(&crew, Kind::Parked, RUNS).await;
+    let Some(crew) = Crew::start(3, RUNS, LEASE, logs.path()).await else { return };
+    let submits: Vec<Submit> = (0..RUNS).map(|_| submit(Kind::Parked)).collect();
+    run_at_the_first(&crew, &submits).await;
     user_code_has_begun(&crew.workers[..1], RUNS).await;
 
     crew.workers[0].kill_for_good().await;
@@ -98,13 +109,7 @@ async fn a_worker_that_is_killed_with_500_running_runs_loses_none() {
     let took = all_are_in_attempt(&crew, 2, RUNS).await;
     say(&format!("{RUNS} runs of a killed worker taken over and started {took:.2?} later, with a lease of {LEASE:?}"));
     user_code_has_begun(&crew.workers[1..], RUNS).await;
-    let cancels = submits.iter().map(|submit| Ask::Cancel { run_id: submit.run_id });
-    stream::iter(cancels)
-        .for_each_concurrent(50, async |cancel| {
-            crew.workers[1].ask(cancel).await.unwrap();
-        })
-        .await;
-    all_settle(&crew).await;
+    cancel_all(&crew, &submits).await;
     let history = history_of(&crew).await;
     assert_eq!(checker::check(&history), []);
     let starts = |of: &[crate::history::Process]| {
@@ -119,15 +124,18 @@ async fn writes_that_the_network_holds_back_past_a_takeover_are_refused() {
     const RUNS: usize = 40;
     let _alone = ALONE.lock().await;
     let logs = Logs::new();
-    let Some(crew) = Crew::start(2, RUNS, logs.path()).await else { return };
-    run_at_the_first(&crew, Kind::Long, RUNS).await;
+    let Some(crew) = Crew::start(2, RUNS, LEASE, logs.path()).await else { return };
+    // They speak until they are cancelled, so that there is something to write whenever the lease ends.
+    let endless = || Submit { input: json!({ "user": "user", "words": u32::MAX }), ..submit(Kind::Long) };
+    let submits: Vec<Submit> = (0..RUNS).map(|_| endless()).collect();
+    run_at_the_first(&crew, &submits).await;
     let proxy = &crew.workers[0].proxy;
 
     proxy.hold_back();
     all_are_in_attempt(&crew, 2, RUNS).await;
     proxy.let_through();
 
-    all_settle(&crew).await;
+    cancel_all(&crew, &submits).await;
     let late = proxy.late();
     say(&format!("writes of {RUNS} runs that were held back until these had been taken over: {late}"));
     assert!(late.refused > 0 && late.taken == 0, "{late:?}");
@@ -173,7 +181,7 @@ async fn a_restart_of_postgres_under_load_needs_no_restart_of_a_worker() {
     const CLIENTS: usize = 60;
     let _alone = ALONE.lock().await;
     let logs = Logs::new();
-    let Some(crew) = Crew::start(3, RUNS, logs.path()).await else { return };
+    let Some(crew) = Crew::start(3, RUNS, LEASE, logs.path()).await else { return };
     let crew = Arc::new(crew);
     let load = Arc::new(Load { done: (0..CLIENTS).map(|_| AtomicUsize::new(0)).collect() });
     let (stop, stopped) = watch::channel(false);

@@ -27,6 +27,9 @@ use crate::wire::{Answer, Ask, Continue};
 /// One test after the other: each of them needs the machine.
 pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+/// So short that the faults outlast it.
+const LEASE: Duration = Duration::from_secs(2);
+
 /// When nothing is broken any more, everything settles in this time: a lease, a sweep, the longest run, and a slow machine.
 const TIME_TO_SETTLE: Duration = Duration::from_secs(90);
 
@@ -68,7 +71,7 @@ async fn no_guarantee_is_broken_in_a_storm() {
     let seed = settings.seed;
     say(&format!("GREENROOM_TORTURE_SEED={seed}, {} workers, {:?}", settings.workers, settings.time));
     let logs = Logs::new();
-    let Some(crew) = Crew::start(settings.workers, 150, logs.path()).await else { return };
+    let Some(crew) = Crew::start(settings.workers, 150, LEASE, logs.path()).await else { return };
     let crew = Arc::new(crew);
     let mut rng = Rng::with_seed(seed);
     let plan = plan::faults(&settings, &mut rng);

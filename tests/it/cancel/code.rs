@@ -131,7 +131,7 @@ async fn a_timeout_is_told_to_code_like_a_cancel() {
         cx.emit_text("bye").await;
         Ok(())
     });
-    let runtime = start(Store::sqlite_in_memory(), agent.timeout(Duration::from_millis(50))).await;
+    let runtime = start(Store::sqlite_in_memory(), agent.timeout(Duration::from_secs(2))).await;
 
     let output = settled(&runtime.submit(NewRun::new("polite", "hi")).await.unwrap()).await;
 

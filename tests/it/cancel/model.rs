@@ -75,8 +75,10 @@ async fn an_answer_that_is_not_streamed_is_closed() {
 
 #[tokio::test]
 async fn a_model_that_is_to_be_asked_again_is_not() {
-    let refusal = || Reply::status(429, "busy", "later").header("retry-after-ms", "400");
-    let server = ScriptedOpenAi::start(move |_, _| refusal()).await;
+    // Time enough for the cancel before the third request.
+    let wait = |n: usize| if n == 0 { "10" } else { "3000" };
+    let refusal = move |n| Reply::status(429, "busy", "later").header("retry-after-ms", wait(n));
+    let server = ScriptedOpenAi::start(move |n, _| refusal(n)).await;
     let model = OpenAIResponses::new("gpt-5-mini").api_key("key").base_url(server.base_url()).max_retries(100);
     let runtime = start(Store::sqlite_in_memory(), Agent::builder("BackgroundAgent").model(model)).await;
     let run = runtime.submit(NewRun::new("BackgroundAgent", "Write an essay.")).await.unwrap();
@@ -86,6 +88,6 @@ async fn a_model_that_is_to_be_asked_again_is_not() {
     assert_eq!(run.cancel().await.unwrap(), CancelOutcome::Cancelled);
 
     assert_eq!(settled(&run).await.status, RunStatus::Cancelled);
-    let third = tokio::time::timeout(Duration::from_millis(1_000), server.wait_for_requests(3)).await;
+    let third = tokio::time::timeout(Duration::from_secs(4), server.wait_for_requests(3)).await;
     assert!(third.is_err(), "nobody is left to ask again");
 }

@@ -140,15 +140,15 @@ async fn a_cancel_reaches_past_a_child_that_has_completed(store: Store) {
 }
 
 /// A process that has only some of the agents at work, so that it is known who runs where.
-async fn process(
+fn process(
     database: &Database,
     poll_interval: Duration,
     agents: impl IntoIterator<Item = AgentBuilder>,
-) -> Runtime {
+) -> greenroom::RuntimeBuilder {
     let options = PostgresOptions::new(database.url());
     let options = if poll_interval == NEVER { options } else { options.poll_only() };
-    let builder = Runtime::builder().store(options).poll_interval(poll_interval).lease_ttl(Duration::from_secs(1));
-    agents.into_iter().fold(builder, greenroom::RuntimeBuilder::agent).start().await.unwrap()
+    let builder = Runtime::builder().store(options).poll_interval(poll_interval);
+    agents.into_iter().fold(builder, greenroom::RuntimeBuilder::agent)
 }
 
 /// An agent of which a process has no room for a run, since it has one that waits for ever.
@@ -174,10 +174,11 @@ async fn a_cancel_here_reaches_what_runs_elsewhere(by: Duration) {
     let gate = Gate::new();
     let database = fresh_database().await;
     // Here, nothing but the top has room: its descendants are left to the other process.
-    let here = process(&database, by, [above("top", "middle"), blocked("middle"), blocked("busy")]).await;
+    let here =
+        process(&database, by, [above("top", "middle"), blocked("middle"), blocked("busy")]).start().await.unwrap();
     occupy(&here, "middle").await;
     occupy(&here, "busy").await;
-    let elsewhere = process(&database, by, [above("middle", "busy"), busy(&gate)]).await;
+    let elsewhere = process(&database, by, [above("middle", "busy"), busy(&gate)]).start().await.unwrap();
     let (run, child, grandchild) = three_generations(&here, &gate).await;
     run.cancel().await.unwrap();
     for run_id in [run.run_id(), child, grandchild] {
@@ -203,16 +204,18 @@ async fn a_cancel_reaches_children_in_another_process_by_polls() {
 async fn a_cancel_is_handed_down_by_others_when_the_process_dies_that_should_have() {
     let gate = Gate::new();
     let database = fresh_database().await;
-    let dying = process(&database, OFTEN, [above("top", "busy"), blocked("busy")]).await;
+    let dying = process(&database, OFTEN, [above("top", "busy"), blocked("busy")]).lease_ttl(NEVER);
+    let dying = dying.start().await.unwrap();
     occupy(&dying, "busy").await;
     let run_id = dying.submit(NewRun::new("top", "")).await.unwrap().run_id();
-    let elsewhere = process(&database, OFTEN, [busy(&gate), above("middle", "busy")]).await;
+    let elsewhere = process(&database, OFTEN, [busy(&gate), above("middle", "busy")]).start().await.unwrap();
     gate.arrivals(1).await;
     let child = only_child(&elsewhere, run_id).await;
 
     // The request is on the row of a run whose process has died before it could see it.
     drop(dying);
     assert_eq!(elsewhere.cancel(run_id).await.unwrap(), CancelOutcome::Requested);
+    expire_the_lease_of(run_id, database.url()).await;
 
     is_cancelled(&elsewhere, run_id).await;
     is_cancelled(&elsewhere, child).await;

@@ -1,6 +1,6 @@
 //! What every client does.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use greenroom::Usage;
@@ -304,21 +304,22 @@ pub(super) async fn dropping_a_turn_closes_the_connection<C: Client>() {
         tokio::select! { _ = turn.next() => panic!("no answer was sent"), () = server.wait_for_requests(1) => {} }
     };
     soon(waiting).await;
-    let dropped = Instant::now();
     drop(turn);
-    assert!(soon(server.closed(0)).await - dropped < Duration::from_secs(1));
+    soon(server.closed(0)).await;
 
     let server = replying(Reply::text(["Thr"]).then_stall()).await;
     let mut turn = C::at(&server).respond(question());
     assert_eq!(soon(turn.next()).await, Some(Ok(ModelEvent::Text("Thr".to_owned()))));
     assert!(turn.next().now_or_never().is_none());
-    let dropped = Instant::now();
     drop(turn);
-    assert!(soon(server.closed(0)).await - dropped < Duration::from_secs(1));
+    soon(server.closed(0)).await;
 }
 
 pub(super) async fn dropping_a_turn_that_waits_to_ask_again_ends_it<C: Client>() {
-    let server = replying(Reply::status(503, "busy", "later").header("retry-after-ms", "150")).await;
+    // Time enough for the drop before the third request.
+    let wait = |n: usize| if n == 0 { "10" } else { "3000" };
+    let refusal = move |n| Reply::status(503, "busy", "later").header("retry-after-ms", wait(n));
+    let server = ScriptedOpenAi::start(move |n, _| refusal(n)).await;
     let mut turn = C::at(&server).respond(question());
     let waiting = async {
         tokio::select! { _ = turn.next() => panic!("no answer was sent"), () = server.wait_for_requests(2) => {} }
@@ -328,7 +329,7 @@ pub(super) async fn dropping_a_turn_that_waits_to_ask_again_ends_it<C: Client>()
 
     drop(turn);
 
-    let third = tokio::time::timeout(Duration::from_millis(450), server.wait_for_requests(3)).await;
+    let third = tokio::time::timeout(Duration::from_secs(4), server.wait_for_requests(3)).await;
     assert!(third.is_err(), "nobody is left to ask again");
 }
 

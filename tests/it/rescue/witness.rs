@@ -28,7 +28,6 @@ pub(super) struct Seen {
 pub(super) struct Witness {
     pub(super) seen: watch::Sender<Vec<Seen>>,
     pub(super) gate: Arc<Semaphore>,
-    lease_ttl: Duration,
 }
 
 struct NoteStop(Witness, Seen);
@@ -41,12 +40,7 @@ impl Drop for NoteStop {
 
 impl Witness {
     pub(super) fn new() -> Self {
-        Self::with_leases_of(TTL)
-    }
-
-    /// For tests in which no lease ends by itself: not on a slow machine either.
-    pub(super) fn with_leases_of(lease_ttl: Duration) -> Self {
-        Self { seen: watch::Sender::new(Vec::new()), gate: Arc::new(Semaphore::new(0)), lease_ttl }
+        Self { seen: watch::Sender::new(Vec::new()), gate: Arc::new(Semaphore::new(0)) }
     }
 
     fn note(&self, seen: Seen) {
@@ -78,12 +72,21 @@ impl Witness {
     }
 
     pub(super) async fn runtime(&self, url: &str, place: &'static str) -> Runtime {
+        self.with_lease(url, place, TTL).await
+    }
+
+    /// Its lease does not end by itself: not on a slow machine either.
+    pub(super) async fn lasting(&self, url: &str, place: &'static str) -> Runtime {
+        self.with_lease(url, place, LONG * 10).await
+    }
+
+    async fn with_lease(&self, url: &str, place: &'static str, lease_ttl: Duration) -> Runtime {
         Runtime::builder()
             .store(Store::postgres(url))
             .agent(self.agent("restarts", place).on_crash(CrashPolicy::Restart))
             .agent(self.agent("fails", place).on_crash(CrashPolicy::Fail))
             .agent(self.agent(place, place).on_crash(CrashPolicy::Restart))
-            .lease_ttl(self.lease_ttl)
+            .lease_ttl(lease_ttl)
             // Nothing here happens because somebody looked by chance.
             .poll_interval(LONG * 100)
             .start()

@@ -71,7 +71,7 @@ fn asks_twice(server: &str, gate: &watch::Sender<bool>, at_gate: &watch::Sender<
 async fn runtime(url: &str, agent: AgentBuilder) -> Runtime {
     let builder = Runtime::builder().store(Store::postgres(url)).agent(agent).lease_ttl(TTL).max_running(RUNS);
     // Nothing here happens because somebody looked by chance.
-    builder.poll_interval(LONG * 100).start().await.unwrap()
+    builder.poll_interval(LONG * 100).call_timeout(LONG).start().await.unwrap()
 }
 
 /// The process that is killed.

@@ -10,7 +10,7 @@ use greenroom::{
     Agent, CancelOutcome, Error, NewRun, RunContext, RunId, RunQuery, RunStatus, Runtime, ScriptedModel, Store,
 };
 
-use crate::support::{Gate, gated, on_each_store, settled, start, submit_all, text};
+use crate::support::{Gate, LONG, gated, on_each_store, settled, submit_all, text};
 
 on_each_store!(
     a_run_for_later_waits_until_its_time,
@@ -77,6 +77,12 @@ async fn a_full_runtime_refuses_and_stores_nothing(store: Store) {
     let gate = Gate::new();
     let builder = Runtime::builder().store(store).agent(gated(&gate));
     let runtime = builder.max_running(1).max_waiting(2).poll_interval(HOUR).start().await.unwrap();
+    // At its start a runtime looks how many runs wait, and may count one that it takes up meanwhile. That is over when a first
+    // run is.
+    let before = runtime.submit(NewRun::new("gated", "before")).await.unwrap();
+    gate.arrivals(1).await;
+    gate.open(1);
+    settled(&before).await;
     let mut runs = vec![runtime.submit(NewRun::new("gated", "runs")).await.unwrap()];
     gate.arrivals(1).await;
 
@@ -88,7 +94,7 @@ async fn a_full_runtime_refuses_and_stores_nothing(store: Store) {
         let refusal = refusal.unwrap_err();
         assert!(matches!(refusal, Error::Full(2)) && refusal.is_retryable(), "{refusal:?}");
     }
-    assert_eq!(runtime.list(RunQuery::new()).await.unwrap().runs.len(), 3);
+    assert_eq!(runtime.list(RunQuery::new()).await.unwrap().runs.len(), 4);
     // What is there already needs no room.
     let known = accepted[0].as_ref().unwrap();
     let again = NewRun::new("gated", "waits").run_id(known.run_id());
@@ -145,7 +151,8 @@ async fn a_cancel_that_is_not_answered_yet_counts_among_the_calls() {
 }
 
 async fn a_thousand_runs_of_one_session_at_once_all_settle(store: Store) {
-    let runtime = start(store, Agent::builder("echo").model(ScriptedModel::echo())).await;
+    let agent = Agent::builder("echo").model(ScriptedModel::echo());
+    let runtime = Runtime::builder().store(store).agent(agent).call_timeout(LONG).start().await.unwrap();
     let new = |number: usize| NewRun::new("echo", format!("number {number}")).session_id("busy");
 
     let runs = submit_all(&runtime, (0..1000).map(new)).await;

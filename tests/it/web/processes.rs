@@ -3,17 +3,16 @@
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use futures_util::StreamExt;
-use greenroom::{Agent, AgentError, CrashPolicy, RunContext, Runtime, Store};
+use greenroom::{Agent, AgentError, CrashPolicy, RunContext, RunId, Runtime, Store};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
 use super::Service;
 use super::events::rest;
 use crate::postgres::fresh_database;
-use crate::support::soon;
+use crate::support::{expire_the_lease_of, soon};
 
 /// Starts as this test, once for each server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,8 +33,7 @@ async fn a_process_that_serves() {
             Ok::<_, AgentError>("done")
         }
     });
-    let runtime = Runtime::builder().store(Store::postgres(url)).agent(speaks).lease_ttl(Duration::from_secs(2));
-    let runtime = runtime.start().await.unwrap();
+    let runtime = Runtime::builder().store(Store::postgres(url)).agent(speaks).start().await.unwrap();
     let service = Service::of(&runtime);
     println!("serving {}", service.url("/api"));
     std::io::stdout().flush().unwrap();
@@ -126,13 +124,21 @@ fn seqs(events: &str) -> Vec<usize> {
     events.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
 }
 
+/// A first process, which runs this run, and a second one, which comes too late to take it up.
+async fn two_processes(url: &str) -> (Process, Process, RunId) {
+    let first = Process::start(url, "first").await;
+    let run = first.post("/agents/speaks/runs", &json!({"input": "hi"})).await;
+    let run_id: RunId = run["run_id"].as_str().unwrap().parse().unwrap();
+    let mut pieces = first.get(&format!("/runs/{run_id}/events")).await.bytes_stream();
+    read_until(&mut pieces, "RunStarted").await;
+    (first, Process::start(url, "second").await, run_id)
+}
+
 #[tokio::test]
 async fn what_one_process_runs_is_watched_and_cancelled_through_another() {
     let database = fresh_database().await;
-    let (first, second) =
-        tokio::join!(Process::start(database.url(), "first"), Process::start(database.url(), "second"));
-    let run = first.post("/agents/speaks/runs", &json!({"input": "hi"})).await;
-    let path = format!("/runs/{}", run["run_id"].as_str().unwrap());
+    let (first, second, run_id) = two_processes(database.url()).await;
+    let path = format!("/runs/{run_id}");
     let mut pieces = second.get(&format!("{path}/events")).await.bytes_stream();
     let read = read_until(&mut pieces, "\"data\":19").await;
 
@@ -149,16 +155,15 @@ async fn what_one_process_runs_is_watched_and_cancelled_through_another() {
 #[tokio::test]
 async fn a_reader_goes_on_through_another_process_when_the_one_that_ran_is_killed() {
     let database = fresh_database().await;
-    let (mut first, second) =
-        tokio::join!(Process::start(database.url(), "first"), Process::start(database.url(), "second"));
-    let run = first.post("/agents/speaks/runs", &json!({"input": "hi"})).await;
-    let path = format!("/runs/{}", run["run_id"].as_str().unwrap());
+    let (mut first, second, run_id) = two_processes(database.url()).await;
+    let path = format!("/runs/{run_id}");
     let mut pieces = second.get(&format!("{path}/events")).await.bytes_stream();
     let read = read_until(&mut pieces, "\"data\":19").await;
 
     // By SIGKILL.
     first.child.kill().unwrap();
     first.child.wait().unwrap();
+    expire_the_lease_of(run_id, database.url()).await;
 
     let read = read_to_end(read, pieces).await;
     assert_eq!(seqs(&read), (0..43).collect::<Vec<_>>(), "{read}");

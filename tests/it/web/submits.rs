@@ -117,6 +117,7 @@ async fn nobody_waits_longer_than_the_door_lets_them() {
     let submit = service.ask(Method::POST, "/agents/gated/runs").header("Prefer", "wait=86400");
 
     let submitted = Answer::to(submit.json(&json!({"input": "hi"}))).await;
+    gate.arrivals(1).await;
     let read = service.get(&format!("/runs/{}?wait=4294967295", submitted.run_id())).await;
 
     assert_eq!(submitted.status, 202);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use greenroom::{FailureKind, RunEvent, RunEventKind, RunStatus, StepKey};
 
-use super::{CLOCK_SLACK, Case, Findings, Guarantee};
+use super::{CLOCK_SLACK, Case, Findings, Guarantee, settled, starts};
 use crate::clock::Micros;
 use crate::history::{Call, StoredRun};
 use crate::kind::Kind;
@@ -53,8 +53,23 @@ impl Pause<'_> {
 }
 
 impl Case<'_> {
+    /// When the pause ended at the earliest: the transaction that ended it had begun, and everybody saw the pause until it was
+    /// committed.
     fn end_of(&self, pause: &Pause<'_>) -> Micros {
         pause.end.map_or(Micros::MAX, |end| self.time_of(end))
+    }
+
+    /// When the pause had ended at the latest: somebody had seen that, who started the run again, decided, or saw it settled.
+    fn has_ended_by(&self, pause: &Pause<'_>) -> Micros {
+        if pause.end.is_none() {
+            return Micros::MAX;
+        }
+        let mut starts = self.stored.into_iter().flat_map(starts);
+        let started = starts.find(|(attempt, _)| *attempt > pause.attempt).map(|(_, event)| self.time_of(event));
+        let continues = |call: &&&Call| asked(call).is_some_and(|asked| Some(asked.need) == pause.need);
+        let continued = self.calls.iter().filter(continues).filter(|call| call.answer == Some(Answer::Continued));
+        let continued = continued.map(|call| call.ended).min();
+        [started, continued, settled::seen_settled(self)].into_iter().flatten().min().unwrap_or(Micros::MAX)
     }
 }
 
@@ -175,7 +190,7 @@ fn was_refused(call: &Call) -> bool {
 
 /// What was answered is true.
 fn answers(case: &Case<'_>, stored: &StoredRun, pauses: &[Pause<'_>], call: &Call, findings: &mut Findings<'_>) {
-    let lasts_into = |pause: &Pause<'_>| case.end_of(pause).saturating_add(CLOCK_SLACK) >= call.began;
+    let lasts_into = |pause: &Pause<'_>| case.has_ended_by(pause).saturating_add(CLOCK_SLACK) >= call.began;
     if let Some(Answer::Paused { needs }) = &call.answer {
         let is_it = |pause: &Pause<'_>| {
             let has_begun = case.time_of(pause.began) <= call.ended + CLOCK_SLACK;

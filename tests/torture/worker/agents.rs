@@ -56,7 +56,10 @@ async fn work(
         Kind::Streaming | Kind::Careful => speak(speaker, 12, 25).await?,
         Kind::Failing | Kind::Retrying => speaker.say().await?,
         Kind::Ordered | Kind::Refusing => speak(speaker, 3, 25).await?,
-        Kind::Long => speak(speaker, 20, 150).await?,
+        Kind::Long => {
+            let words = cx.input().as_json()["words"].as_u64();
+            speak(speaker, words.and_then(|words| words.try_into().ok()).unwrap_or(20), 150).await?;
+        }
         Kind::Steps => return steps(cx, speaker, at_work).await,
         Kind::Asking | Kind::Expiring => return questions(kind, cx, speaker, at_work).await,
         Kind::Parked => {

@@ -179,7 +179,8 @@ async fn an_insert_whose_answer_is_lost_is_found_again_and_started_once() {
     let scene = Scene::new().await;
     let run = run_of("instant");
     scene.store.lose_answers(usize::MAX);
-    let submitted = scene.submit_within(&run, Duration::from_millis(500));
+    let submitted = scene.submit_within(&run, Duration::from_secs(4));
+    scene.store.has_come(id(&run), "insert").await;
 
     assert!(answer(submitted).await.is_err());
     scene.store.lose_answers(0);

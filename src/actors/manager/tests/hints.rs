@@ -39,8 +39,9 @@ async fn many_hints_of_work_are_one_claim_and_a_node_without_room_makes_none() {
     let scene = Scene::with(ManagerLimits { max_running: 1, ..LIMITS_WITHOUT_POLLS }).await;
     let before = scene.store.claim_count();
     for _ in 0..50 {
-        hint(&scene, work()).await;
+        scene.crew.manager.do_send(work());
     }
+    scene.all_taken_in().await;
     scene.store.claims_have_come(before + 1).await;
     assert!(scene.store.claim_count() <= before + 5, "{} claims", scene.store.claim_count() - before);
 

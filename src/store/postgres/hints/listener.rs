@@ -126,3 +126,13 @@ fn pauses() -> backon::ExponentialBackoff {
         .with_jitter()
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CHECK, Duration, ECHO};
+
+    #[test]
+    fn a_connection_that_hears_nothing_is_noticed_within_ten_seconds() {
+        assert!(CHECK + ECHO < Duration::from_secs(10));
+    }
+}

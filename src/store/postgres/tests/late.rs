@@ -180,14 +180,12 @@ async fn a_renewal_that_is_not_committed_yet_keeps_the_sweep_away() {
     for (end, swept) in [("COMMIT", 0), ("ROLLBACK", 1)] {
         let (database, store) = fresh().await;
         let mut renews = connection(&database, Purpose::Write).await;
-        let node = NodeId::new();
-        store.begin_lease(node, Duration::from_millis(500)).await.unwrap();
-        let attempt = Attempt::start(&*store, InsertRun { node: Some(node), ..owned() }).await;
+        let (node, attempt) = dead_and_its_run(&database, &*store).await;
 
+        // The renewal comes while the lease holds, and for everybody else it is over by now.
         sql(&mut renews, "BEGIN").await;
+        sql(&mut renews, &format!("UPDATE nodes SET lease_until = 'infinity' WHERE node_id = '{node}'")).await;
         assert!(lease::renew(&mut renews, node.as_uuid(), HOUR).await.unwrap(), "the lease holds");
-        // For everybody else it is over now.
-        client(&database).await.batch_execute("SELECT pg_sleep(0.6)").await.unwrap();
         let (one, two) = tokio::join!(store.sweep(100), store.sweep(100));
         assert!(one.unwrap().is_empty() && two.unwrap().is_empty());
         sql(&mut renews, end).await;

@@ -100,7 +100,7 @@ async fn a_lock_that_others_hold_is_waited_for_as_long_as_the_option_says() {
 
     for options in [
         PostgresOptions::new(database.url()).lock_timeout(Duration::from_millis(50)),
-        PostgresOptions::new(database.url()).statement_timeout(Duration::from_millis(50)),
+        PostgresOptions::new(database.url()).statement_timeout(Duration::from_secs(2)),
     ] {
         let hasty = open(options).await.unwrap();
         let start = Write::Advance(Box::new(step(id(&run), 1, 0, Change::Start)));

@@ -57,6 +57,13 @@ fn with_pauses() -> History {
         call(6 * S, 7 * S, Ask::AwaitPause { run_id: id(ONE), millis: 1 }, Answer::Paused { needs: vec![need(1)] }),
         decide(7 * S, 0, 72, Answer::Unfit),
         Call { answer: None, ..decide(8 * S - 5_000, 1, 81, Answer::Continued) },
+        // Nobody was told yet that it is over, so that its end may have been on its way to the disk.
+        call(
+            8 * S + 500_000,
+            9 * S,
+            Ask::AwaitPause { run_id: id(ONE), millis: 1 },
+            Answer::Paused { needs: vec![need(1)] },
+        ),
     ]);
     let got = |step, by| What::Got { step, by };
     let work = |step| What::Work { step };
@@ -189,10 +196,13 @@ fn a_refusal_of_what_is_paused_before_and_after_it_is_found() {
 
 #[test]
 fn a_run_that_was_seen_waiting_and_was_not_is_found() {
-    found(with_pauses(), Pauses, |history| {
-        let seen = Answer::Paused { needs: vec![need(0)] };
-        history.calls.push(call(5 * S, 5 * S + 1, Ask::AwaitPause { run_id: id(ONE), millis: 1 }, seen));
-    });
+    // After it had been started again, and after it had been continued.
+    for at in [5 * S, 3 * S + 100_000] {
+        found(with_pauses(), Pauses, |history| {
+            let seen = Answer::Paused { needs: vec![need(0)] };
+            history.calls.push(call(at, at + 1, Ask::AwaitPause { run_id: id(ONE), millis: 1 }, seen));
+        });
+    }
 }
 
 #[test]
