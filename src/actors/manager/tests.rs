@@ -110,12 +110,15 @@ type Answered = oneshot::Receiver<StoreResult<CancelAnswer>>;
 const LIMITS: ManagerLimits = ManagerLimits {
     max_running: 10,
     max_waiting: 1000,
-    poll_interval: Duration::from_millis(10),
+    // Longer than a look at the store takes on a slow machine: else there are more and more of them under way.
+    poll_interval: Duration::from_millis(100),
     call_timeout: Duration::from_secs(30),
     max_input: 1024,
     #[cfg(feature = "webhooks")]
     tells_webhooks: false,
 };
+
+const LIMITS_WITHOUT_POLLS: ManagerLimits = ManagerLimits { poll_interval: Duration::from_secs(3600), ..LIMITS };
 
 impl Scene {
     async fn new() -> Self {
@@ -124,7 +127,7 @@ impl Scene {
 
     /// Nothing happens here that nobody has asked for.
     async fn without_polls() -> Self {
-        Self::with(ManagerLimits { poll_interval: Duration::from_secs(3600), ..LIMITS }).await
+        Self::with(LIMITS_WITHOUT_POLLS).await
     }
 
     async fn with_room_for(max_running: usize) -> Self {

@@ -13,10 +13,6 @@ async fn runs_may_finish_and_nothing_new_is_accepted() {
     let runtime = start(Store::sqlite_in_memory(), gated(&gate)).await;
     let runs = submit_all(&runtime, (0..3).map(|number| NewRun::new("gated", number))).await;
     gate.arrivals(3).await;
-    let waiting = tokio::spawn({
-        let run = runs[0].clone();
-        async move { run.wait(LONG).await }
-    });
 
     let mut shutdown = Box::pin(runtime.shutdown(LONG));
     assert!(shutdown.as_mut().now_or_never().is_none());
@@ -29,7 +25,6 @@ async fn runs_may_finish_and_nothing_new_is_accepted() {
     let drained = soon(shutdown).await;
 
     assert_eq!((drained.settled, drained.handed_back, drained.lost), (3, 0, 0));
-    assert_eq!(waiting.await.unwrap().unwrap().status, RunStatus::Completed);
     for refusal in [
         runs[0].output().await.err(),
         runtime.cancel(RunId::new()).await.err(),
@@ -37,6 +32,26 @@ async fn runs_may_finish_and_nothing_new_is_accepted() {
     ] {
         assert!(refusal.is_some(), "nothing is answered by what is not there any more");
     }
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_how_a_run_ends_that_a_drain_lets_finish() {
+    let gate = Gate::new();
+    let runtime = start(Store::sqlite_in_memory(), gated(&gate)).await;
+    let run = runtime.submit(NewRun::new("gated", 1)).await.unwrap();
+    gate.arrivals(1).await;
+    let waiting = tokio::spawn({
+        let run = run.clone();
+        async move { run.wait(LONG).await }
+    });
+
+    let mut drain = Box::pin(runtime.drain(LONG));
+    assert!(drain.as_mut().now_or_never().is_none());
+    gate.open(1);
+
+    assert_eq!(soon(drain).await.settled, 1);
+    assert_eq!(soon(waiting).await.unwrap().unwrap().status, RunStatus::Completed);
+    assert_eq!(soon(runtime.shutdown(LONG)).await.settled, 1);
 }
 
 #[tokio::test]

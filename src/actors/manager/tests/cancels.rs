@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LIMITS, Scene, answer};
+use super::{LIMITS, LIMITS_WITHOUT_POLLS, Scene, answer};
 use crate::actors::manager::ManagerLimits;
 use crate::actors::manager::cancel::CancelAnswer;
 use crate::actors::testing::{only, run_of};
@@ -85,7 +85,8 @@ async fn a_cancel_that_nobody_waits_for_is_done_all_the_same() {
 
 #[tokio::test]
 async fn a_cancel_while_a_claim_takes_the_run_up_is_kept_for_it() {
-    let scene = Scene::with_room_for(1).await;
+    // A look would find what the claim has brought before its answer does.
+    let scene = Scene::with(ManagerLimits { max_running: 1, ..LIMITS_WITHOUT_POLLS }).await;
     let blocker = scene.running("endless", 1).await;
     let waiting = scene.run("endless").await;
     scene.store.hold_claims(true);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Bring, LIMITS, Scene, answer};
+use super::{Bring, LIMITS, LIMITS_WITHOUT_POLLS, Scene, answer};
 use crate::actors::manager::ManagerLimits;
 use crate::actors::manager::claim::Seen;
 use crate::actors::manager::hints::Hinted;
@@ -40,7 +40,8 @@ async fn no_more_runs_are_live_than_there_is_room_for() {
 
 #[tokio::test]
 async fn a_claim_under_way_has_the_room_that_it_asked_for() {
-    let scene = Scene::with_room_for(1).await;
+    // A look would find what the claim has brought before its answer does.
+    let scene = Scene::with(ManagerLimits { max_running: 1, ..LIMITS_WITHOUT_POLLS }).await;
     let blocker = scene.running("endless", 1).await;
     let waiting = scene.run("gated").await;
     scene.store.hold_claims(true);
@@ -229,8 +230,7 @@ async fn an_attempt_that_comes_before_the_last_one_is_heard_to_be_gone_follows_i
 
 #[tokio::test]
 async fn runs_that_waited_for_people_are_not_counted_off_those_that_wait() {
-    let never = Duration::from_secs(3600);
-    let scene = Scene::with(ManagerLimits { max_running: 1, poll_interval: never, ..LIMITS }).await;
+    let scene = Scene::with(ManagerLimits { max_running: 1, ..LIMITS_WITHOUT_POLLS }).await;
     let (cancelled, expired) = (scene.paused().await, scene.paused().await);
     scene.running("endless", 1).await;
     let waiting = scene.run("instant").await;

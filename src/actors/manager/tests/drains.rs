@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Bring, LIMITS, Scene, answer};
+use super::{Bring, LIMITS, LIMITS_WITHOUT_POLLS, Scene, answer};
 #[cfg(feature = "webhooks")]
 use crate::actors::courier::{WebhookOptions, post::Post};
+use crate::actors::manager::ManagerLimits;
 use crate::actors::manager::cancel::CancelAnswer;
 use crate::actors::manager::drain::Drained;
 use crate::actors::manager::submit::SubmitRefusal;
@@ -80,7 +81,8 @@ async fn a_run_that_is_being_inserted_is_accepted_and_handed_back() {
 
 #[tokio::test]
 async fn runs_that_a_claim_is_just_taking_up_are_handed_back() {
-    let scene = Scene::with_room_for(1).await;
+    // A look would find what the claim has brought before its answer does.
+    let scene = Scene::with(ManagerLimits { max_running: 1, ..LIMITS_WITHOUT_POLLS }).await;
     let blocker = scene.running("endless", 1).await;
     let waiting = scene.run("endless").await;
     scene.store.hold_claims(true);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LIMITS, Scene, answer};
+use super::{LIMITS_WITHOUT_POLLS, Scene, answer};
 use crate::actors::manager::ManagerLimits;
 use crate::actors::manager::cancel::CancelAnswer;
 use crate::actors::manager::hints::Hinted;
@@ -12,8 +12,6 @@ use crate::store::NodeId;
 use crate::store::conformance::samples::{self, id};
 use crate::store::hints::{Hint, Named};
 use crate::store::protocol::Write;
-
-const LIMITS_WITHOUT_POLLS: ManagerLimits = ManagerLimits { poll_interval: Duration::from_secs(3600), ..LIMITS };
 
 async fn hint(scene: &Scene, hinted: Hinted) {
     soon(scene.crew.manager.send(hinted)).await.unwrap();
