@@ -91,7 +91,10 @@ pub(crate) struct RunManager {
     draining: Option<Draining>,
     /// Whoever waits for the runs of a lost lease to have stopped.
     stopping: Option<oneshot::Sender<()>>,
+    /// How many ticks have looked at the store.
     ticks: u64,
+    /// A tick's look is under way.
+    looking: bool,
 }
 
 /// A reply that is owed, and the admission that its caller holds until then.
@@ -144,6 +147,7 @@ impl RunManager {
             draining: None,
             stopping: None,
             ticks: 0,
+            looking: false,
         }
     }
 

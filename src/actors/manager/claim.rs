@@ -37,6 +37,8 @@ pub(super) enum Seen {
     Waiting(usize),
     /// Runs that have settled because they had waited for too long, and what they were.
     Overdue(Vec<(RunId, RunStatus)>),
+    /// There is nothing more to come of this look.
+    All,
 }
 
 impl RunManager {
@@ -62,8 +64,13 @@ impl RunManager {
 
     /// The floor under everything that hints and messages bring faster.
     pub(super) fn tick(&mut self, ctx: &mut Context<Self>) {
-        self.ticks += 1;
         self.claim(ctx);
+        if self.looking {
+            // A store that is slow is not asked more than it answers.
+            return;
+        }
+        self.looking = true;
+        self.ticks += 1;
         let store = std::sync::Arc::clone(&self.around.store);
         let node = self.node;
         let manager = ctx.address();
@@ -92,6 +99,7 @@ impl RunManager {
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "runs that have waited for too long were not looked for"),
             }
+            manager.do_send(Seen::All);
         });
     }
 }
@@ -129,6 +137,7 @@ impl Handler<Seen> for RunManager {
 
     fn handle(&mut self, seen: Seen, ctx: &mut Self::Context) {
         match seen {
+            Seen::All => self.looking = false,
             Seen::CancelRequests(run_ids) => {
                 for run_id in run_ids {
                     self.cancel_live(run_id, None);

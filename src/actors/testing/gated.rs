@@ -41,6 +41,8 @@ pub(crate) struct Gated {
     /// Claims that failed and are still on their way.
     late_claims: Mutex<Vec<Claim>>,
     own_looks: watch::Sender<usize>,
+    /// Looks for unstarted runs wait before they are answered.
+    own_looks_held: watch::Sender<bool>,
     #[cfg(feature = "webhooks")]
     outbox: outbox::GatedOutbox,
     faults: Mutex<Faults>,
@@ -86,6 +88,7 @@ impl Gated {
             hints: Mutex::default(),
             late_claims: Mutex::default(),
             own_looks: watch::Sender::default(),
+            own_looks_held: watch::Sender::default(),
             faults: Mutex::default(),
         })
     }
@@ -161,6 +164,15 @@ impl Gated {
         let mut looks = self.own_looks.subscribe();
         let before = *looks.borrow();
         soon(looks.wait_for(|looks| *looks > before)).await.unwrap();
+    }
+
+    pub(crate) fn hold_looks(&self, held: bool) {
+        self.own_looks_held.send_replace(held);
+    }
+
+    /// How often somebody has looked for unstarted runs.
+    pub(crate) fn own_looks(&self) -> usize {
+        *self.own_looks.borrow()
     }
 
     pub(crate) fn fail_facts(&self, n: usize) {
@@ -273,6 +285,7 @@ impl RunStore for Gated {
         Box::pin(async move {
             let unstarted = self.inner.unstarted(node).await;
             self.own_looks.send_modify(|looks| *looks += 1);
+            self.own_looks_held.subscribe().wait_for(|held| !held).await.unwrap();
             unstarted
         })
     }

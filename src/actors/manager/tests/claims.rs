@@ -242,3 +242,17 @@ async fn runs_that_waited_for_people_are_not_counted_off_those_that_wait() {
     scene.crew.manager.do_send(Seen::Overdue(vec![(waiting, RunStatus::Pending)]));
     assert_eq!(scene.waiting().await, 0);
 }
+
+#[tokio::test]
+async fn a_store_that_is_slow_is_looked_at_once_at_a_time() {
+    let scene = Scene::with(ManagerLimits { poll_interval: Duration::from_millis(10), ..LIMITS }).await;
+    scene.store.hold_looks(true);
+    scene.store.looked().await;
+    let looks = scene.store.own_looks();
+
+    scene.store.claims_have_come(scene.store.claim_count() + 50).await;
+
+    assert_eq!(scene.store.own_looks(), looks);
+    scene.store.hold_looks(false);
+    scene.store.looked().await;
+}
