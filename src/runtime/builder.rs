@@ -86,7 +86,7 @@ impl RuntimeBuilder {
     }
 
     /// How many runs may wait in the store; 10,000 when left out. Past it, submits that would have to wait are refused with
-    /// [`Error::Full`]. Children may wait up to twice that number.
+    /// [`Error::Full`](crate::Error::Full). Children may wait up to twice that number.
     ///
     /// It counts every `PENDING` run that no process has, of all agents, whatever the run waits for: room, its
     /// [`run_at`](crate::NewRun::run_at), another attempt, its session's turn, a process with its agent. The count is renewed
@@ -101,8 +101,8 @@ impl RuntimeBuilder {
     }
 
     /// How many submits, resumptions, continues and cancels may wait for their answers at the same time; 10,000 when left out,
-    /// at least 1. Past it, they are refused with [`Error::Overloaded`], and so are those whose inputs would be more than 256 MiB
-    /// together.
+    /// at least 1. Past it, they are refused with [`Error::Overloaded`](crate::Error::Overloaded), and so are those whose inputs
+    /// would be more than 256 MiB together.
     pub const fn max_calls(mut self, calls: usize) -> Self {
         self.max_calls = calls;
         self
@@ -134,7 +134,7 @@ impl RuntimeBuilder {
     }
 
     /// How long user code that heeds a cancel may take to return before it is abandoned; 5 s when left out, at most 366 days. At
-    /// a [shutdown](Runtime::shutdown) it has no more than twice the [call timeout](Self::call_timeout).
+    /// a [shutdown](crate::Runtime::shutdown) there are two [call timeouts](Self::call_timeout) more for what is to be written.
     pub const fn cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = grace;
         self
@@ -201,11 +201,12 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Shuts the runtime down when the process gets SIGTERM, as by [`Runtime::shutdown`] with this deadline; not done when
-    /// left out. On Unix only.
+    /// Shuts the runtime down when the process gets SIGTERM, as by [`Runtime::shutdown`](crate::Runtime::shutdown) with this
+    /// deadline; not done when left out. On Unix only.
     ///
-    /// The signal does not end the process any more: its `main` has to return when [`Runtime::stopped`] does. A server of
-    /// actix-web, which heeds the signal as well, can go on answering meanwhile.
+    /// The signal does not end the process any more: its `main` has to return when
+    /// [`Runtime::stopped`](crate::Runtime::stopped) does. A server of actix-web, which heeds the signal as well, can go on
+    /// answering meanwhile.
     ///
     /// ```
     /// # use greenroom::{Agent, Runtime, ScriptedModel, ScriptedTurn, Store};
