@@ -33,6 +33,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// JSON in a column that cannot be read. Of serde's messages only the place is told: the rest may quote the text.
+    pub(super) fn misread(column: &str, error: &serde_json::Error) -> Self {
+        Self::Corrupt(format!("column `{column}`: line {} column {}", error.line(), error.column()))
+    }
+
     /// Whether asking again later may succeed.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

@@ -25,8 +25,7 @@ pub(in crate::agent) trait Listener: Send + 'static {
     fn hear(&mut self, event: &Sse, secrets: &Secrets) -> Result<Option<ModelEvent>, ModelError>;
 
     /// The turn, when a stream that has ended was complete though it did not say so.
-    fn end(&mut self, secrets: &Secrets) -> Option<Result<ModelTurn, ModelError>> {
-        let _ = secrets;
+    fn end(&mut self, _: &Secrets) -> Option<Result<ModelTurn, ModelError>> {
         None
     }
 

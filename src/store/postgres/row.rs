@@ -163,11 +163,7 @@ impl RunRow {
 }
 
 pub(super) fn json<T: DeserializeOwned>(text: &str, column: &str) -> StoreResult<T> {
-    // Of serde's messages only the place is told: the rest may quote the text.
-    serde_json::from_str(text).map_err(|error| {
-        let (line, at) = (error.line(), error.column());
-        StoreError::Corrupt(format!("column `{column}`: line {line} column {at}"))
-    })
+    serde_json::from_str(text).map_err(|error| StoreError::misread(column, &error))
 }
 
 /// Reads a word that serde knows as a variant.

@@ -330,9 +330,7 @@ pub(super) fn written<T: serde::Serialize>(value: &T) -> StoreResult<String> {
 }
 
 pub(super) fn json<T: DeserializeOwned>(column: &'static str, text: &str) -> StoreResult<T> {
-    // Of serde's messages only the place is told: the rest may quote the text.
-    serde_json::from_str(text)
-        .map_err(|error| unreadable(column)(format!("line {} column {}", error.line(), error.column())))
+    serde_json::from_str(text).map_err(|error| StoreError::misread(column, &error))
 }
 
 pub(super) fn time(column: &'static str, micros: i64) -> StoreResult<DateTime<Utc>> {

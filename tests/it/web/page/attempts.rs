@@ -5,7 +5,8 @@ use std::time::Duration;
 use greenroom::model::{ModelError, ModelErrorKind};
 use greenroom::schemars::{self, JsonSchema};
 use greenroom::{
-    Agent, AgentError, NewRun, RetryPolicy, RunContext, ScriptedModel, ScriptedTurn, Store, Tool, ToolContext,
+    Agent, AgentError, NewRun, RetryPolicy, RunContext, RunHandle, ScriptedModel, ScriptedTurn, Store, Tool,
+    ToolContext,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -16,6 +17,15 @@ use crate::support::{Gate, settled, start};
 
 fn shows(output: &str) -> String {
     format!("document.querySelector('.output').innerText === {}", json!(output))
+}
+
+/// Lets the run go on to its end, after which the page shows this and complains of nothing.
+async fn goes_on_to(output: &str, run: &RunHandle, gate: &Gate, browser: Browser) {
+    gate.open(1);
+    browser.until(&shows(output)).await;
+    settled(run).await;
+    browser.assert_content(&[]).await;
+    browser.close().await;
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -59,11 +69,7 @@ async fn what_was_said_before_a_pause_is_still_there_after_it() {
         .until("document.querySelector('main').innerText.includes('Attempt 2 goes on from what it remembers')")
         .await;
     browser.picture("attempt").await;
-    gate.open(1);
-    browser.until(&shows("All is well.")).await;
-    settled(&run).await;
-    browser.assert_content(&[]).await;
-    browser.close().await;
+    goes_on_to("All is well.", &run, &gate, browser).await;
 }
 
 #[tokio::test]
@@ -86,11 +92,7 @@ async fn what_a_failed_attempt_has_finished_stays_and_the_rest_of_it_goes() {
     browser.goto(&service.url(&format!("/api/#/runs/{}", run.run_id()))).await;
 
     browser.until(&shows("Let me look. I look again. ")).await;
-    gate.open(1);
-    browser.until(&shows("All is well.")).await;
-    settled(&run).await;
-    browser.assert_content(&[]).await;
-    browser.close().await;
+    goes_on_to("All is well.", &run, &gate, browser).await;
 }
 
 #[tokio::test]
@@ -118,9 +120,5 @@ async fn of_code_that_begins_again_only_the_latest_attempt_is_shown() {
     browser.goto(&service.url(&format!("/api/#/runs/{}", run.run_id()))).await;
 
     browser.until(&shows("attempt 2")).await;
-    gate.open(1);
-    browser.until(&shows("done")).await;
-    settled(&run).await;
-    browser.assert_content(&[]).await;
-    browser.close().await;
+    goes_on_to("done", &run, &gate, browser).await;
 }
